@@ -1,0 +1,56 @@
+"""Measuring and editing text-encoder states: torch, numpy and safetensors, never ComfyUI."""
+
+from .blending import BlendResult, blend
+from .capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
+from .channel_stats import ChannelStats, SplitStats
+from .dit_view import DitChange, dit_change
+from .errors import NonFiniteError
+from .layers import LayerRangeError, hidden_state_index, negative_layer
+from .masking import MaskResult, mask_outlier_dimensions, mask_states
+from .outliers import Outlier, find_outliers, get_outlier_dimensions, ratio_in_words
+from .reference import (
+    Reference,
+    ReferenceFileError,
+    load_reference,
+    published_qwen3_4b,
+    reference_from_stats,
+    save_reference,
+)
+from .sinks import find_sinks
+from .tokens import RECORD_KEY, Record, Role, assign_roles, current_record
+
+__all__ = [
+    "RECORD_KEY",
+    "BlendResult",
+    "Capture",
+    "ChannelStats",
+    "DitChange",
+    "LayerRangeError",
+    "MaskResult",
+    "NonFiniteError",
+    "NotADecoderError",
+    "Outlier",
+    "Record",
+    "Reference",
+    "ReferenceFileError",
+    "Role",
+    "SplitStats",
+    "assign_roles",
+    "blend",
+    "capture_hidden_states",
+    "current_record",
+    "dit_change",
+    "find_decoder",
+    "find_outliers",
+    "find_sinks",
+    "get_outlier_dimensions",
+    "hidden_state_index",
+    "load_reference",
+    "mask_outlier_dimensions",
+    "mask_states",
+    "negative_layer",
+    "published_qwen3_4b",
+    "ratio_in_words",
+    "reference_from_stats",
+    "save_reference",
+]

@@ -1,0 +1,147 @@
+"""Hidden states at any layers of a decoder language model, from one truncated forward pass.
+
+The same code serves ComfyUI's text encoders and transformers' models: both keep their blocks in
+``decoder.layers`` and end in ``decoder.norm``. What it reads is the *input* of a block, never its
+output: ComfyUI's next block overwrites that output in place, and Qwen3-VL's DeepStack features are
+added only after the block has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .layers import hidden_state_index
+
+
+class NotADecoderError(TypeError):
+    """The module is no decoder language model with blocks and a final norm."""
+
+
+@dataclass
+class Capture:
+    """What :func:`capture_hidden_states` saw.
+
+    Attributes:
+        blocks: number of blocks of the whole decoder.
+        blocks_run: how many of them a pass runs.
+        passes: for every forward pass, hidden state index -> (batch, tokens, width).
+    """
+
+    blocks: int
+    blocks_run: int
+    passes: list[dict[int, Tensor]] = field(default_factory=list)
+
+
+def find_decoder(module: nn.Module) -> nn.Module:
+    """The decoder stack (``layers`` and ``norm``) inside a language model or its wrapper.
+
+    Raises:
+        NotADecoderError: if there is none, for example in CLIP or T5.
+    """
+    names = ("model", "language_model", "transformer")
+    seen = [module]
+    for candidate in seen:
+        if isinstance(getattr(candidate, "layers", None), nn.ModuleList) and isinstance(
+            getattr(candidate, "norm", None), nn.Module
+        ):
+            return candidate
+        children = (getattr(candidate, name, None) for name in names)
+        seen.extend(child for child in children if isinstance(child, nn.Module))
+    raise NotADecoderError(
+        f"{type(module).__name__} is not a decoder language model (it has no blocks `layers` that "
+        "end in a final `norm`)"
+    )
+
+
+@contextmanager
+def capture_hidden_states(decoder: nn.Module, layers: Sequence[int]) -> Iterator[Capture]:
+    """Within the context every forward pass of ``decoder`` is cut short and recorded.
+
+    Blocks above the highest layer asked for are not run (block 0 always is, so that the decoder's
+    own code finds something to loop over); the result of the pass itself must not be used.
+
+    Args:
+        decoder: from :func:`find_decoder`.
+        layers: Hugging Face layer numbers, negative or not; see :mod:`.layers`.
+
+    Raises:
+        LayerRangeError: if a layer does not exist.
+        ValueError: if ``layers`` is empty.
+    """
+    if not layers:
+        raise ValueError("no layer was asked for")
+    blocks = len(decoder.layers)
+    wanted = sorted({hidden_state_index(layer, blocks) for layer in layers})
+    top = wanted[-1]
+    capture = Capture(blocks=blocks, blocks_run=max(top, 1))
+    stack = _Truncation(decoder, capture.blocks_run)
+
+    def start_pass(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        capture.passes.append({})
+        stack.cut()
+
+    def end_pass(module: nn.Module, args: tuple, output: object) -> None:
+        stack.restore()
+
+    def keep(index: int, hidden: Tensor) -> None:
+        capture.passes[-1].setdefault(index, hidden.detach().clone())
+
+    def on_input(index: int):
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            keep(index, _hidden_argument(args, kwargs))
+
+        return hook
+
+    def on_norm_output(module: nn.Module, args: tuple, output: Tensor) -> None:
+        keep(blocks, output)
+
+    with ExitStack() as hooks:
+        for index in wanted:
+            if index == blocks:
+                handle = decoder.norm.register_forward_hook(on_norm_output)
+            else:
+                place = decoder.layers[index] if index < capture.blocks_run else decoder.norm
+                handle = place.register_forward_pre_hook(on_input(index), with_kwargs=True)
+            hooks.callback(handle.remove)
+        start = decoder.register_forward_pre_hook(start_pass, with_kwargs=True)
+        hooks.callback(start.remove)
+        hooks.callback(decoder.register_forward_hook(end_pass, always_call=True).remove)
+        hooks.callback(stack.restore)
+        yield capture
+
+
+class _Truncation:
+    """Shortens ``decoder.layers`` for one pass.
+
+    Only while the decoder itself runs: ComfyUI walks the module tree when it loads, patches and
+    unloads a model, and would lose LoRA patches of blocks that it cannot see.
+    """
+
+    def __init__(self, decoder: nn.Module, length: int):
+        self.decoder = decoder
+        self.length = length
+        self.whole: nn.ModuleList | None = None
+
+    def cut(self) -> None:
+        self.whole = self.decoder.layers
+        if self.length < len(self.whole):
+            self.decoder.layers = nn.ModuleList(list(self.whole)[: self.length])
+
+    def restore(self) -> None:
+        if self.whole is not None:
+            self.decoder.layers = self.whole
+            self.whole = None
+
+
+def _hidden_argument(args: tuple, kwargs: dict) -> Tensor:
+    if args:
+        return args[0]
+    for name in ("hidden_states", "x"):
+        if isinstance(kwargs.get(name), torch.Tensor):
+            return kwargs[name]
+    raise NotADecoderError(f"a block was called without a hidden state (it got {sorted(kwargs)})")

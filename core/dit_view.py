@@ -1,0 +1,69 @@
+"""How much an edit changes what Z-Image sees.
+
+Its caption path begins with a per-token RMSNorm (``cap_embedder[0]``), so only a token's direction
+counts: the length that makes a massive activation massive is divided out before the first matrix.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RMS_EPSILON = 1e-5
+"""Epsilon of Z-Image's cap_embedder RMSNorm (``norm_eps`` of ComfyUI's lumina model)."""
+
+
+class DitChange(NamedTuple):
+    """Per token, after RMSNorm.
+
+    Attributes:
+        relative_l2: (batch, tokens) float32, length of the difference over length of the original;
+            0 is no change, 2 the opposite direction.
+        cosine: (batch, tokens) float32, 1 is no change.
+    """
+
+    relative_l2: Tensor
+    cosine: Tensor
+
+    def summary(self) -> str:
+        """One line for a report."""
+        changed = int((self.relative_l2 > 0).sum())
+        if changed == 0:
+            return "what the DiT sees (after RMSNorm) does not change"
+        return (
+            "what the DiT sees (after RMSNorm): relative L2 "
+            f"{float(self.relative_l2.mean()):.4f} mean, {float(self.relative_l2.max()):.4f} at "
+            f"most; cosine {float(self.cosine.mean()):.5f} mean, {float(self.cosine.min()):.5f} at "
+            f"least; {changed} of {self.relative_l2.numel()} tokens change"
+        )
+
+
+def rms_norm(hidden: Tensor, weight: Tensor | None = None, eps: float = RMS_EPSILON) -> Tensor:
+    """RMSNorm of (..., width) in float32; ``weight`` (width,) is the norm's own scale."""
+    x = hidden.float()
+    # Divide by the largest magnitude first: the square of 1e20 is no float32.
+    peak = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
+    scaled = x / peak
+    normed = scaled * torch.rsqrt(scaled.pow(2).mean(dim=-1, keepdim=True) + eps / peak**2)
+    return normed if weight is None else normed * weight.float().to(x.device)
+
+
+def dit_change(before: Tensor, after: Tensor, weight: Tensor | None = None) -> DitChange:
+    """Compare two (batch, tokens, width) states token by token as the DiT sees them.
+
+    Args:
+        weight: (width,) the model's own ``cap_embedder[0].weight``; 1 everywhere if not given.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")
+    seen_before, seen_after = rms_norm(before, weight), rms_norm(after, weight).to(before.device)
+    length = torch.linalg.vector_norm(seen_before, dim=-1)
+    difference = torch.linalg.vector_norm(seen_after - seen_before, dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(seen_before, seen_after, dim=-1)
+    # An all-zero token has no direction: unchanged if both are zero, else turned by 90 degrees.
+    both_zero = (length == 0) & (difference == 0)
+    cosine = torch.where(difference == 0, 1.0, cosine)
+    relative = torch.where(length > 0, difference / length.clamp(min=1e-30), 1.0)
+    return DitChange(torch.where(both_zero, 0.0, relative), cosine)

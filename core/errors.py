@@ -1,0 +1,52 @@
+"""Checks that turn bad values into errors which name the value and the way out."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+class NonFiniteError(ValueError):
+    """A tensor holds NaN or infinity; the message names the tokens and dimensions."""
+
+
+def require_finite_number(name: str, value: float, low: float, high: float) -> float:
+    """``value`` as a float inside ``low``..``high``; ValueError names it otherwise."""
+    value = float(value)
+    if not math.isfinite(value) or not low <= value <= high:
+        limit = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
+        raise ValueError(f"{name} is {value}: it must be a number {limit}")
+    return value
+
+
+def require_finite_states(hidden: Tensor, what: str) -> None:
+    """Raise NonFiniteError if ``hidden`` (batch, tokens, width) holds NaN or infinity."""
+    finite = hidden.isfinite()
+    if bool(finite.all()):
+        return
+    places = (~finite).nonzero()
+    named = ", ".join(
+        f"token {token} dimension {dimension} is {float(hidden[batch, token, dimension])}"
+        for batch, token, dimension in places[:5].tolist()
+    )
+    more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+    raise NonFiniteError(
+        f"{what} holds {len(places)} non-finite values: {named}{more}. The encoder overflowed, or "
+        "an earlier node divided by zero; encode again in a wider dtype"
+    )
+
+
+def as_states(embeddings: Tensor, what: str = "embeddings") -> Tensor:
+    """``embeddings`` as (batch, tokens, width); a 2-D tensor gets a batch of one.
+
+    Raises:
+        ValueError: for other shapes or an empty one.
+    """
+    hidden = embeddings.unsqueeze(0) if embeddings.ndim == 2 else embeddings
+    if hidden.ndim != 3 or 0 in hidden.shape:
+        raise ValueError(
+            f"{what} has shape {tuple(embeddings.shape)}; it must be (tokens, width) or "
+            "(batch, tokens, width) with at least one token"
+        )
+    return hidden

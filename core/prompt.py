@@ -1,0 +1,26 @@
+"""The prompt strings that Z-Image and Qwen3-VL were trained with (ChatML)."""
+
+from __future__ import annotations
+
+THINK_BLOCKS = {"none": "", "empty": "<think>\n\n</think>\n\n"}
+"""What may follow the assistant's header; Z-Image's own pipeline writes none."""
+
+VISION_BLOCK = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def build_prompt(
+    text: str, system_prompt: str = "", think_block: str = "none", images: int = 0
+) -> str:
+    """The whole prompt: optional system turn, user turn (images, then text), assistant header.
+
+    With no system prompt, no images and no think block it is the string of Diffusers' and
+    ComfyUI's Z-Image pipelines.
+
+    Raises:
+        ValueError: if ``think_block`` is neither "none" nor "empty".
+    """
+    if think_block not in THINK_BLOCKS:
+        raise ValueError(f"think_block {think_block!r} is not one of {', '.join(THINK_BLOCKS)}")
+    system = f"<|im_start|>system\n{system_prompt}<|im_end|>\n" if system_prompt else ""
+    user = f"<|im_start|>user\n{VISION_BLOCK * images}{text}<|im_end|>\n"
+    return f"{system}{user}<|im_start|>assistant\n{THINK_BLOCKS[think_block]}"

@@ -1,0 +1,212 @@
+"""Reference statistics: what a dimension's mean and spread normally are, and where that is from.
+
+Kept as safetensors with their provenance in the file's metadata. The .npz of llm-dit
+(fblissjr/llm-dit-experiments; keys per_dim_mean, per_dim_std, global_mean, global_std) is read and
+written too, never with pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .channel_stats import SplitStats
+
+FORMAT = "layer_lab_reference_v1"
+STATS_DIRECTORY = Path(__file__).resolve().parent.parent / "stats"
+PUBLISHED = STATS_DIRECTORY / "qwen3_4b_layer-2_published.json"
+
+
+class ReferenceFileError(ValueError):
+    """A file that is no usable reference; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Statistics to measure against.
+
+    Attributes:
+        mean, std: (width,) float64 over all tokens, sinks included.
+        global_mean, global_std: of all values together.
+        mean_without_sinks, std_without_sinks: the same without sink tokens; None if not known.
+        provenance: model, layer, prompts, tokens, dtype, date, command, note: whatever is known.
+    """
+
+    mean: Tensor
+    std: Tensor
+    global_mean: float
+    global_std: float
+    mean_without_sinks: Tensor | None = None
+    std_without_sinks: Tensor | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        for name in ("mean", "std", "mean_without_sinks", "std_without_sinks"):
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            if tensor.shape != self.std.shape or tensor.ndim != 1:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (width,)")
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinity")
+        if bool((self.std < 0).any()):
+            raise ValueError("std holds a negative value")
+
+    @property
+    def width(self) -> int:
+        return len(self.std)
+
+    @property
+    def name(self) -> str:
+        """What it is, in words, for reports."""
+        known = self.provenance
+        name = known.get("model", "an unnamed model")
+        if "layer" in known:
+            name += f" at layer {known['layer']}"
+        if known.get("approximate") == "true":
+            name += " (published figures, approximate)"
+        return name
+
+    def statistics(self, without_sinks: bool) -> tuple[Tensor, Tensor]:
+        """(mean, std), each (width,): without sinks where asked for and known."""
+        if without_sinks and self.mean_without_sinks is not None:
+            return self.mean_without_sinks, self.std_without_sinks
+        return self.mean, self.std
+
+
+def reference_from_stats(stats: SplitStats, provenance: Mapping[str, str]) -> Reference:
+    """The reference that streamed statistics amount to."""
+    whole = stats.all
+    return Reference(
+        mean=whole.mean,
+        std=whole.std,
+        global_mean=whole.global_mean,
+        global_std=whole.global_std,
+        mean_without_sinks=stats.content.mean,
+        std_without_sinks=stats.content.std,
+        provenance=provenance,
+    )
+
+
+def published_qwen3_4b() -> Reference:
+    """Qwen3-4B at layer -2 as far as it was published (facts in ``stats/``), sinks included.
+
+    Exact for the dimensions that were published; every other one has the published median std, and
+    the mean that the published global mean leaves for it.
+    """
+    facts = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    width = facts["width"]
+    std = torch.full((width,), float(facts["median_std"]), dtype=torch.float64)
+    known = {int(dimension): value for dimension, value in facts["mean"].items()}
+    rest = (facts["global_mean"] * width - sum(known.values())) / (width - len(known))
+    mean = torch.full((width,), rest, dtype=torch.float64)
+    for dimension, value in known.items():
+        mean[dimension] = value
+    for dimension, value in facts["std"].items():
+        std[int(dimension)] = value
+    return Reference(
+        mean, std, facts["global_mean"], facts["global_std"], provenance=facts["provenance"]
+    )
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """Write ``path`` (.safetensors, or .npz in llm-dit's layout) whole or not at all.
+
+    The .npz holds what llm-dit reads (float32, sinks included) and nothing more.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".npz"):
+        raise ReferenceFileError(f"{path.name}: a reference is saved as .safetensors or .npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(handle)
+    try:
+        if path.suffix == ".npz":
+            np.savez(
+                name,
+                per_dim_mean=reference.mean.numpy().astype(np.float32),
+                per_dim_std=reference.std.numpy().astype(np.float32),
+                global_mean=np.float32(reference.global_mean),
+                global_std=np.float32(reference.global_std),
+            )
+        else:
+            tensors = {
+                "mean": reference.mean,
+                "std": reference.std,
+                "global": torch.tensor(
+                    [reference.global_mean, reference.global_std], dtype=torch.float64
+                ),
+            }
+            if reference.mean_without_sinks is not None:
+                tensors["mean_without_sinks"] = reference.mean_without_sinks
+                tensors["std_without_sinks"] = reference.std_without_sinks
+            provenance = json.dumps(dict(reference.provenance), ensure_ascii=False)
+            metadata = {"format": FORMAT, "provenance": provenance}
+            save_file({k: v.contiguous() for k, v in tensors.items()}, name, metadata)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def load_reference(path: Path) -> Reference:
+    """Read a reference from .safetensors (this pack's) or .npz (llm-dit's).
+
+    Raises:
+        ReferenceFileError: if the file is missing, damaged, of another kind, or holds pickles.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ReferenceFileError(f"{path}: there is no such file")
+    try:
+        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
+    except KeyError as error:
+        raise ReferenceFileError(
+            f"{path.name} is not a reference: it lacks {error.args[0]!r}"
+        ) from error
+    except (SafetensorError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise ReferenceFileError(f"{path.name} cannot be read as a reference: {error}") from error
+
+
+def _load_safetensors(path: Path) -> Reference:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ReferenceFileError(
+                f"{path.name} is a safetensors file but not a reference of this pack "
+                f"(its format is {metadata.get('format')!r}, not {FORMAT!r})"
+            )
+        tensors = {name: file.get_tensor(name).double() for name in file.keys()}
+    global_mean, global_std = tensors["global"].tolist()
+    return Reference(
+        tensors["mean"],
+        tensors["std"],
+        global_mean,
+        global_std,
+        tensors.get("mean_without_sinks"),
+        tensors.get("std_without_sinks"),
+        json.loads(metadata["provenance"]),
+    )
+
+
+def _load_npz(path: Path) -> Reference:
+    with np.load(path, allow_pickle=False) as file:
+        return Reference(
+            torch.from_numpy(file["per_dim_mean"].astype(np.float64)),
+            torch.from_numpy(file["per_dim_std"].astype(np.float64)),
+            float(file["global_mean"]),
+            float(file["global_std"]),
+            provenance={"model": path.stem, "note": "read from an llm-dit .npz; sinks included"},
+        )

@@ -1,0 +1,48 @@
+"""Outliers as text: the table that nodes and the command line print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .channel_stats import Place
+from .outliers import Outlier, ratio_in_words
+
+COLUMNS = (
+    "dimension",
+    "std",
+    "reference",
+    "ratio",
+    "without sinks",
+    "sinks carry",
+    "kind",
+    "carried most by",
+)
+
+
+def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[str, ...]:
+    """One outlier under :data:`COLUMNS`; ``name_token`` puts a place into words."""
+    return (
+        str(outlier.dimension),
+        f"{outlier.std:.4g}",
+        f"{outlier.reference_std:.4g}",
+        ratio_in_words(outlier.ratio),
+        f"{outlier.std_without_sinks:.4g} ({ratio_in_words(outlier.ratio_without_sinks)})",
+        f"{outlier.sink_share:.1%}",
+        outlier.kind,
+        f"{name_token(outlier.top)}, {outlier.top_share:.1%}",
+    )
+
+
+def outlier_table(
+    outliers: Sequence[Outlier], name_token: Callable[[Place], str], limit: int = 20
+) -> str:
+    """A plain-text table of the first ``limit`` outliers, columns aligned."""
+    rows = [COLUMNS, *(outlier_row(outlier, name_token) for outlier in outliers[:limit])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if len(outliers) > limit:
+        lines.append(f"... and {len(outliers) - limit} more")
+    return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""Attention-sink tokens: the few whose L2 norm is far above their sequence's median.
+
+Sun et al. 2024, "Massive Activations in Large Language Models", arXiv 2402.17762.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SINK_NORM_RATIO = 8.0
+"""A sink's L2 norm is more than this many times its sequence's median norm (design choice)."""
+
+
+def find_sinks(
+    hidden: Tensor, valid: Tensor | None = None, ratio: float = SINK_NORM_RATIO
+) -> Tensor:
+    """(batch, tokens) bool: which tokens are sinks, each sequence judged by its own median.
+
+    Args:
+        hidden: (batch, tokens, width), any float dtype.
+        valid: (batch, tokens) or (tokens,) bool; others (padding) are never sinks and not counted.
+        ratio: how many times the median L2 norm a sink's must exceed.
+    """
+    # float16 squares overflow past 255; float32 ones past 1.8e19.
+    norms = torch.linalg.vector_norm(hidden.float(), dim=-1)
+    valid = torch.ones_like(norms, dtype=torch.bool) if valid is None else valid.to(norms.device)
+    valid = valid.expand_as(norms)
+    median = torch.where(valid, norms, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)
+    return valid & (norms > ratio * median)

@@ -1,0 +1,40 @@
+"""Reading and replacing the states of CONDITIONING entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..core.errors import as_states
+from ..core.tokens import RECORD_KEY, Record, current_record
+
+
+def read_entry(entry: list) -> tuple[Tensor, Record]:
+    """The (batch, tokens, width) states of one entry and its record (a plain one if it has none).
+
+    Raises:
+        ValueError: if the entry holds no states of that shape.
+    """
+    if not isinstance(entry[0], Tensor):
+        raise ValueError("the conditioning holds no tensor: connect a text encoder's output")
+    hidden = as_states(entry[0], "the conditioning")
+    return hidden, current_record(entry[1].get(RECORD_KEY), hidden.shape[1])
+
+
+def write_entry(
+    entry: list, hidden: Tensor, record: Record, kept: Sequence[int] | None = None
+) -> list:
+    """A new entry with other states; ``kept`` are the positions of the old tokens that are left.
+
+    The host's per-token ``attention_mask`` is cut to the same tokens, or dropped where tokens
+    were added.
+    """
+    options = {**entry[1], RECORD_KEY: record}
+    mask = options.get("attention_mask")
+    if mask is not None and mask.shape[-1] != hidden.shape[1]:
+        if kept is not None and mask.shape[-1] == entry[0].shape[1]:
+            options["attention_mask"] = mask[..., list(kept)]
+        else:
+            del options["attention_mask"]
+    return [hidden, options]

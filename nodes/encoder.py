@@ -1,0 +1,207 @@
+"""Hidden states at any layer from a ComfyUI CLIP, through the host's own encoding call.
+
+The host loads, patches, schedules and moves the model as for its own nodes; this module only
+listens in (:mod:`core.capture`) and takes the captured states instead of the host's output.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import torch
+
+from ..core.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
+from ..core.layers import hidden_state_index, negative_layer
+from ..core.tokens import RECORD_KEY, Record, Role, assign_roles
+
+log = logging.getLogger(__name__)
+
+WHAT_IS_NEEDED = (
+    "Connect a CLIPLoader (type lumina2) with a Qwen3 text encoder such as "
+    "qwen_3_4b.safetensors, or a Qwen3-VL one"
+)
+
+
+class Encoding(NamedTuple):
+    """One layer's CONDITIONING and the exact prompt that was encoded."""
+
+    conditioning: list
+    prompt: str
+    record: Record
+
+
+def encode(
+    clip: Any, prompt: str, layers: Sequence[int], images: Sequence[torch.Tensor] = ()
+) -> list[Encoding]:
+    """Encode a whole ChatML ``prompt`` once and return one :class:`Encoding` per layer.
+
+    Args:
+        clip: a ComfyUI CLIP that wraps a Qwen3 or Qwen3-VL language model.
+        prompt: with ``<|im_start|>`` template; one ``<|image_pad|>`` per image.
+        layers: Hugging Face layer numbers.
+        images: (1, height, width, 3) each, in the order of their places in the prompt.
+
+    Raises:
+        ValueError: if the CLIP is of another kind (the message says what is needed).
+        LayerRangeError: if the encoder has no such layer.
+    """
+    encoder = _language_model(clip)
+    try:
+        decoder = find_decoder(encoder.transformer)
+    except NotADecoderError as error:
+        raise ValueError(f"This CLIP cannot be used: {error}. {WHAT_IS_NEEDED}.") from error
+    tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is None or len(inner("<|im_start|>")["input_ids"]) != 1:
+        raise ValueError(
+            "This CLIP cannot be used: its tokenizer does not know <|im_start|>, so Qwen's chat "
+            f"template means nothing to it. {WHAT_IS_NEEDED}."
+        )
+    if images and not hasattr(encoder.transformer, "visual"):
+        raise ValueError(
+            f"This CLIP ({_source(clip, encoder)}) has no vision tower and cannot read images. "
+            "Connect a CLIPLoader (type lumina2) with qwen3vl_4b_bf16.safetensors or another "
+            "Qwen3-VL-4B file."
+        )
+    blocks = len(decoder.layers)
+    indices = [hidden_state_index(layer, blocks) for layer in layers]
+    keywords = {"images": list(images)} if images else {}
+    tokens = clip.tokenize(prompt, llama_template="{}", **keywords)
+    with capture_hidden_states(decoder, layers) as capture:
+        with _listen(encoder.transformer) as calls:
+            entries = clip.encode_from_tokens_scheduled(tokens)
+    sections = tokens[clip.cond_stage_model.clip_name]
+    ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner)
+    roles = _with_padding(assign_roles(texts), calls[0]["attention_mask"], len(sections))
+    return [
+        Encoding(
+            conditioning=_conditioning(entries, capture, index, record, len(sections)),
+            prompt=exact,
+            record=record,
+        )
+        for index in indices
+        for record in [
+            Record(negative_layer(index, blocks), _source(clip, encoder), ids, texts, roles)
+        ]
+    ]
+
+
+def _language_model(clip: Any) -> Any:
+    """The host's SDClipModel inside ``clip``."""
+    stage = getattr(clip, "cond_stage_model", None)
+    encoder = getattr(stage, getattr(stage, "clip", ""), None)
+    if not isinstance(getattr(encoder, "transformer", None), torch.nn.Module):
+        raise ValueError(
+            f"This CLIP ({type(stage).__name__}) cannot be used: it is not one decoder language "
+            f"model. {WHAT_IS_NEEDED}."
+        )
+    return encoder
+
+
+@contextmanager
+def _listen(transformer: torch.nn.Module) -> Iterator[list[dict]]:
+    """Note each call's image places and attention mask, and make its own layer choice harmless.
+
+    The host would look for its layer (-2, or a list) among blocks that are not run; block 0 is.
+    """
+    calls: list[dict] = []
+
+    def before(module: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+        calls.append({"embeds_info": kwargs.get("embeds_info") or [], "attention_mask": mask})
+        return args, {**kwargs, "intermediate_output": 0}
+
+    handle = transformer.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def _expand(
+    sections: list[list[tuple]], embeds_info: list[dict], tokenizer: Any
+) -> tuple[tuple[int, ...], tuple[str, ...], str]:
+    """Ids and texts of every token as the decoder saw them, and the prompt as one string."""
+    ids: list[int] = []
+    texts: list[str] = []
+    spelled: list[int | str] = []
+    embeds = iter(embeds_info)
+    for section in sections:
+        for entry, *_ in section:
+            if isinstance(entry, int):
+                ids.append(entry)
+                texts.append(_decode(tokenizer, [entry]))
+                spelled.append(entry)
+                continue
+            info = next(embeds)
+            text = "<|image_pad|>" if info["type"] == "image" else "<embedding>"
+            ids.extend([-1] * info["size"])
+            texts.extend([text] * info["size"])
+            spelled.append(text)
+    return tuple(ids), tuple(texts), _spell(spelled, tokenizer)
+
+
+def _spell(spelled: list[int | str], tokenizer: Any) -> str:
+    """Runs of ids decoded together (a character may span tokens), other parts as they are."""
+    parts: list[str] = []
+    run: list[int] = []
+    for part in [*spelled, ""]:
+        if isinstance(part, int):
+            run.append(part)
+            continue
+        if run:
+            parts.append(_decode(tokenizer, run))
+            run = []
+        parts.append(part)
+    return "".join(parts)
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def _with_padding(
+    roles: tuple[Role, ...], mask: torch.Tensor | None, sections: int
+) -> tuple[Role, ...]:
+    """``roles`` with PAD where the encoder was told not to attend."""
+    if mask is None:
+        return roles
+    attended = mask[:sections].flatten().tolist()
+    if len(attended) == len(roles) and not all(attended):
+        log.warning(
+            "%d of %d tokens are masked in the text encoder (an <|endoftext|> in the prompt hides "
+            "everything after it) and count as padding.",
+            attended.count(0),
+            len(attended),
+        )
+        return tuple(role if seen else Role.PAD for role, seen in zip(roles, attended, strict=True))
+    return roles
+
+
+def _conditioning(
+    entries: list, capture: Capture, index: int, record: Record, sections: int
+) -> list:
+    """The host's ``entries`` with hidden state ``index`` in place of its own choice of layer."""
+    device = comfy.model_management.intermediate_device()
+    conditioning = []
+    for (_, options), states in zip(entries, capture.passes, strict=True):
+        hidden = torch.cat([states[index][k : k + 1] for k in range(sections)], dim=-2)
+        hidden = hidden.float().to(device)
+        conditioning.append([hidden, {**options, RECORD_KEY: record}])
+    return conditioning
+
+
+def _source(clip: Any, encoder: Any) -> str:
+    """The encoder in words: its file where the host remembers it, and its class."""
+    remembered = getattr(clip.patcher, "cached_patcher_init", None)
+    try:
+        name = os.path.basename(remembered[1][0][0])
+    except (TypeError, IndexError):
+        name = ""
+    kind = type(encoder.transformer).__name__.strip("_")
+    return f"{name} ({kind})" if name else kind

@@ -1,0 +1,179 @@
+"""Outlier Mask."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..core.dit_view import dit_change
+from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
+from ..core.outliers import DIRECTIONS, default_reference
+from ..core.report import outlier_table
+from ..core.sinks import find_sinks
+from ..core.tokens import Record, Role, role_mask
+from .conditioning import read_entry, write_entry
+from .numbers import check_number
+from .types import CATEGORY, Reference
+
+SELECTIONS = ("auto", "all", "image", "text")
+CONTENT_ROLES = tuple(role for role in Role if role is not Role.PAD)
+
+
+class OutlierMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabOutlierMask",
+            display_name="Outlier Mask",
+            category=CATEGORY,
+            description="Finds dimensions whose spread is out of line with a reference, or sink "
+            "tokens, and masks them. The report lists outliers in both directions, the token that "
+            "carries each, and how much of the change the image model sees.",
+            search_aliases=["dimension 396", "massive activation", "attention sink", "glitch"],
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning", tooltip="From any text encoder, of any width."
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="zero",
+                    tooltip="zero: set the dimension to 0. clamp: limit its values to reference "
+                    "mean +- threshold x reference std. scale: shrink it about its mean. mean: "
+                    "set it to the reference mean. drop sinks: remove sink tokens. sink to mean: "
+                    "replace them by the mean of the other tokens.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=10.0,
+                    min=1.0,
+                    max=10000.0,
+                    step=0.5,
+                    tooltip="A dimension is out of line when its std is over this many times the "
+                    "reference's (loud) or under one such part of it (quiet).",
+                ),
+                io.Combo.Input(
+                    "direction",
+                    options=list(DIRECTIONS),
+                    default="loud",
+                    tooltip="Which outliers are masked. Both directions are always reported.",
+                ),
+                io.Combo.Input(
+                    "tokens",
+                    options=list(SELECTIONS),
+                    default="auto",
+                    tooltip="Which tokens are measured and masked. auto: image tokens where there "
+                    "are any, else all.",
+                ),
+                io.Boolean.Input(
+                    "exclude_sinks",
+                    default=False,
+                    tooltip="Judge dimensions by statistics without attention-sink tokens.",
+                ),
+                Reference.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="What is normal. Without one: the published Qwen3-4B figures for "
+                    "width 2560 at layer -2, else the median std of these very states.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("conditioning", display_name="conditioning"),
+                io.String.Output("report", display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, threshold=None) -> bool | str:
+        return check_number("threshold", threshold, 1.0, 10000.0)
+
+    @classmethod
+    def execute(
+        cls, conditioning, mode, threshold, direction, tokens, exclude_sinks, reference=None
+    ) -> io.NodeOutput:
+        masked, reports = [], []
+        for entry in conditioning:
+            hidden, record = read_entry(entry)
+            chosen, selected = _select(record, tokens)
+            published = default_reference(hidden.shape[-1], None)
+            result = mask_states(
+                hidden,
+                mode=mode,
+                threshold=threshold,
+                direction=direction,
+                selected=selected,
+                exclude_sinks=exclude_sinks,
+                reference=reference or (published if record.layer in (-2, None) else None),
+            )
+            did = _what_was_done(result, mode, direction, record)
+            new_record = record.take(result.kept)
+            if result.masked or result.touched_sinks:
+                new_record = new_record.with_edit(
+                    f"outlier mask: {mode}, threshold {threshold:g}, {direction}, tokens {chosen}: "
+                    f"{did}"
+                )
+            masked.append(write_entry(entry, result.hidden, new_record, result.kept))
+            reports.append(_report(hidden, record, chosen, selected, result, threshold, did))
+        report = "\n\n".join(reports)
+        return io.NodeOutput(masked, report, ui=ui.PreviewText(report))
+
+
+def _select(record: Record, tokens: str) -> tuple[str, Tensor]:
+    """The selection's own name ("auto" resolved) and its (tokens,) mask."""
+    if tokens == "auto":
+        tokens = "image" if Role.IMAGE in record.roles else "all"
+    roles = {"all": CONTENT_ROLES, "image": (Role.IMAGE,), "text": (Role.TEXT,)}[tokens]
+    selected = role_mask(record.roles, roles)
+    if not bool(selected.any()):
+        raise ValueError(
+            f"tokens '{tokens}' selects nothing: this conditioning ({record.source}) has none of "
+            "them. Choose 'all' or 'auto'"
+        )
+    return tokens, selected
+
+
+def _what_was_done(result: MaskResult, mode: str, direction: str, record: Record) -> str:
+    if mode in SINK_MODES:
+        if not result.touched_sinks:
+            return "no sink token in the selection, nothing changed"
+        verb = "dropped" if mode == "drop sinks" else "set to the mean of the others:"
+        return f"{verb} token {', '.join(record.describe(i) for i in result.touched_sinks)}"
+    if not result.masked:
+        return f"no {'' if direction == 'both' else direction + ' '}outlier, nothing changed"
+    shown = ", ".join(map(str, result.masked[:12]))
+    more = f" and {len(result.masked) - 12} more" if len(result.masked) > 12 else ""
+    return f"{mode} on {len(result.masked)} dimensions: {shown}{more}"
+
+
+def _report(
+    hidden: Tensor,
+    record: Record,
+    chosen: str,
+    selected: Tensor,
+    result: MaskResult,
+    threshold: float,
+    did: str,
+) -> str:
+    layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
+    sinks = find_sinks(hidden).any(0).nonzero().flatten().tolist()
+    lines = [
+        f"{record.source}, {layer}: {hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
+        f"measured on {int(selected.sum())} ({chosen}) against {result.baseline.name}",
+        "sink tokens: " + (", ".join(record.describe(i) for i in sinks) or "none"),
+    ]
+    if int(selected.sum()) < 2:
+        lines.append("one token has no spread: there is nothing to compare")
+    elif result.outliers:
+        loud = sum(outlier.direction == "loud" for outlier in result.outliers)
+        lines.append(
+            f"{loud} dimensions over {threshold:g}x louder, {len(result.outliers) - loud} over "
+            f"{threshold:g}x quieter than the reference"
+        )
+        lines.append(outlier_table(result.outliers, lambda place: record.describe(place.position)))
+    else:
+        lines.append(f"no dimension is over {threshold:g}x louder or quieter than the reference")
+    change = dit_change(hidden[:, result.kept], result.hidden)
+    removed = hidden.shape[1] - len(result.kept)
+    lines.append(did)
+    lines.append(change.summary() + (f"; {removed} tokens are gone" if removed else ""))
+    return "\n".join(lines)

@@ -1,0 +1,8 @@
+"""Socket types of the pack."""
+
+from comfy_api.latest import io
+
+CATEGORY = "Z-Image/Layer Lab"
+
+Reference = io.Custom("LAYERLAB_REFERENCE")
+"""A :class:`core.reference.Reference`."""
