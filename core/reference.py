@@ -8,8 +8,6 @@ written too, never with pickle.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .channel_stats import SplitStats
+from .files import replacing
 
 FORMAT = "layer_lab_reference_v1"
 STATS_DIRECTORY = Path(__file__).resolve().parent.parent / "stats"
@@ -130,13 +129,10 @@ def save_reference(reference: Reference, path: Path) -> None:
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
         raise ReferenceFileError(f"{path.name}: a reference is saved as .safetensors or .npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         if path.suffix == ".npz":
             np.savez(
-                name,
+                temporary,
                 per_dim_mean=reference.mean.numpy().astype(np.float32),
                 per_dim_std=reference.std.numpy().astype(np.float32),
                 global_mean=np.float32(reference.global_mean),
@@ -155,10 +151,7 @@ def save_reference(reference: Reference, path: Path) -> None:
                 tensors["std_without_sinks"] = reference.std_without_sinks
             provenance = json.dumps(dict(reference.provenance), ensure_ascii=False)
             metadata = {"format": FORMAT, "provenance": provenance}
-            save_file({k: v.contiguous() for k, v in tensors.items()}, name, metadata)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
 
 
 def load_reference(path: Path) -> Reference:
