@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from .channel_stats import Place
-from .outliers import Outlier, ratio_in_words
+from .outliers import Outlier
 
 COLUMNS = (
-    "dimension",
-    "std",
+    "dim",
+    "std (no sinks)",
     "reference",
-    "ratio",
-    "without sinks",
+    "ratio (no sinks)",
+    "inverse (no sinks)",
     "sinks carry",
-    "kind",
+    "class",
     "carried most by",
 )
+"""Header of an outlier table; "(no sinks)" is the same figure without sink tokens."""
 
 
 def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[str, ...]:
     """One outlier under :data:`COLUMNS`; ``name_token`` puts a place into words."""
+    ratio, bare = outlier.ratio, outlier.ratio_without_sinks
     return (
         str(outlier.dimension),
-        f"{outlier.std:.4g}",
+        f"{outlier.std:.4g} ({outlier.std_without_sinks:.4g})",
         f"{outlier.reference_std:.4g}",
-        ratio_in_words(outlier.ratio),
-        f"{outlier.std_without_sinks:.4g} ({ratio_in_words(outlier.ratio_without_sinks)})",
+        f"{ratio:.4g} ({bare:.3g})",
+        f"{_inverse(ratio):.4g} ({_inverse(bare):.3g})",
         f"{outlier.sink_share:.1%}",
-        outlier.kind,
-        f"{name_token(outlier.top)}, {outlier.top_share:.1%}",
+        f"{outlier.direction}, {outlier.kind}",
+        f"{name_token(outlier.top)}: {outlier.top_share:.1%}",
     )
+
+
+def _inverse(ratio: float) -> float:
+    return 1.0 / ratio if ratio > 0 else math.inf
 
 
 def outlier_table(

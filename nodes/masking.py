@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.dit_view import dit_change
 from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
-from ..core.outliers import DIRECTIONS, default_reference
+from ..core.outliers import DIRECTIONS, default_reference, ratio_in_words
 from ..core.report import outlier_table
 from ..core.sinks import find_sinks
 from ..core.tokens import Record, Role, role_mask
@@ -167,7 +167,8 @@ def _report(
         loud = sum(outlier.direction == "loud" for outlier in result.outliers)
         lines.append(
             f"{loud} dimensions over {threshold:g}x louder, {len(result.outliers) - loud} over "
-            f"{threshold:g}x quieter than the reference"
+            f"{threshold:g}x quieter than the reference; farthest is dimension "
+            f"{result.outliers[0].dimension}, {ratio_in_words(result.outliers[0].ratio)}"
         )
         lines.append(outlier_table(result.outliers, lambda place: record.describe(place.position)))
     else:

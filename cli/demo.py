@@ -1,0 +1,288 @@
+"""``layerlab demo``: a real language model's outliers, found, traced to a token, and masked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from .. import __version__
+from ..core.channel_stats import Place
+from ..core.files import write_whole
+from ..core.mask_survey import ModeEffect, survey_modes
+from ..core.plots import plot_dimensions, plot_layers, plot_masking, plot_tokens
+from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
+from ..core.report import COLUMNS, outlier_row
+from .comfy_demo import NOISE, NOT_FOUND, compare_layers
+from .comfy_folder import find_comfyui
+from .html_report import Section, Table, render_report
+from .language_model import LanguageModel, ModelNotFound, load_smollm2
+
+PROMPTS = Path(__file__).resolve().parent.parent / "stats" / "demo_prompts.txt"
+LAYERS = (-2, -6)
+FILE_WIDTH = 120
+"""Columns of the tables where the output is no terminal."""
+EFFECT_COLUMNS = (
+    "mode",
+    "dimensions",
+    "tokens changed",
+    "sinks: relative L2",
+    "cosine",
+    "others: relative L2",
+    "cosine",
+)
+
+
+class DemoData:
+    """What the demo gathers: the model, its prompts as ids, the profile and kept states."""
+
+    def __init__(self, model: LanguageModel, prompts: list[str]):
+        self.model = model
+        self.ids = [model.chat_ids(prompt) for prompt in prompts]
+        self.stats = ProfileStats(model.blocks, model.width)
+        self.kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in LAYERS}
+
+    def add(self, number: int) -> None:
+        """Run prompt ``number`` once, all layers from the one pass."""
+        states = self.model.hidden_states(self.ids[number], range(self.model.blocks + 1))
+        self.stats.update(states)
+        for layer in LAYERS:
+            self.kept[layer].append(states[self.model.blocks + 1 + layer])
+
+    def token_text(self, place: Place) -> str:
+        """The text of the token at ``place``."""
+        return self.model.token_text(self.ids[place.prompt][place.position])
+
+    def token_name(self, place: Place) -> str:
+        """``place`` in words."""
+        text = self.token_text(place)
+        return f"{text!r} at {place.position} (prompt {place.prompt + 1})"
+
+
+def run_demo(out: Path, with_comfyui: bool = True) -> int:
+    """Run it and write into ``out``; returns the exit status."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+    started = time.monotonic()
+    try:
+        with _progress(console) as progress:
+            task = progress.add_task("Loading SmolLM2-135M-Instruct (real weights)", total=None)
+            model = load_smollm2()
+            progress.update(task, total=1, completed=1)
+            data = DemoData(model, PROMPTS.read_text(encoding="utf-8").split("\n")[:-1])
+            for number in progress.track(range(len(data.ids)), description="Profiling prompts"):
+                data.add(number)
+            profile = summarise(data.stats, model.name)
+            effects = {
+                layer: survey_modes(data.kept[layer])
+                for layer in progress.track(LAYERS, description="Masking each way")
+            }
+            sections = _sections(data, profile, effects)
+            for section in progress.track(sections, description="Writing"):
+                if section.png:
+                    write_whole(out / f"{section.title.split(':')[0].lower()}.png", section.png)
+    except ModelNotFound as error:
+        console.print(f"layerlab demo cannot run: {error}", style="red", markup=False)
+        return 1
+    headline = headline_of(data, profile, effects)
+    _print_results(console, headline, data, profile, effects)
+    document = json.dumps(profile.to_json(data.token_text), ensure_ascii=False, indent=1)
+    write_whole(out / "profile.json", document + "\n")
+    _write_report(out, profile, headline, sections)
+    console.print(
+        f"\nWrote {out / 'report.html'}, profile.json and {sum(bool(s.png) for s in sections)} "
+        f"PNGs in {time.monotonic() - started:.0f} s. Open report.html in a browser.",
+        style="bold",
+        markup=False,
+    )
+    if not with_comfyui:
+        return 0
+    section = _comfyui_section(out, console)
+    if section is None:
+        return 1
+    if section.png:
+        _write_report(out, profile, headline, [*sections, section])
+    return 0
+
+
+def _comfyui_section(out: Path, console: Console) -> Section | None:
+    """The ComfyUI part as a section: empty where there is no ComfyUI, None where it failed."""
+    try:
+        comfyui = find_comfyui()
+        if comfyui is None:
+            console.print(NOT_FOUND, markup=False)
+            return Section("")
+        with _progress(console) as progress:
+            task = progress.add_task("", total=None)
+            picture = compare_layers(
+                comfyui, out, lambda line: progress.update(task, description=line)
+            )
+            progress.update(task, description="layer_compare in ComfyUI", total=1, completed=1)
+    except (RuntimeError, OSError) as error:
+        console.print(f"The ComfyUI part failed: {error}", style="red", markup=False)
+        return None
+    console.print(f"Wrote {picture.saved[0]}. {NOISE}", style="bold", markup=False)
+    return Section("ComfyUI: the same prompt at layer -2 and -6", [NOISE], picture.png)
+
+
+def _write_report(
+    out: Path, profile: Profile, headline: list[str], sections: list[Section]
+) -> None:
+    subtitle = (
+        f"{profile.model}, {profile.blocks} blocks, width {profile.width}: {profile.prompts} image "
+        f"prompts, {profile.tokens} tokens in its own chat template, float32"
+    )
+    page = render_report(
+        "Which dimension is out of line, and which token carries it",
+        subtitle,
+        headline,
+        sections,
+        f"Written by layerlab demo, Z-Image Layer Lab {__version__}.",
+    )
+    write_whole(out / "report.html", page)
+
+
+def headline_of(
+    data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
+) -> list[str]:
+    """What was found, in sentences whose every figure was just measured."""
+    lines = []
+    for layer in (profile.layer(number) for number in LAYERS):
+        if not layer.outliers:
+            lines.append(f"Layer {layer.layer}: no dimension is 10x out of line.")
+            continue
+        top = layer.outliers[0]
+        lines.append(
+            f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.1f}, "
+            f"{top.ratio:.0f}x the layer's median. Without sink tokens it is "
+            f"{top.std_without_sinks:.1f}: {top.std / top.std_without_sinks:.0f}x less. The token "
+            f"that carries it most is {data.token_name(top.top)}; sink tokens carry "
+            f"{top.sink_share:.1%} of its variance ({top.kind})."
+        )
+    by_mode = {effect.mode: effect for effect in effects[LAYERS[0]]}
+    zero, drop = by_mode["zero"], by_mode["drop sinks"]
+    lines.append(
+        f"Masking at layer {LAYERS[0]}: zeroing dimensions {', '.join(map(str, zero.masked))} "
+        f"changes what a DiT sees of the tokens that are no sinks by {zero.other_l2:.2f} (relative "
+        f"L2 after RMSNorm); dropping the sink tokens changes it by {drop.other_l2:.2f}."
+    )
+    places = sorted({place for positions in profile.sink_positions for place in positions})
+    lines.append(
+        f"Sink tokens stand at position {', '.join(map(str, places)) or 'none'} of "
+        f"{sum(map(bool, profile.sink_positions))} of {profile.prompts} prompts. The massive "
+        f"activation emerges at hidden state {profile.emergence_layer} and falls at "
+        f"{profile.fall_layer} of {profile.blocks}."
+    )
+    return lines
+
+
+def _sections(
+    data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
+) -> list[Section]:
+    layers = [profile.layer(number) for number in LAYERS]
+    channels = [data.stats.channels[layer.index] for layer in layers]
+    dimensions = [outlier.dimension for outlier in layers[0].outliers]
+    quietest = channels[0].all.std.argsort(descending=True).tolist()
+    rows = (dimensions + [d for d in quietest if d not in dimensions])[:8]
+    texts = [data.token_text(Place(0, position)) for position in range(len(data.ids[0]))]
+    return [
+        Section(
+            "Layers: where it emerges and falls",
+            ["The largest and the median magnitude of every hidden state."],
+            plot_layers(profile),
+        ),
+        Section(
+            "Outliers: every dimension, with and without sink tokens",
+            [
+                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to the "
+                "median std of the layer's own dimensions."
+            ],
+            plot_dimensions(list(zip(layers, channels, strict=True))),
+            [
+                Table(COLUMNS, _outlier_rows(layer, data), f"layer {layer.layer}")
+                for layer in layers
+            ],
+        ),
+        Section(
+            "Tokens: which one carries it",
+            ["The first prompt, token by token, in the dimensions with the largest std."],
+            plot_tokens(data.kept[LAYERS[0]][0], texts, rows, LAYERS[0]),
+        ),
+        Section(
+            "Masking: what a DiT would see of it",
+            [
+                "Z-Image's caption path begins with a per-token RMSNorm. What a mask changes "
+                "after that norm is all that the image model can notice. Loud dimensions, "
+                "threshold 10, each prompt against its own median std."
+            ],
+            plot_masking(effects),
+            [
+                Table(EFFECT_COLUMNS, [_effect_row(e) for e in modes], f"layer {layer}")
+                for layer, modes in effects.items()
+            ],
+        ),
+    ]
+
+
+def _outlier_rows(layer: LayerProfile, data: DemoData) -> list[tuple[str, ...]]:
+    return [outlier_row(outlier, data.token_name) for outlier in layer.outliers]
+
+
+def _effect_row(effect: ModeEffect) -> tuple[str, ...]:
+    def number(value: float, digits: int) -> str:
+        return "removed" if value != value else f"{value:.{digits}f}"
+
+    return (
+        effect.mode,
+        ", ".join(map(str, effect.masked)) or "-",
+        f"{effect.changed_tokens} of {effect.tokens}",
+        number(effect.sink_l2, 4),
+        number(effect.sink_cosine, 5),
+        number(effect.other_l2, 4),
+        number(effect.other_cosine, 5),
+    )
+
+
+def _print_results(
+    console: Console,
+    headline: list[str],
+    data: DemoData,
+    profile: Profile,
+    effects: dict[int, list[ModeEffect]],
+) -> None:
+    console.print()
+    for line in headline:
+        console.print(line, markup=False)
+    for number in LAYERS:
+        layer = profile.layer(number)
+        _print_table(console, f"Outliers at layer {number}", COLUMNS, _outlier_rows(layer, data))
+    for number, modes in effects.items():
+        title = f"What each masking mode changes after RMSNorm, layer {number}"
+        _print_table(console, title, EFFECT_COLUMNS, [_effect_row(effect) for effect in modes])
+
+
+def _print_table(
+    console: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> None:
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console.print(table)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *Progress.get_default_columns()[1:3],
+        TimeElapsedColumn(),
+        console=console,
+    )
