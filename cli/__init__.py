@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from .. import __version__
@@ -13,8 +14,24 @@ from .. import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status (0 done, 1 failed with a message)."""
+    # The commands show their own progress; transformers' bars would write across it.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     options = _parser().parse_args(arguments)
-    return options.run(options)
+    try:
+        module, function = options.run
+        return getattr(import_module(f".{module}", __package__), function)(options)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__package__.partition(".")[0]):
+            raise
+        extra = "ray" if error.name == "ray" else "demo"
+        sys.stderr.write(
+            f"layerlab {options.command} needs the package {error.name}: "
+            f'python -m pip install "zimage-layer-lab[{extra}]"\n'
+        )
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nlayerlab: interrupted\n")
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,7 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="layerlab", description="Look into the hidden states that Z-Image is conditioned on."
     )
     parser.add_argument("--version", action="version", version=f"layerlab {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="command"
+    )
+    for add in (_add_demo, _add_profile, _add_compare, _add_stats):
+        add(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
     demo = commands.add_parser(
         "demo",
         help="profile a real small language model, and run a workflow where ComfyUI is found",
@@ -31,26 +56,84 @@ def _parser() -> argparse.ArgumentParser:
         "profile.json and PNGs. Where a ComfyUI is found it also runs layer_compare there, on "
         "tiny random weights.",
     )
-    demo.add_argument(
+    _add_out(demo, "layerlab-demo")
+    demo.add_argument("--no-comfyui", action="store_true", help="leave the ComfyUI part out")
+    demo.set_defaults(run=("demo", "run_demo"))
+
+
+def _add_profile(commands: argparse._SubParsersAction) -> None:
+    profile = commands.add_parser(
+        "profile",
+        help="measure every layer of a decoder language model over many prompts",
+        description="Streams prompts through a local model (a transformers folder with "
+        "safetensors, or a GGUF file) and writes profile.json, reference_<layer>.safetensors, "
+        "PNGs and report.html. An interrupted run goes on where it stopped when it is started "
+        "again with the same arguments.",
+    )
+    profile.add_argument("model", type=Path, help="model folder or .gguf file")
+    profile.add_argument(
+        "--prompts",
+        type=Path,
+        help="text file in UTF-8, one prompt a line (default: the shipped corpus)",
+    )
+    profile.add_argument(
+        "--layers",
+        default="all",
+        help="all, or negative layer numbers such as -2,-6 (default: %(default)s)",
+    )
+    _add_out(profile, "layerlab-profile")
+    profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    profile.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    profile.add_argument(
+        "--batch-tokens", type=int, default=2048, help="tokens per pass, padding included"
+    )
+    profile.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the prompts out on a Ray cluster at ADDRESS, or 'local' to start one here",
+    )
+    profile.add_argument(
+        "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
+    )
+    profile.set_defaults(run=("profile", "run_profile"))
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="put two profiles side by side",
+        description="Two models, base against instruct, two quantisations, or two layers of one "
+        "model: a table, a picture, and in words what the numbers say.",
+    )
+    for name in ("a", "b"):
+        compare.add_argument(name, type=Path, help="profile.json, or the folder that holds it")
+    compare.add_argument(
+        "--layers", default="-2,-6", help="layers to compare (default: %(default)s)"
+    )
+    compare.add_argument("--layers-b", help="the layers of B, where they are others than A's")
+    _add_out(compare, "layerlab-compare")
+    compare.set_defaults(run=("compare", "run_compare"))
+
+
+def _add_stats(commands: argparse._SubParsersAction) -> None:
+    stats = commands.add_parser("stats", help="show and convert reference statistics")
+    actions = stats.add_subparsers(required=True, metavar="ACTION", dest="action")
+    show = actions.add_parser("show", help="print a reference: provenance, loudest dimensions")
+    show.add_argument("file", type=Path, help=".safetensors of this pack, or llm-dit's .npz")
+    show.set_defaults(run=("stats", "run_show"))
+    convert = actions.add_parser("convert", help="between .safetensors and llm-dit's .npz")
+    convert.add_argument("source", type=Path)
+    convert.add_argument("target", type=Path)
+    convert.add_argument("--force", action="store_true", help="replace an existing target")
+    convert.set_defaults(run=("stats", "run_convert"))
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
         "--out",
         type=Path,
-        default=Path("layerlab-demo"),
+        default=Path(default),
         help="folder for what is written (default: %(default)s)",
     )
-    demo.add_argument("--no-comfyui", action="store_true", help="leave the ComfyUI part out")
-    demo.set_defaults(run=_demo)
-    return parser
-
-
-def _demo(options: argparse.Namespace) -> int:
-    # The demo shows its own progress; transformers' bars would write across it.
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    try:
-        from .demo import run_demo
-    except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"layerlab demo needs the package {error.name}: "
-            'python -m pip install "zimage-layer-lab[demo]"\n'
-        )
-        return 1
-    return run_demo(options.out, with_comfyui=not options.no_comfyui)

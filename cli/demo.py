@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -66,8 +67,9 @@ class DemoData:
         return f"{text!r} at {place.position} (prompt {place.prompt + 1})"
 
 
-def run_demo(out: Path, with_comfyui: bool = True) -> int:
-    """Run it and write into ``out``; returns the exit status."""
+def run_demo(options: argparse.Namespace) -> int:
+    """Run it and write into ``options.out``; returns the exit status."""
+    out = options.out
     console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     started = time.monotonic()
     try:
@@ -101,7 +103,7 @@ def run_demo(out: Path, with_comfyui: bool = True) -> int:
         style="bold",
         markup=False,
     )
-    if not with_comfyui:
+    if options.no_comfyui:
         return 0
     section = _comfyui_section(out, console)
     if section is None:

@@ -1,7 +1,8 @@
 """Streaming, mergeable statistics of every dimension, with and without sink tokens.
 
-Mean and squared deviations are merged by Chan, Golub and LeVeque's update ("Updating formulae and
-a pairwise algorithm for computing sample variances", 1979), in float64 whatever the states' dtype.
+Means and sums of powers of deviations are merged by the pairwise update of Chan, Golub and LeVeque
+(1979), for the third and fourth power as in Pebay ("Formulas for robust, one-pass parallel
+computation of covariances and arbitrary-order statistical moments", 2008); always in float64.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ def wide(hidden: Tensor) -> Tensor:
 
 @dataclass
 class ChannelStats:
-    """Count, mean, M2, minimum and maximum of each of ``width`` dimensions over tokens.
+    """Count, moments, minimum and maximum of each of ``width`` dimensions over tokens.
 
     Attributes:
-        count, mean, m2: (width,) float64; ``m2`` is the sum of squared deviations from the mean.
+        count, mean: (width,) float64.
+        m2, m3, m4: (width,) float64, sums of powers of the deviations from the mean.
         low, high: (width,) float64, the extreme values.
         low_place, high_place: (width, 2) int64, prompt and position of each extreme; -1 if none.
         non_finite: how many values were left out; the first ones are in ``non_finite_places``.
@@ -55,6 +57,8 @@ class ChannelStats:
     count: Tensor = field(init=False)
     mean: Tensor = field(init=False)
     m2: Tensor = field(init=False)
+    m3: Tensor = field(init=False)
+    m4: Tensor = field(init=False)
     low: Tensor = field(init=False)
     high: Tensor = field(init=False)
     low_place: Tensor = field(init=False)
@@ -64,36 +68,52 @@ class ChannelStats:
 
     def __post_init__(self) -> None:
         zeros = torch.zeros(self.width, dtype=torch.float64)
-        self.count, self.mean, self.m2 = zeros.clone(), zeros.clone(), zeros.clone()
+        self.count, self.mean = zeros.clone(), zeros.clone()
+        self.m2, self.m3, self.m4 = zeros.clone(), zeros.clone(), zeros.clone()
         self.low, self.high = zeros + torch.inf, zeros - torch.inf
         self.low_place = torch.full((self.width, 2), -1)
         self.high_place = torch.full((self.width, 2), -1)
 
-    def update(self, rows: Tensor, positions: Sequence[int] | None = None, prompt: int = 0) -> None:
-        """Add ``rows`` (tokens, width), which stood at ``positions`` of prompt ``prompt``."""
+    def update(
+        self,
+        rows: Tensor,
+        positions: Sequence[int] | Tensor | None = None,
+        prompt: int | Tensor = 0,
+    ) -> None:
+        """Add ``rows`` (tokens, width), which stood at ``positions`` of ``prompt`` (one number for
+        all rows, or (tokens,))."""
         if rows.ndim != 2 or rows.shape[1] != self.width:
             raise ValueError(f"rows have shape {tuple(rows.shape)}, not (tokens, {self.width})")
         if len(rows) == 0:
             return
         x = wide(rows).cpu()
-        where = torch.tensor(range(len(x)) if positions is None else list(positions))
+        where = torch.as_tensor(range(len(x)) if positions is None else positions)
+        number = torch.as_tensor(prompt).expand(len(x))
+        if number.numel() > 1 and bool((number.diff() < 0).any()):
+            # min and max name the first of equal values: let that be the first prompt's.
+            order = number.argsort(stable=True)
+            x, where, number = x[order], where[order], number[order]
         part = ChannelStats(self.width)
         finite = x.isfinite()
         if not bool(finite.all()):
             bad = (~finite).nonzero()
             part.non_finite = len(bad)
             part.non_finite_places = [
-                NonFinite(prompt, int(where[row]), int(column)) for row, column in bad.tolist()
-            ][:NAMED_NON_FINITE]
+                NonFinite(int(number[row]), int(where[row]), column)
+                for row, column in bad[:NAMED_NON_FINITE].tolist()
+            ]
         part.count = finite.sum(0).double()
         held = torch.where(finite, x, 0.0)
         part.mean = held.sum(0) / part.count.clamp(min=1)
-        part.m2 = (torch.where(finite, x - part.mean, 0.0) ** 2).sum(0)
+        deviation = torch.where(finite, x - part.mean, 0.0)
+        square = deviation * deviation
+        part.m2 = square.sum(0)
+        part.m3 = (square * deviation).sum(0)
+        part.m4 = (square * square).sum(0)
         part.low, low_row = torch.where(finite, x, torch.inf).min(0)
         part.high, high_row = torch.where(finite, x, -torch.inf).max(0)
-        number = torch.full((self.width,), prompt)
-        part.low_place = torch.stack([number, where[low_row]], dim=1)
-        part.high_place = torch.stack([number, where[high_row]], dim=1)
+        part.low_place = torch.stack([number[low_row], where[low_row]], dim=1)
+        part.high_place = torch.stack([number[high_row], where[high_row]], dim=1)
         self._absorb(part)
 
     def merge(self, other: ChannelStats) -> ChannelStats:
@@ -109,10 +129,26 @@ class ChannelStats:
         count = self.count + part.count
         safe = count.clamp(min=1)
         delta = part.mean - self.mean
-        self.m2 = self.m2 + part.m2 + delta**2 * self.count * part.count / safe
+        old, new = self.count, part.count
+        step = delta / safe
+        self.m4 = (
+            self.m4
+            + part.m4
+            + delta * step**3 * old * new * (old**2 - old * new + new**2)
+            + 6 * step**2 * (old**2 * part.m2 + new**2 * self.m2)
+            + 4 * step * (old * part.m3 - new * self.m3)
+        )
+        self.m3 = (
+            self.m3
+            + part.m3
+            + delta * step**2 * old * new * (old - new)
+            + 3 * step * (old * part.m2 - new * self.m2)
+        )
+        self.m2 = self.m2 + part.m2 + delta * step * old * new
         self.mean = self.mean + delta * part.count / safe
         self.count = count
-        lower, higher = part.low < self.low, part.high > self.high
+        lower = _replaces(part.low, self.low, part.low_place, self.low_place)
+        higher = _replaces(-part.high, -self.high, part.high_place, self.high_place)
         self.low = torch.where(lower, part.low, self.low)
         self.high = torch.where(higher, part.high, self.high)
         self.low_place = torch.where(lower[:, None], part.low_place, self.low_place)
@@ -132,9 +168,22 @@ class ChannelStats:
         return (self.m2 / (self.count - 1).clamp(min=1)).sqrt()
 
     @property
+    def excess_kurtosis(self) -> Tensor:
+        """(width,) float64, population m4 * count / m2**2 - 3: 0 for a normal distribution, about
+        the number of tokens where one token carries all; 0 where nothing varies."""
+        varies = self.m2 > 0
+        return torch.where(varies, self.m4 * self.count / self.m2.clamp(min=1e-300) ** 2 - 3.0, 0.0)
+
+    @property
     def max_abs(self) -> Tensor:
         """(width,) float64, the largest magnitude; 0 where nothing was seen."""
         return torch.where(self.count > 0, torch.maximum(self.low.abs(), self.high.abs()), 0.0)
+
+    @property
+    def max_abs_place(self) -> Tensor:
+        """(width, 2) int64, prompt and position of the largest magnitude; -1 if none."""
+        above = self.high.abs() >= self.low.abs()
+        return torch.where(above[:, None], self.high_place, self.low_place)
 
     @property
     def global_mean(self) -> float:
@@ -158,6 +207,14 @@ class ChannelStats:
         place = self.high_place if above >= below else self.low_place
         share = max(above, below) ** 2 / m2 if m2 > 0 else 0.0
         return Place(*place[dimension].tolist()), share
+
+
+def _replaces(new: Tensor, old: Tensor, new_place: Tensor, old_place: Tensor) -> Tensor:
+    """Where ``new`` is smaller, or equal and seen at an earlier place (so order cannot matter)."""
+    prompt, old_prompt = new_place[:, 0], old_place[:, 0]
+    earlier = (prompt < old_prompt) | ((prompt == old_prompt) & (new_place[:, 1] < old_place[:, 1]))
+    seen = old_prompt >= 0
+    return (new < old) | ((new == old) & earlier & seen & (prompt >= 0))
 
 
 @dataclass
@@ -195,6 +252,21 @@ class SplitStats:
         for stats, chosen in ((self.content, keep & ~sinks), (self.sinks, keep & sinks)):
             positions = chosen.nonzero().flatten()
             stats.update(hidden[positions.to(hidden.device)], positions.tolist(), prompt)
+
+    def update_batch(
+        self, hidden: Tensor, sinks: Tensor, valid: Tensor, prompts: Sequence[int]
+    ) -> None:
+        """Add several sequences at once.
+
+        Args:
+            hidden: (batch, tokens, width); sinks, valid: (batch, tokens) bool, ``valid`` False on
+                padding.
+            prompts: the number of each sequence.
+        """
+        numbers = torch.tensor(list(prompts))
+        for stats, chosen in ((self.content, valid & ~sinks), (self.sinks, valid & sinks)):
+            row, position = chosen.nonzero(as_tuple=True)
+            stats.update(hidden[row, position], position.cpu(), numbers[row.cpu()])
 
     def merge(self, other: SplitStats) -> SplitStats:
         """A new object with both."""

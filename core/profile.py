@@ -6,7 +6,8 @@ the end (arXiv 2603.05498, 2605.08504).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,47 +21,94 @@ from .outliers import Outlier, baseline_for, find_outliers
 from .sinks import find_sinks
 
 SCHEMA_VERSION = 1
+MASSIVE_ABSOLUTE, MASSIVE_RELATIVE = 100.0, 1000.0
+"""Sun et al. 2024: a massive activation is over 100 and over 1000 times its layer's median."""
 
 
 @dataclass
 class ProfileStats:
-    """Streaming statistics of hidden states 0..``blocks``; constant memory but for sink places.
+    """Streaming statistics of some or all hidden states of a decoder of ``blocks`` blocks.
+
+    The memory does not grow with the prompts, but for 16 bytes per sink token and layer.
 
     Attributes:
-        channels: per hidden state, sinks and content apart.
-        magnitudes: per hidden state, for the median of |x|.
-        sinks: per hidden state, per prompt: positions of its sink tokens at that layer.
+        indices: the hidden states that are measured, ascending.
+        channels: hidden state -> statistics, sinks and content apart.
+        magnitudes: hidden state -> histogram, for the median of |x|.
+        sinks: hidden state -> [prompt, position, prompt, position, ...] of its sink tokens.
     """
 
     blocks: int
     width: int
+    indices: tuple[int, ...] = ()
     prompts: int = 0
     tokens: int = 0
-    channels: list[SplitStats] = field(init=False)
-    magnitudes: list[MagnitudeHistogram] = field(init=False)
-    sinks: list[list[list[int]]] = field(init=False)
+    channels: dict[int, SplitStats] = field(init=False)
+    magnitudes: dict[int, MagnitudeHistogram] = field(init=False)
+    sinks: dict[int, array] = field(init=False)
 
     def __post_init__(self) -> None:
-        states = range(self.blocks + 1)
-        self.channels = [SplitStats(self.width) for _ in states]
-        self.magnitudes = [MagnitudeHistogram() for _ in states]
-        self.sinks = [[] for _ in states]
+        self.indices = tuple(sorted(set(self.indices))) or tuple(range(self.blocks + 1))
+        self.channels = {index: SplitStats(self.width) for index in self.indices}
+        self.magnitudes = {index: MagnitudeHistogram() for index in self.indices}
+        self.sinks = {index: array("q") for index in self.indices}
 
     def update(self, states: Mapping[int, Tensor]) -> None:
-        """Add one prompt: hidden state index -> (tokens, width), every index 0..``blocks``."""
-        for index in range(self.blocks + 1):
+        """Add the next prompt: hidden state -> (tokens, width)."""
+        batch = {index: states[index].unsqueeze(0) for index in self.indices}
+        valid = torch.ones(batch[self.indices[0]].shape[:2], dtype=torch.bool)
+        self.update_batch(batch, valid, [self.prompts])
+
+    def update_batch(
+        self, states: Mapping[int, Tensor], valid: Tensor, numbers: Sequence[int]
+    ) -> None:
+        """Add several prompts.
+
+        Args:
+            states: hidden state -> (batch, tokens, width).
+            valid: (batch, tokens) bool, False on padding, which is not counted anywhere.
+            numbers: each prompt's place in the list of prompts, which names its tokens.
+        """
+        for index in self.indices:
             hidden = states[index]
-            sinks = find_sinks(hidden.unsqueeze(0))[0]
-            self.channels[index].update(hidden, sinks=sinks, prompt=self.prompts)
-            self.magnitudes[index].update(hidden)
-            self.sinks[index].append(sinks.nonzero().flatten().tolist())
-        self.prompts += 1
-        self.tokens += len(states[0])
+            here = valid.to(hidden.device)
+            sinks = find_sinks(hidden, here)
+            self.channels[index].update_batch(hidden, sinks, here, numbers)
+            self.magnitudes[index].update(hidden[here])
+            for row, position in sinks.nonzero().tolist():
+                self.sinks[index].extend((numbers[row], position))
+        self.prompts += len(numbers)
+        self.tokens += int(valid.sum())
+
+    def merge(self, other: ProfileStats) -> ProfileStats:
+        """A new object with both; they must measure the same hidden states."""
+        if (self.blocks, self.width, self.indices) != (other.blocks, other.width, other.indices):
+            raise ValueError("profiles of different models or layers cannot be merged")
+        merged = ProfileStats(self.blocks, self.width, self.indices)
+        merged.prompts = self.prompts + other.prompts
+        merged.tokens = self.tokens + other.tokens
+        for index in self.indices:
+            merged.channels[index] = self.channels[index].merge(other.channels[index])
+            merged.magnitudes[index] = self.magnitudes[index].merge(other.magnitudes[index])
+            merged.sinks[index] = self.sinks[index] + other.sinks[index]
+        return merged
+
+    def sink_positions(self, index: int) -> tuple[tuple[int, ...], ...]:
+        """Per prompt, the positions of its sink tokens at hidden state ``index``."""
+        found: list[list[int]] = [[] for _ in range(self.prompts)]
+        pairs = self.sinks[index]
+        for prompt, position in zip(pairs[::2], pairs[1::2], strict=True):
+            found[prompt].append(position)
+        return tuple(tuple(sorted(positions)) for positions in found)
 
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One hidden state; ``std`` is of all its values, tokens x width, together."""
+    """One hidden state; ``std`` is of all its values, tokens x width, together.
+
+    ``outliers`` are dimensions by the seed's definition (a std 10x out of line), ``massive`` those
+    by Sun et al.'s (arXiv 2402.17762): |x| over 100 and over 1000x the layer's median.
+    """
 
     layer: int
     index: int
@@ -70,6 +118,7 @@ class LayerProfile:
     std: float
     std_without_sinks: float
     outliers: tuple[Outlier, ...]
+    massive: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,10 +126,12 @@ class Profile:
     """All hidden states of one model; ``to_json`` is the documented ``profile.json``.
 
     Attributes:
-        emergence_layer: hidden state with the largest relative rise of max|x| over the one before.
-        fall_layer: un-normed hidden state with the largest relative drop after it, None if there
-            is none after it.
-        sink_positions: per prompt, at the layer after emergence.
+        emergence_layer: hidden state with the largest relative rise of max|x| over the one before;
+            None if not all hidden states were measured.
+        fall_layer: un-normed hidden state with the largest relative drop after it; None likewise,
+            or if nothing drops.
+        sink_positions: per prompt, at the layer after emergence (where that is not known: at the
+            deepest un-normed layer measured).
     """
 
     model: str
@@ -88,7 +139,7 @@ class Profile:
     width: int
     prompts: int
     tokens: int
-    emergence_layer: int
+    emergence_layer: int | None
     fall_layer: int | None
     sink_positions: tuple[tuple[int, ...], ...]
     layers: tuple[LayerProfile, ...]
@@ -121,9 +172,12 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
     """
     if stats.prompts == 0:
         raise ValueError("there is nothing to profile: no prompt was given")
-    layers = tuple(_summarise_layer(stats, index, threshold) for index in range(stats.blocks + 1))
-    emergence, fall = rise_and_fall([layer.max_abs for layer in layers])
-    settled = min(emergence + 1, stats.blocks - 1)
+    layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
+    emergence = fall = None
+    settled = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
+    if len(layers) == stats.blocks + 1:
+        emergence, fall = rise_and_fall([layer.max_abs for layer in layers])
+        settled = min(emergence + 1, stats.blocks - 1)
     return Profile(
         model=model,
         blocks=stats.blocks,
@@ -132,7 +186,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         tokens=stats.tokens,
         emergence_layer=emergence,
         fall_layer=fall,
-        sink_positions=tuple(tuple(positions) for positions in stats.sinks[settled]),
+        sink_positions=stats.sink_positions(settled),
         layers=layers,
     )
 
@@ -157,20 +211,23 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
 def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
     channels = stats.channels[index]
     whole = channels.all
+    median = stats.magnitudes[index].median()
+    massive = (whole.max_abs > MASSIVE_ABSOLUTE) & (whole.max_abs > MASSIVE_RELATIVE * median)
     return LayerProfile(
         layer=negative_layer(index, stats.blocks),
         index=index,
         normed=is_normed(index, stats.blocks),
-        median_abs=stats.magnitudes[index].median(),
+        median_abs=median,
         max_abs=float(whole.max_abs.max()),
         std=whole.global_std,
         std_without_sinks=channels.content.global_std,
         outliers=tuple(find_outliers(channels, baseline_for(channels, None), threshold)),
+        massive=tuple(massive.nonzero().flatten().tolist()),
     )
 
 
 def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict[str, Any]:
-    entry = asdict(layer)
+    entry = {**asdict(layer), "massive": list(layer.massive)}
     entry["outliers"] = [
         {
             "dimension": outlier.dimension,

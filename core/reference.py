@@ -2,7 +2,7 @@
 
 Kept as safetensors with their provenance in the file's metadata. The .npz of llm-dit
 (fblissjr/llm-dit-experiments; keys per_dim_mean, per_dim_std, global_mean, global_std) is read and
-written too, never with pickle.
+written too, never with pickle; what that layout lacks is kept there under further keys.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -79,6 +79,25 @@ class Reference:
             name += " (published figures, approximate)"
         return name
 
+    def require_model(self, fingerprint: str, source: str) -> None:
+        """Refuse states of another model; passes where either side's fingerprint is not known.
+
+        Raises:
+            ValueError: naming both models and the way out.
+        """
+        own = self.provenance.get("fingerprint", "")
+        if own and fingerprint and own != fingerprint:
+            raise ValueError(
+                f"the reference is of {self.name} (fingerprint {own}) and the states come from "
+                f"{source} (fingerprint {fingerprint}). Build one of this encoder, or accept the "
+                "other's on purpose: 'any_model' where the reference is loaded"
+            )
+
+    def for_any_model(self) -> Reference:
+        """The same statistics, no longer tied to the model they were measured on."""
+        free = {key: value for key, value in self.provenance.items() if key != "fingerprint"}
+        return replace(self, provenance=free)
+
     def statistics(self, without_sinks: bool) -> tuple[Tensor, Tensor]:
         """(mean, std), each (width,): without sinks where asked for and known."""
         if without_sinks and self.mean_without_sinks is not None:
@@ -124,7 +143,8 @@ def published_qwen3_4b() -> Reference:
 def save_reference(reference: Reference, path: Path) -> None:
     """Write ``path`` (.safetensors, or .npz in llm-dit's layout) whole or not at all.
 
-    The .npz holds what llm-dit reads (float32, sinks included) and nothing more.
+    No number is lost either way: arrays are float64, and the .npz gets the sink-free statistics and
+    the provenance under keys that llm-dit does not look at.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
@@ -133,24 +153,22 @@ def save_reference(reference: Reference, path: Path) -> None:
         if path.suffix == ".npz":
             np.savez(
                 temporary,
-                per_dim_mean=reference.mean.numpy().astype(np.float32),
-                per_dim_std=reference.std.numpy().astype(np.float32),
-                global_mean=np.float32(reference.global_mean),
-                global_std=np.float32(reference.global_std),
+                per_dim_mean=reference.mean.numpy(),
+                per_dim_std=reference.std.numpy(),
+                global_mean=np.float64(reference.global_mean),
+                global_std=np.float64(reference.global_std),
+                provenance=np.array(_provenance_json(reference)),
+                **{name: tensor.numpy() for name, tensor in _without_sinks(reference).items()},
             )
         else:
+            whole = [reference.global_mean, reference.global_std]
             tensors = {
                 "mean": reference.mean,
                 "std": reference.std,
-                "global": torch.tensor(
-                    [reference.global_mean, reference.global_std], dtype=torch.float64
-                ),
+                "global": torch.tensor(whole, dtype=torch.float64),
+                **_without_sinks(reference),
             }
-            if reference.mean_without_sinks is not None:
-                tensors["mean_without_sinks"] = reference.mean_without_sinks
-                tensors["std_without_sinks"] = reference.std_without_sinks
-            provenance = json.dumps(dict(reference.provenance), ensure_ascii=False)
-            metadata = {"format": FORMAT, "provenance": provenance}
+            metadata = {"format": FORMAT, "provenance": _provenance_json(reference)}
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
 
 
@@ -196,10 +214,37 @@ def _load_safetensors(path: Path) -> Reference:
 
 def _load_npz(path: Path) -> Reference:
     with np.load(path, allow_pickle=False) as file:
+
+        def vector(name: str) -> Tensor | None:
+            return torch.from_numpy(file[name].astype(np.float64)) if name in file else None
+
+        if "provenance" in file:
+            provenance = json.loads(str(file["provenance"]))
+        else:
+            note = "read from an llm-dit .npz; sinks included"
+            provenance = {"model": path.stem, "note": note}
+        for name in ("per_dim_mean", "per_dim_std"):
+            if name not in file:
+                raise KeyError(name)
         return Reference(
-            torch.from_numpy(file["per_dim_mean"].astype(np.float64)),
-            torch.from_numpy(file["per_dim_std"].astype(np.float64)),
+            vector("per_dim_mean"),
+            vector("per_dim_std"),
             float(file["global_mean"]),
             float(file["global_std"]),
-            provenance={"model": path.stem, "note": "read from an llm-dit .npz; sinks included"},
+            vector("mean_without_sinks"),
+            vector("std_without_sinks"),
+            provenance,
         )
+
+
+def _without_sinks(reference: Reference) -> dict[str, Tensor]:
+    if reference.mean_without_sinks is None:
+        return {}
+    return {
+        "mean_without_sinks": reference.mean_without_sinks,
+        "std_without_sinks": reference.std_without_sinks,
+    }
+
+
+def _provenance_json(reference: Reference) -> str:
+    return json.dumps(dict(reference.provenance), ensure_ascii=False)

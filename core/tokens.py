@@ -39,6 +39,7 @@ class Record:
         texts: the token as text, one per token.
         roles: one :class:`Role` per token.
         edits: what was done to the states, oldest first.
+        fingerprint: of the encoder (:mod:`.fingerprint`), empty if not known.
         version: of this class's layout.
     """
 
@@ -48,6 +49,7 @@ class Record:
     texts: tuple[str, ...]
     roles: tuple[Role, ...]
     edits: tuple[str, ...] = ()
+    fingerprint: str = ""
     version: int = 1
 
     def __post_init__(self) -> None:

@@ -10,12 +10,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
 
 from ..core.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
+from ..core.fingerprint import fingerprint
 from ..core.layers import hidden_state_index, negative_layer
 from ..core.tokens import RECORD_KEY, Record, Role, assign_roles
 
@@ -78,17 +80,20 @@ def encode(
     sections = tokens[clip.cond_stage_model.clip_name]
     ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner)
     roles = _with_padding(assign_roles(texts), calls[0]["attention_mask"], len(sections))
-    return [
-        Encoding(
-            conditioning=_conditioning(entries, capture, index, record, len(sections)),
-            prompt=exact,
-            record=record,
-        )
-        for index in indices
-        for record in [
-            Record(negative_layer(index, blocks), _source(clip, encoder), ids, texts, roles)
-        ]
-    ]
+    base = Record(
+        layer=None,
+        source=_source(clip, encoder),
+        ids=ids,
+        texts=texts,
+        roles=roles,
+        fingerprint=fingerprint(decoder),
+    )
+    encodings = []
+    for index in indices:
+        record = replace(base, layer=negative_layer(index, blocks))
+        states = _conditioning(entries, capture, index, record, len(sections))
+        encodings.append(Encoding(states, exact, record))
+    return encodings
 
 
 def _language_model(clip: Any) -> Any:

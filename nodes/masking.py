@@ -94,6 +94,8 @@ class OutlierMask(io.ComfyNode):
         masked, reports = [], []
         for entry in conditioning:
             hidden, record = read_entry(entry)
+            if reference is not None:
+                reference.require_model(record.fingerprint, record.source)
             chosen, selected = _select(record, tokens)
             published = default_reference(hidden.shape[-1], None)
             result = mask_states(

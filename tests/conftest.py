@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 # "python -m pytest" puts the pack's root on the path, where its `nodes` would hide the host's.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 from zimage_layer_lab.cli.comfy_server import find_comfyui  # noqa: E402
+
+# Speed is a benchmark's business, and the first example of a test often pays for an import.
+settings.register_profile("layerlab", deadline=None)
+settings.load_profile("layerlab")
 
 REQUIRED = os.environ.get("LAYERLAB_REQUIRE_COMFYUI") == "1"
 

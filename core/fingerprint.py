@@ -1,0 +1,26 @@
+"""Which model it was: a hash of a few weights, so that references are not mixed up in silence."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+def fingerprint(decoder: nn.Module) -> str:
+    """16 hex digits from the norms of a decoder (:func:`.capture.find_decoder`) and its size.
+
+    Norm weights are what every file format keeps in 16 bits or more: the same model in bfloat16,
+    fp8 or GGUF has one fingerprint, and so has it with a LoRA on its matrices. Another fine-tune
+    that trained its norms has another.
+    """
+    blocks = len(decoder.layers)
+    chosen = [decoder.norm, *(decoder.layers[i] for i in sorted({0, blocks // 2, blocks - 1}))]
+    digest = hashlib.sha256(f"{blocks} blocks".encode())
+    for module in chosen:
+        for name, weight in sorted(module.named_parameters()):
+            if weight.ndim == 1 and "norm" in f"norm.{name}":
+                values = weight.detach().to("cpu", torch.bfloat16).contiguous()
+                digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
