@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status (0 done, 1 failed with a message)."""
     # The commands show their own progress; transformers' bars would write across it.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(_join_layers(given))
     try:
         module, function = options.run
         return getattr(import_module(f".{module}", __package__), function)(options)
@@ -32,6 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nlayerlab: interrupted\n")
         return 130
+
+
+def _join_layers(arguments: list[str]) -> list[str]:
+    """ "--layers", "-2,-6" as one word: argparse takes the second for an option of its own."""
+    joined: list[str] = []
+    for word in arguments:
+        follows = bool(joined) and joined[-1] in ("--layers", "--layers-b")
+        if follows and re.fullmatch(r"-\d[\d,\s-]*", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table as RichTable
 
 from .. import __version__
 from ..core.channel_stats import Place
@@ -23,13 +20,13 @@ from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
 from ..core.report import COLUMNS, outlier_row
 from .comfy_demo import NOISE, NOT_FOUND, compare_layers
 from .comfy_folder import find_comfyui
+from .console import make_console, print_table
+from .findings import layer_finding, sink_finding
 from .html_report import Section, Table, render_report
 from .language_model import LanguageModel, ModelNotFound, load_smollm2
 
 PROMPTS = Path(__file__).resolve().parent.parent / "stats" / "demo_prompts.txt"
 LAYERS = (-2, -6)
-FILE_WIDTH = 120
-"""Columns of the tables where the output is no terminal."""
 EFFECT_COLUMNS = (
     "mode",
     "dimensions",
@@ -70,7 +67,7 @@ class DemoData:
 def run_demo(options: argparse.Namespace) -> int:
     """Run it and write into ``options.out``; returns the exit status."""
     out = options.out
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+    console = make_console()
     started = time.monotonic()
     try:
         with _progress(console) as progress:
@@ -154,19 +151,7 @@ def headline_of(
     data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
 ) -> list[str]:
     """What was found, in sentences whose every figure was just measured."""
-    lines = []
-    for layer in (profile.layer(number) for number in LAYERS):
-        if not layer.outliers:
-            lines.append(f"Layer {layer.layer}: no dimension is 10x out of line.")
-            continue
-        top = layer.outliers[0]
-        lines.append(
-            f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.1f}, "
-            f"{top.ratio:.0f}x the layer's median. Without sink tokens it is "
-            f"{top.std_without_sinks:.1f}: {top.std / top.std_without_sinks:.0f}x less. The token "
-            f"that carries it most is {data.token_name(top.top)}; sink tokens carry "
-            f"{top.sink_share:.1%} of its variance ({top.kind})."
-        )
+    lines = [layer_finding(profile.layer(number), data.token_name) for number in LAYERS]
     by_mode = {effect.mode: effect for effect in effects[LAYERS[0]]}
     zero, drop = by_mode["zero"], by_mode["drop sinks"]
     lines.append(
@@ -174,14 +159,7 @@ def headline_of(
         f"changes what a DiT sees of the tokens that are no sinks by {zero.other_l2:.2f} (relative "
         f"L2 after RMSNorm); dropping the sink tokens changes it by {drop.other_l2:.2f}."
     )
-    places = sorted({place for positions in profile.sink_positions for place in positions})
-    lines.append(
-        f"Sink tokens stand at position {', '.join(map(str, places)) or 'none'} of "
-        f"{sum(map(bool, profile.sink_positions))} of {profile.prompts} prompts. The massive "
-        f"activation emerges at hidden state {profile.emergence_layer} and falls at "
-        f"{profile.fall_layer} of {profile.blocks}."
-    )
-    return lines
+    return [*lines, sink_finding(profile)]
 
 
 def _sections(
@@ -263,21 +241,11 @@ def _print_results(
         console.print(line, markup=False)
     for number in LAYERS:
         layer = profile.layer(number)
-        _print_table(console, f"Outliers at layer {number}", COLUMNS, _outlier_rows(layer, data))
+        rows = _outlier_rows(layer, data)
+        print_table(console, Table(COLUMNS, rows, f"Outliers at layer {number}"))
     for number, modes in effects.items():
         title = f"What each masking mode changes after RMSNorm, layer {number}"
-        _print_table(console, title, EFFECT_COLUMNS, [_effect_row(effect) for effect in modes])
-
-
-def _print_table(
-    console: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
-) -> None:
-    table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console.print(table)
+        print_table(console, Table(EFFECT_COLUMNS, [_effect_row(e) for e in modes], title))
 
 
 def _progress(console: Console) -> Progress:

@@ -6,14 +6,18 @@ Needs matplotlib, so nothing imports this module before a picture is asked for.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .channel_stats import SplitStats
+from .heat_map import HeatMap
 from .mask_survey import ModeEffect
 from .profile import LayerProfile, Profile
 
@@ -101,6 +105,56 @@ def plot_tokens(
     ticks = range(-1, int(np.ceil(grid.max())) + 1)
     bar.set_ticks(list(ticks), labels=[f"{10.0**tick:g}x" for tick in ticks])
     axes.set_title(f"layer {layer}: which token carries it", loc="left")
+    return _png(figure)
+
+
+def plot_comparison(a: Mapping[str, Any], b: Mapping[str, Any]) -> bytes:
+    """Largest and median |x| of two ``profile.json`` documents over relative depth."""
+    figure, axes = _figure(9, 4.2)
+    for letter, profile, colour in (("A", a, LOUD), ("B", b, CALM)):
+        depth = [layer["index"] / profile["model"]["blocks"] for layer in profile["layers"]]
+        for name, style in (("max_abs", "o-"), ("median_abs", "o:")):
+            values = [layer[name] for layer in profile["layers"]]
+            label = f"{letter}, {name}: {profile['model']['name']}"
+            axes.semilogy(depth, values, style, color=colour, ms=3, label=label)
+    axes.set_xlabel("depth (0: embeddings, 1: after the last block and the final norm)")
+    axes.set_ylabel("magnitude")
+    legend = axes.legend(frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return _png(figure)
+
+
+def plot_heat_map(heat: HeatMap, title: str) -> bytes:
+    """Every hidden state by every dimension: largest |x| over the layer's median, log colour."""
+    columns = 640
+    grid = heat.relative
+    if grid.shape[1] > columns:
+        # More dimensions than pixels: a column shows the loudest of its dimensions.
+        pad = -grid.shape[1] % columns
+        padded = torch.nn.functional.pad(grid, (0, pad))
+        grid = padded.unflatten(1, (columns, -1)).amax(-1)
+    figure, axes = _figure(10, max(3.0, 1.4 + 0.13 * len(heat.indices)))
+    image = axes.imshow(
+        grid.clamp(min=0.1).log10().numpy(),
+        aspect="auto",
+        cmap="magma",
+        interpolation="nearest",
+        extent=(-0.5, heat.relative.shape[1] - 0.5, len(heat.indices) - 0.5, -0.5),
+    )
+    step = max(1, len(heat.indices) // 12)
+    rows = range(0, len(heat.indices), step)
+    axes.set_yticks(list(rows), [str(heat.indices[row]) for row in rows])
+    axes.set_ylabel("hidden state")
+    loudest = heat.relative.amax(0).topk(min(4, heat.relative.shape[1])).indices.tolist()
+    axes.set_xticks(loudest, [str(dimension) for dimension in loudest], rotation=90)
+    axes.set_xlabel("dimension (the loudest are named)")
+    bar = figure.colorbar(image, ax=axes, pad=0.01)
+    bar.set_label("largest |x| over the layer's median |x|")
+    low, high = image.get_clim()
+    ticks = range(math.ceil(low), math.floor(high) + 1)
+    bar.set_ticks(list(ticks), labels=[f"{10.0**tick:g}x" for tick in ticks])
+    axes.set_title(title, loc="left", parse_math=False)
     return _png(figure)
 
 

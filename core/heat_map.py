@@ -1,0 +1,41 @@
+"""Layers by dimensions: the largest magnitude in each cell, and which token has it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .profile import ProfileStats
+
+
+class HeatMap(NamedTuple):
+    """One row per measured hidden state.
+
+    Attributes:
+        indices: the hidden states.
+        max_abs, std: (rows, width) float32.
+        relative: (rows, width) float32, max_abs over its layer's median |x|.
+        places: (rows, width, 2) int64, prompt and position of the largest magnitude.
+    """
+
+    indices: tuple[int, ...]
+    max_abs: Tensor
+    std: Tensor
+    relative: Tensor
+    places: Tensor
+
+
+def heat_map(stats: ProfileStats) -> HeatMap:
+    """The map of all hidden states that ``stats`` measured."""
+    wholes = [stats.channels[index].all for index in stats.indices]
+    max_abs = torch.stack([whole.max_abs for whole in wholes])
+    medians = torch.tensor([stats.magnitudes[i].median() for i in stats.indices])
+    return HeatMap(
+        indices=stats.indices,
+        max_abs=max_abs.float(),
+        std=torch.stack([whole.std for whole in wholes]).float(),
+        relative=(max_abs / medians.clamp(min=1e-30)[:, None]).float(),
+        places=torch.stack([whole.max_abs_place for whole in wholes]),
+    )

@@ -1,0 +1,106 @@
+"""layerlab compare, on profiles written by hand so that every word can be checked."""
+
+import json
+
+import pytest
+from zimage_layer_lab.cli import main
+
+
+def layer(index, blocks=4, outliers=(), **figures):
+    entry = {"median_abs": 1.0, "max_abs": 10.0, "std": 2.0, "std_without_sinks": 2.0, **figures}
+    return {
+        "layer": index - blocks - 1,
+        "index": index,
+        "normed": index == blocks,
+        **entry,
+        "outliers": [
+            {"dimension": dimension, "ratio": ratio, "class": "sink-borne"}
+            for dimension, ratio in outliers
+        ],
+    }
+
+
+def write(path, width=32, tokens=100, emergence=2, layers=None):
+    document = {
+        "schema_version": 1,
+        "model": {"name": path.stem, "blocks": 4, "width": width},
+        "tokens": tokens,
+        "prompts": 2,
+        "sink_positions": [[0], [0, 5]],
+        "emergence_layer": emergence,
+        "fall_layer": 3,
+        "layers": layers or [layer(i, outliers=[(7, 50.0)] if i == 3 else ()) for i in range(5)],
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def compare(tmp_path, *arguments):
+    return main(["compare", *map(str, arguments), "--out", str(tmp_path / "out")])
+
+
+def test_the_verdict_says_what_the_numbers_do(tmp_path, capsys):
+    layers = [layer(i, outliers=[(7, 60.0), (9, 11.0)] if i == 3 else ()) for i in range(5)]
+    layers[2]["std_without_sinks"] = 6.0
+    a, b = write(tmp_path / "a.json"), write(tmp_path / "b.json", emergence=1, layers=layers)
+    assert compare(tmp_path, a, b, "--layers", "-2,-3") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "A: sink tokens at position 0, 5 in 2 of 2 prompts" in said
+    assert "hidden state 2 of 4 (50% of the depth)" in said
+    assert "hidden state 1 of 4 (25% of the depth)" in said
+    assert "1 and 2 dimensions are 10x out of line (in both: 7; only in B: 9)" in said
+    assert "differs most at hidden state 2 (layer -3): 2 against 6, a factor of 3" in said
+    assert "different text" not in said
+    assert (tmp_path / "out" / "compare.png").stat().st_size > 1000
+    assert "differs most" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_layers_of_one_profile(tmp_path, capsys):
+    a = write(tmp_path / "a.json")
+    assert compare(tmp_path, a, a, "--layers", "-2", "--layers-b", "-3") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Layer -2 of A against layer -3 of B: 1 and 0 dimensions" in said
+
+
+def test_dimensions_of_different_widths_are_not_matched(tmp_path, capsys):
+    a, b = write(tmp_path / "a.json"), write(tmp_path / "b.json", width=64, tokens=90)
+    assert compare(tmp_path, a, b, "--layers", "-2") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "different widths, so their numbers do not correspond" in said
+    assert "different text" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "cannot be read as a profile"),
+        ("[]", "schema_version None"),
+        ('{"schema_version": 2}', "schema_version 2"),
+        ('{"schema_version": 1, "layers": []}', "lacks"),
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, capsys, content, message):
+    other = tmp_path / "other.json"
+    other.write_text(content, encoding="utf-8")
+    assert compare(tmp_path, write(tmp_path / "a.json"), other) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layers", "-2,-60"], "has no layer -60"),
+        (["--layers", "two"], "no list of layers"),
+        (["--layers", "-2,-3", "--layers-b", "-2"], "give as many"),
+    ],
+)
+def test_bad_layers_are_refused(tmp_path, capsys, arguments, message):
+    a = write(tmp_path / "a.json")
+    assert compare(tmp_path, a, a, *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_profile_says_how_to_make_one(tmp_path, capsys):
+    assert compare(tmp_path, tmp_path / "none", tmp_path / "none") == 1
+    assert "layerlab profile" in capsys.readouterr().err
