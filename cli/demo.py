@@ -14,15 +14,16 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from .. import __version__
 from ..core.channel_stats import Place
 from ..core.files import write_whole
+from ..core.heat_map import heat_map
 from ..core.mask_survey import ModeEffect, survey_modes
-from ..core.plots import plot_dimensions, plot_layers, plot_masking, plot_tokens
+from ..core.plots import plot_dimensions, plot_heat_map, plot_layers, plot_masking, plot_tokens
 from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
 from ..core.report import COLUMNS, outlier_row
 from .comfy_demo import NOISE, NOT_FOUND, compare_layers
 from .comfy_folder import find_comfyui
 from .console import make_console, print_table
 from .findings import layer_finding, sink_finding
-from .html_report import Section, Table, render_report
+from .html_report import Section, Table, heat_map_data, render_report
 from .language_model import LanguageModel, ModelNotFound, load_smollm2
 
 PROMPTS = Path(__file__).resolve().parent.parent / "stats" / "demo_prompts.txt"
@@ -85,7 +86,7 @@ def run_demo(options: argparse.Namespace) -> int:
             sections = _sections(data, profile, effects)
             for section in progress.track(sections, description="Writing"):
                 if section.png:
-                    write_whole(out / f"{section.title.split(':')[0].lower()}.png", section.png)
+                    write_whole(out / f"{file_name(section)}.png", section.png)
     except ModelNotFound as error:
         console.print(f"layerlab demo cannot run: {error}", style="red", markup=False)
         return 1
@@ -108,6 +109,11 @@ def run_demo(options: argparse.Namespace) -> int:
     if section.png:
         _write_report(out, profile, headline, [*sections, section])
     return 0
+
+
+def file_name(section: Section) -> str:
+    """ "heat_map" for a section titled "Heat map: ..."."""
+    return section.title.split(":")[0].lower().replace(" ", "_")
 
 
 def _comfyui_section(out: Path, console: Console) -> Section | None:
@@ -166,6 +172,7 @@ def _sections(
     data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
 ) -> list[Section]:
     layers = [profile.layer(number) for number in LAYERS]
+    heat = heat_map(data.stats)
     channels = [data.stats.channels[layer.index] for layer in layers]
     dimensions = [outlier.dimension for outlier in layers[0].outliers]
     quietest = channels[0].all.std.argsort(descending=True).tolist()
@@ -176,6 +183,11 @@ def _sections(
             "Layers: where it emerges and falls",
             ["The largest and the median magnitude of every hidden state."],
             plot_layers(profile),
+        ),
+        Section(
+            "Heat map: every layer, every dimension",
+            png=plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
+            heat_map=heat_map_data(heat, profile.blocks, data.token_text),
         ),
         Section(
             "Outliers: every dimension, with and without sink tokens",

@@ -90,6 +90,11 @@ def blend(
     vision_sinks = _shared_sinks(vision, keep_sinks)
     side = text[:, ~text_sinks.to(text.device)].float()
     other = vision[:, ~vision_sinks.to(vision.device)].to(text.device).float()
+    if side.shape[1] == 0 or other.shape[1] == 0:
+        raise ValueError(
+            "every token of one side counts as a sink in some entry of the batch, so nothing is "
+            "left to blend: encode the entries one at a time"
+        )
     other = other.expand(text.shape[0], -1, -1)
     aligned = METHODS[method](other, side.shape[1])
     if method == "append":
@@ -171,15 +176,20 @@ def _match_global(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
     """The text's overall mean and std (moments over tokens and dimensions)."""
     mean, std = _moments(vision, (1, 2))
     text_mean, text_std = _moments(text, (1, 2))
-    return (vision - mean) * (text_std / std.clamp(min=1e-12)) + text_mean
+    return _standardised(vision, mean, std) * text_std + text_mean
 
 
 def _match_per_dimension(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
     """llm-dit's per_dim: each dimension's mean and std, values limited to 3 std."""
     mean, std = _moments(vision, (1,))
     text_mean, text_std = _moments(text, (1,))
-    z = ((vision - mean) / std.clamp(min=1e-12)).clamp(-Z_LIMIT, Z_LIMIT)
+    z = _standardised(vision, mean, std).clamp(-Z_LIMIT, Z_LIMIT)
     return z * text_std + text_mean
+
+
+def _standardised(hidden: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """z-scores; 0 where nothing varies."""
+    return torch.where(std > 0, (hidden - mean) / std.clamp(min=1e-30), 0.0)
 
 
 def _match_hybrid(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
@@ -197,7 +207,10 @@ def _moments(hidden: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         count *= hidden.shape[dim]
     mean = hidden.mean(dim=dims, keepdim=True)
     square = (hidden - mean).double().pow(2).sum(dim=dims, keepdim=True) / max(count - 1, 1)
-    return mean, square.sqrt().float()
+    std = square.sqrt().float()
+    # A spread below the rounding of the values themselves is none.
+    noise = 1e-6 * hidden.abs().amax(dim=dims, keepdim=True)
+    return mean, torch.where(std > noise, std, 0.0)
 
 
 MATCHES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from .layers import hidden_state_index
 
+RECORDING = ("output_hidden_states", "output_attentions")
+
 
 class NotADecoderError(TypeError):
     """The module is no decoder language model with blocks and a final norm."""
@@ -81,9 +83,12 @@ def capture_hidden_states(decoder: nn.Module, layers: Sequence[int]) -> Iterator
     capture = Capture(blocks=blocks, blocks_run=max(top, 1))
     stack = _Truncation(decoder, capture.blocks_run)
 
-    def start_pass(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def start_pass(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         capture.passes.append({})
         stack.cut()
+        # transformers would install its own recording hooks now, on the blocks left, for good.
+        quiet = {name: False for name in RECORDING if kwargs.get(name)}
+        return args, {**kwargs, **quiet}
 
     def end_pass(module: nn.Module, args: tuple, output: object) -> None:
         stack.restore()

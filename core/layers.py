@@ -7,6 +7,8 @@ the end, so -2 is the un-normed output of the last block but one.
 
 from __future__ import annotations
 
+import math
+
 
 class LayerRangeError(ValueError):
     """A layer that the encoder does not have."""
@@ -18,7 +20,7 @@ def hidden_state_index(layer: int, blocks: int) -> int:
     Raises:
         LayerRangeError: if this encoder has no such hidden state; the message names the range.
     """
-    if isinstance(layer, bool) or int(layer) != layer:
+    if isinstance(layer, bool) or not math.isfinite(layer) or int(layer) != layer:
         raise LayerRangeError(f"layer {layer!r} is not a whole number")
     layer = int(layer)
     if not -(blocks + 1) <= layer <= blocks:

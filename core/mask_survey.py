@@ -49,11 +49,12 @@ def _effect(mode: str, sequences: list[Tensor], threshold: float, direction: str
         result = mask_states(hidden, mode=mode, threshold=threshold, direction=direction)
         masked.update(result.masked)
         before = hidden[:, result.kept]
-        change = torch.stack(dit_change(before, result.hidden), dim=-1)[0]
+        change = dit_change(before, result.hidden)
+        figures = torch.stack(change, dim=-1)[0]
         sinks = find_sinks(hidden)[0, result.kept]
         for kind in kinds:
-            kinds[kind].append(change[sinks == kind])
+            kinds[kind].append(figures[sinks == kind])
         tokens += hidden.shape[1]
-        changed += hidden.shape[1] - len(result.kept) + int((change[:, 0] > 0).sum())
+        changed += hidden.shape[1] - len(result.kept) + int(change.changed.sum())
     sink, other = (torch.cat(kinds[kind]).mean(0).tolist() for kind in (True, False))
     return ModeEffect(mode, tuple(sorted(masked)), changed, tokens, *sink, *other)

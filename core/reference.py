@@ -8,7 +8,9 @@ written too, never with pickle; what that layout lacks is kept there under furth
 from __future__ import annotations
 
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,16 @@ from .files import replacing
 FORMAT = "layer_lab_reference_v1"
 STATS_DIRECTORY = Path(__file__).resolve().parent.parent / "stats"
 PUBLISHED = STATS_DIRECTORY / "qwen3_4b_layer-2_published.json"
+UNREADABLE = (
+    SafetensorError,
+    zipfile.BadZipFile,
+    zlib.error,
+    TypeError,
+    ValueError,
+    EOFError,
+    OSError,
+)
+"""What reading a damaged or foreign file raises."""
 
 
 class ReferenceFileError(ValueError):
@@ -61,8 +73,13 @@ class Reference:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (width,)")
             if not bool(tensor.isfinite().all()):
                 raise ValueError(f"{name} holds NaN or infinity")
-        if bool((self.std < 0).any()):
-            raise ValueError("std holds a negative value")
+        if not (math.isfinite(self.global_mean) and math.isfinite(self.global_std)):
+            raise ValueError("global mean or std is not finite")
+        if (self.mean_without_sinks is None) != (self.std_without_sinks is None):
+            raise ValueError("mean and std without sinks come together or not at all")
+        for std in (self.std, self.std_without_sinks):
+            if std is not None and bool((std < 0).any()):
+                raise ValueError("std holds a negative value")
 
     @property
     def width(self) -> int:
@@ -169,7 +186,7 @@ def save_reference(reference: Reference, path: Path) -> None:
                 **_without_sinks(reference),
             }
             metadata = {"format": FORMAT, "provenance": _provenance_json(reference)}
-            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+            save_file({k: v.clone().contiguous() for k, v in tensors.items()}, temporary, metadata)
 
 
 def load_reference(path: Path) -> Reference:
@@ -187,7 +204,7 @@ def load_reference(path: Path) -> Reference:
         raise ReferenceFileError(
             f"{path.name} is not a reference: it lacks {error.args[0]!r}"
         ) from error
-    except (SafetensorError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise ReferenceFileError(f"{path.name} cannot be read as a reference: {error}") from error
 
 
@@ -213,7 +230,10 @@ def _load_safetensors(path: Path) -> Reference:
 
 
 def _load_npz(path: Path) -> Reference:
-    with np.load(path, allow_pickle=False) as file:
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ReferenceFileError(f"{path.name} is a single array, not an .npz")
+    with loaded as file:
 
         def vector(name: str) -> Tensor | None:
             return torch.from_numpy(file[name].astype(np.float64)) if name in file else None

@@ -135,7 +135,7 @@ def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
             # The blank line after an empty block is part of it.
             place = "body" if thinking else "think tail"
         elif place == "think tail" and not text.strip():
-            role = Role.THINK
+            role, place = Role.THINK, "body"
         elif place == "name":
             speaker += text
             if "\n" in text:
@@ -143,6 +143,7 @@ def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
         elif thinking:
             role = Role.THINK
         elif place in ("body", "think tail"):
+            place = "body"
             role = Role.SYSTEM if speaker == "system" else Role.TEXT
         elif text.strip():
             # No template at all (a base model's plain prompt).

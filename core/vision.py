@@ -41,7 +41,7 @@ def token_grid(height: int, width: int, max_tokens: int) -> tuple[int, int]:
             f"{WIDEST_ASPECT}; crop it first"
         )
     rows, columns = height / PIXELS_PER_TOKEN, width / PIXELS_PER_TOKEN
-    fit_rows, fit_columns = max(1, round(rows)), max(1, round(columns))
+    fit_rows, fit_columns = round(rows), round(columns)  # 0 counts as too small an area
     smallest = min(SMALLEST_TOKENS, max_tokens)
     if fit_rows * fit_columns > max_tokens:
         shrink = math.sqrt(rows * columns / max_tokens)

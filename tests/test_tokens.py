@@ -1,0 +1,193 @@
+"""Roles of ChatML prompts, and the record that carries them."""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+from zimage_layer_lab.core.tokens import (
+    RECORD_KEY,
+    Record,
+    Role,
+    assign_roles,
+    current_record,
+    plain_record,
+    role_mask,
+)
+
+LETTER = {
+    "t": Role.TEMPLATE,
+    "s": Role.SYSTEM,
+    "k": Role.THINK,
+    "x": Role.TEXT,
+    "v": Role.VISION_MARKER,
+    "i": Role.IMAGE,
+    "p": Role.PAD,
+}
+
+
+def roles(marked):
+    """Tokens and roles from (token, letter) pairs."""
+    texts = [text for text, _ in marked]
+    return assign_roles(texts), tuple(LETTER[letter] for _, letter in marked)
+
+
+USER = [("<|im_start|>", "t"), ("user", "t"), ("\n", "t")]
+FOX = [("a", "x"), (" red", "x"), (" fox", "x")]
+STOP = [("<|im_end|>", "t"), ("\n", "t")]
+ASSISTANT = [("<|im_start|>", "t"), ("assistant", "t"), ("\n", "t")]
+SYSTEM = [("<|im_start|>", "t"), ("system", "t"), ("\n", "t"), ("Be", "s"), (" terse", "s"), *STOP]
+EMPTY_THINK = [("<think>", "k"), ("\n\n", "k"), ("</think>", "k"), ("\n\n", "k")]
+IMAGE = [("<|vision_start|>", "v"), *[("<|image_pad|>", "i")] * 3, ("<|vision_end|>", "v")]
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        pytest.param([*USER, *FOX, *STOP, *ASSISTANT], id="Z-Image"),
+        pytest.param([*USER, *STOP, *ASSISTANT], id="empty text"),
+        pytest.param([*SYSTEM, *USER, *FOX, *STOP, *ASSISTANT], id="system"),
+        pytest.param([*USER, *FOX, *STOP, *ASSISTANT, *EMPTY_THINK], id="empty think block"),
+        pytest.param(
+            [*USER, *FOX, *STOP, *ASSISTANT, ("<think>", "k"), ("\n", "k"), ("Hm", "k")],
+            id="open think block",
+        ),
+        pytest.param([*USER, *IMAGE, *FOX, *STOP, *ASSISTANT], id="image"),
+        pytest.param([*USER, *IMAGE, *IMAGE, *STOP, *ASSISTANT], id="two images, no text"),
+        pytest.param(
+            [*SYSTEM, *USER, *IMAGE, *FOX, *STOP, *ASSISTANT, *EMPTY_THINK], id="everything"
+        ),
+        pytest.param(
+            [*USER, ("one", "x"), ("\n\n", "x"), ("two", "x"), *STOP, *ASSISTANT],
+            id="blank line in the text",
+        ),
+        pytest.param(
+            [*USER, *FOX, *STOP, *ASSISTANT, ("Sure", "x"), *STOP, *USER, *FOX, *STOP, *ASSISTANT],
+            id="several turns",
+        ),
+        pytest.param(
+            [("<|im_start|>", "t"), ("sys", "t"), ("tem", "t"), ("\n", "t"), ("Be", "s"), *STOP],
+            id="name in pieces",
+        ),
+        pytest.param(
+            [("<|im_start|>", "t"), ("user", "t"), ("\n\n", "t"), *FOX], id="merged newline"
+        ),
+        pytest.param(
+            [
+                *[("<|im_start|>", "t"), ("system", "t"), ("\n", "t")],
+                *[(word, "s") for word in ("You", " are", " a", " helpful", " assistant")],
+                *[*STOP, *USER, *FOX, *STOP, *ASSISTANT],
+            ],
+            id="SmolLM2 with its default system prompt",
+        ),
+        pytest.param(FOX, id="no template"),
+    ],
+)
+def test_every_token_of_a_chatml_prompt_has_its_role(marked):
+    got, want = roles(marked)
+    assert got == want
+
+
+def test_a_blank_line_in_the_text_after_a_think_block_is_text():
+    """Only the blank line that closes the block belongs to it."""
+    got, want = roles(
+        [*USER, *FOX, *STOP, *ASSISTANT, *EMPTY_THINK, ("Once", "x"), ("\n\n", "x"), ("Then", "x")]
+    )
+    assert got == want
+
+
+def test_a_think_block_that_the_user_typed_ends_with_it():
+    got, want = roles([*USER, *EMPTY_THINK, *FOX, *STOP, *ASSISTANT])
+    assert got == want
+
+
+def test_no_tokens_have_no_roles():
+    assert assign_roles([]) == ()
+
+
+@pytest.fixture
+def record():
+    return Record(
+        layer=-2,
+        source="Qwen3-4B",
+        ids=(151644, 872, -1),
+        texts=("<|im_start|>", "user", "<|image_pad|>"),
+        roles=(Role.TEMPLATE, Role.TEXT, Role.IMAGE),
+        edits=("masked",),
+    )
+
+
+def test_the_record_travels_under_its_published_key():
+    assert RECORD_KEY == "layer_lab"
+
+
+def test_a_record_cannot_be_changed(record):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.layer = -6
+    assert isinstance(hash(record), int), "frozen all the way down: only tuples inside"
+
+
+def test_with_edit_gives_a_new_record_and_leaves_the_old_one(record):
+    edited = record.with_edit("blended")
+    assert edited.edits == ("masked", "blended") and record.edits == ("masked",)
+    assert dataclasses.replace(edited, edits=record.edits) == record
+
+
+def test_take_picks_tokens_in_the_order_given_and_leaves_the_old_one(record):
+    before = dataclasses.replace(record)
+    taken = record.take([2, 0])
+    assert taken.ids == (-1, 151644)
+    assert taken.texts == ("<|image_pad|>", "<|im_start|>")
+    assert taken.roles == (Role.IMAGE, Role.TEMPLATE)
+    assert (taken.layer, taken.source, taken.edits) == (-2, "Qwen3-4B", ("masked",))
+    assert len(taken) == 2 and record == before
+    assert len(record.take([])) == 0
+
+
+def test_a_record_needs_one_id_text_and_role_per_token():
+    with pytest.raises(ValueError, match="1, 2 and 1"):
+        Record(-2, "x", (1,), ("a", "b"), (Role.TEXT,))
+
+
+def test_describe_names_position_text_and_role(record):
+    assert record.describe(2) == "2 '<|image_pad|>' (image)"
+
+
+def test_a_conditioning_without_a_record_is_all_text(caplog):
+    with caplog.at_level(logging.WARNING):
+        plain = current_record(None, 3)
+    assert plain == plain_record(3)
+    assert plain.roles == (Role.TEXT,) * 3 and plain.layer is None and plain.ids == (-1,) * 3
+    assert not caplog.records, "nothing is wrong, so nothing is said"
+
+
+def test_a_record_that_fits_is_used_as_it_is(record, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert current_record(record, 3) is record
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 4, 77])
+def test_a_stale_record_is_dropped_with_a_warning_that_names_both_lengths(record, tokens, caplog):
+    """Another node cut or joined the states after the record was written."""
+    with caplog.at_level(logging.WARNING):
+        current = current_record(record, tokens)
+    assert current == plain_record(tokens)
+    (warning,) = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert f"{tokens} tokens" in warning.getMessage() and "describes 3" in warning.getMessage()
+
+
+def test_a_record_of_an_unknown_kind_or_version_is_dropped_with_a_warning(record, caplog):
+    for strange in ({"layer": -2}, "text", dataclasses.replace(record, version=2)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert current_record(strange, 3) == plain_record(3)
+        assert len(caplog.records) == 1
+
+
+def test_role_mask_marks_the_wanted_roles_only(record):
+    mask = role_mask(record.roles, [Role.IMAGE, Role.TEXT])
+    assert mask.dtype == torch.bool and mask.tolist() == [False, True, True]
+    assert role_mask(record.roles, []).tolist() == [False] * 3
+    assert role_mask((), [Role.TEXT]).shape == (0,)
