@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ..core.files import write_whole
 from .comfy_client import fetch_image, output_images, queue_prompt, wait_for
-from .comfy_folder import comfyui_python, install_pack
+from .comfy_folder import comfyui_python, find_comfyui, install_pack, missing_requirements
 from .comfy_server import ComfyServer
 from .tiny_weights import write_tiny_weights
 
@@ -25,10 +25,27 @@ NOISE = (
     "The weights are random and of tiny depth, so the pictures are noise: they show that the "
     "graph runs and that the layer matters, not what Z-Image draws."
 )
+NOT_READY = (
+    "The ComfyUI at {comfyui} is left out: {python} lacks what it requires ({missing}). To include "
+    "it: {python} -m pip install -r {comfyui}/requirements.txt"
+)
 NOT_FOUND = (
     "No ComfyUI was found, so the layer -2 / -6 picture is left out; to install one: "
     "python -m pip install comfy-cli && comfy install (or set COMFYUI_PATH to yours)."
 )
+
+
+def find_ready_comfyui() -> tuple[Path | None, str]:
+    """A ComfyUI that can be started, or None and one line that says why there is none."""
+    comfyui = find_comfyui()
+    if comfyui is None:
+        return None, NOT_FOUND
+    python = comfyui_python(comfyui)
+    missing = missing_requirements(comfyui, python)
+    if missing:
+        named = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        return None, NOT_READY.format(comfyui=comfyui, python=python, missing=named)
+    return comfyui, ""
 
 
 class ComfyPicture(NamedTuple):

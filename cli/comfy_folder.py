@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,26 @@ def comfyui_python(path: Path) -> str:
     beside = Path(path).parent / "python_embeded" / "python.exe"
     found = next((candidate for candidate in [*inside, beside] if candidate.is_file()), None)
     return str(found or sys.executable)
+
+
+def missing_requirements(path: Path, python: str) -> list[str]:
+    """Packages that the ComfyUI at `path` requires and the interpreter `python` does not have.
+
+    Those that its requirements.txt calls non essential do not count.
+    """
+    text = (Path(path) / "requirements.txt").read_text(encoding="utf-8")
+    needed = text.lower().partition("#non essential")[0]
+    names = re.findall(r"^\s*([a-z0-9][a-z0-9._-]*)", needed, re.MULTILINE)
+    script = (
+        "import importlib.metadata as m, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: m.version(name)\n"
+        "    except m.PackageNotFoundError: sys.stdout.write(name + ' ')\n"
+    )
+    result = subprocess.run(
+        [python, "-c", script, *names], capture_output=True, text=True, timeout=60, check=True
+    )
+    return result.stdout.split()
 
 
 def comfy_cli_config() -> Path:

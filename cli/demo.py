@@ -19,8 +19,7 @@ from ..core.mask_survey import ModeEffect, survey_modes
 from ..core.plots import plot_dimensions, plot_heat_map, plot_layers, plot_masking, plot_tokens
 from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
 from ..core.report import COLUMNS, outlier_row
-from .comfy_demo import NOISE, NOT_FOUND, compare_layers
-from .comfy_folder import find_comfyui
+from .comfy_demo import NOISE, compare_layers, find_ready_comfyui
 from .console import make_console, print_table
 from .findings import layer_finding, sink_finding
 from .html_report import Section, Table, heat_map_data, render_report
@@ -117,11 +116,11 @@ def file_name(section: Section) -> str:
 
 
 def _comfyui_section(out: Path, console: Console) -> Section | None:
-    """The ComfyUI part as a section: empty where there is no ComfyUI, None where it failed."""
+    """The ComfyUI part as a section: empty where none can be started, None where it failed."""
     try:
-        comfyui = find_comfyui()
+        comfyui, reason = find_ready_comfyui()
         if comfyui is None:
-            console.print(NOT_FOUND, markup=False)
+            console.print(reason, markup=False)
             return Section("")
         with _progress(console) as progress:
             task = progress.add_task("", total=None)

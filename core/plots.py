@@ -29,27 +29,20 @@ def plot_layers(profile: Profile) -> bytes:
     """Largest and median |x| by hidden state, with emergence and fall."""
     figure, axes = _figure(9, 4.2)
     index = [layer.index for layer in profile.layers]
-    axes.semilogy(index, [layer.max_abs for layer in profile.layers], "o-", color=LOUD, ms=4)
-    axes.semilogy(index, [layer.median_abs for layer in profile.layers], "o-", color=CALM, ms=4)
-    last = profile.layers[-1]
-    axes.annotate("largest |x|", (1.5, profile.layers[3].max_abs * 1.5), color=LOUD)
-    axes.annotate("median |x|", (1.5, profile.layers[3].median_abs * 1.8), color=CALM)
-    events = [("emerges", profile.emergence_layer), ("falls", profile.fall_layer)]
-    top = max(layer.max_abs for layer in profile.layers)
-    for word, place in events:
+    peaks = [layer.max_abs for layer in profile.layers]
+    medians = [layer.median_abs for layer in profile.layers]
+    axes.semilogy(index, peaks, "o-", color=LOUD, ms=4, label="largest |x|")
+    axes.semilogy(index, medians, "o-", color=CALM, ms=4, label="median |x|")
+    axes.set_ylim(top=max(peaks) * 12)
+    for word, place in (("emerges", profile.emergence_layer), ("falls", profile.fall_layer)):
         if place is not None:
             axes.axvline(place, color=GREY, lw=1, ls=":")
-            axes.text(place - 0.2, top * 2.2, f"{word}: {place}", ha="right", color=GREY)
-    for number in (-2, -6):
-        if -number <= len(profile.layers):
-            axes.plot(last.index + number + 1, profile.layer(number).max_abs, "s", color="black")
-            axes.text(
-                last.index + number + 1,
-                profile.layer(number).max_abs * 0.3,
-                f"layer {number} ",
-                ha="right",
-            )
-    axes.set_ylim(top=top * 8)
+            axes.text(place, max(peaks) * 3, f"{word}: {place} ", ha="right", color=GREY)
+    for layer in profile.layers:
+        if layer.layer in (-2, -6):
+            axes.plot(layer.index, layer.max_abs, "s", color="black")
+            axes.text(layer.index, layer.max_abs * 0.3, f"layer {layer.layer} ", ha="right")
+    axes.legend(frameon=False, loc="lower right")
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
     axes.set_title(f"{profile.model}: magnitudes by layer, {profile.prompts} prompts", loc="left")

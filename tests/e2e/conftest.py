@@ -6,7 +6,11 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from zimage_layer_lab.cli.comfy_folder import comfyui_python, install_pack
+from zimage_layer_lab.cli.comfy_folder import (
+    comfyui_python,
+    install_pack,
+    missing_requirements,
+)
 from zimage_layer_lab.cli.comfy_server import ComfyServer
 
 
@@ -18,13 +22,11 @@ def server(comfyui, tiny_base, pack_root, skip_or_fail):
     pixels = np.linspace(0, 255, 256 * 320 * 3).reshape(256, 320, 3).astype(np.uint8)
     (tiny_base / "input").mkdir(exist_ok=True)
     Image.fromarray(pixels).save(tiny_base / "input" / "example.png")
-    server = ComfyServer(comfyui, tiny_base, python=comfyui_python(comfyui))
-    try:
-        server.start()
-    except RuntimeError as error:
-        if "ModuleNotFoundError" in str(error):
-            skip_or_fail(f"ComfyUI's requirements are not installed here: {error}")
-        raise
+    python = comfyui_python(comfyui)
+    missing = missing_requirements(comfyui, python)
+    if missing:
+        skip_or_fail(f"ComfyUI's requirements are not installed here: {', '.join(missing)}")
+    server = ComfyServer(comfyui, tiny_base, python=python).start()
     yield server
     server.stop()
     for folder in ("output", "input", "temp", "user", "custom_nodes"):
