@@ -226,5 +226,5 @@ def _sinks_to_mean(hidden: Tensor, replaced: Tensor, sinks: Tensor) -> Tensor:
 
 def to_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
     """``values`` in ``dtype``, saturated at its largest value instead of turning to infinity."""
-    limit = torch.finfo(dtype).max
+    limit = min(torch.finfo(dtype).max, torch.finfo(values.dtype).max)
     return values.clamp(-limit, limit).to(dtype)

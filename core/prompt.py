@@ -5,7 +5,8 @@ from __future__ import annotations
 THINK_BLOCKS = {"none": "", "empty": "<think>\n\n</think>\n\n"}
 """What may follow the assistant's header; Z-Image's own pipeline writes none."""
 
-VISION_BLOCK = "<|vision_start|><|image_pad|><|vision_end|>"
+IMAGE_PAD = "<|image_pad|>"
+VISION_BLOCK = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>"
 
 
 def build_prompt(

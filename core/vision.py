@@ -16,6 +16,8 @@ PIXELS_PER_TOKEN = 32
 """Side of the square that one token covers: patches of 16 pixels, merged 2 x 2."""
 SMALLEST_TOKENS = 64
 """Qwen3-VL's processor enlarges images below 65,536 pixels (``size.shortest_edge``)."""
+HOST_SMALLEST_TOKENS = 4
+"""ComfyUI enlarges images below 3,136 pixels (its Qwen-VL ``min_pixels``) on its own."""
 WIDEST_ASPECT = 200
 
 
@@ -52,9 +54,15 @@ def token_grid(height: int, width: int, max_tokens: int) -> tuple[int, int]:
     # The longer side gives way where a thin image or a tiny budget still overshoots.
     if fit_rows >= fit_columns:
         fit_columns = min(fit_columns, max_tokens)
-        return min(fit_rows, max_tokens // fit_columns), fit_columns
-    fit_rows = min(fit_rows, max_tokens)
-    return fit_rows, min(fit_columns, max_tokens // fit_rows)
+        fit_rows = min(fit_rows, max_tokens // fit_columns)
+    else:
+        fit_rows = min(fit_rows, max_tokens)
+        fit_columns = min(fit_columns, max_tokens // fit_rows)
+    if fit_rows * fit_columns < HOST_SMALLEST_TOKENS <= max_tokens:
+        if max(height, width) < 3 * min(height, width):
+            return 2, 2
+        return (4, 1) if height > width else (1, 4)
+    return fit_rows, fit_columns
 
 
 def fit_images(images: Tensor, max_tokens: int) -> list[FittedImage]:

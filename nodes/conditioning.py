@@ -33,7 +33,8 @@ def write_entry(
     options = {**entry[1], RECORD_KEY: record}
     mask = options.get("attention_mask")
     if mask is not None and mask.shape[-1] != hidden.shape[1]:
-        if kept is not None and mask.shape[-1] == entry[0].shape[1]:
+        fits = kept is not None and len(kept) == hidden.shape[1]
+        if fits and mask.shape[-1] == entry[0].shape[1]:
             options["attention_mask"] = mask[..., list(kept)]
         else:
             del options["attention_mask"]

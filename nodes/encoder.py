@@ -23,6 +23,9 @@ from ..core.tokens import RECORD_KEY, Record, Role, assign_roles
 
 log = logging.getLogger(__name__)
 
+PAD = 151643
+"""``<|endoftext|>``, with which the host pads."""
+
 WHAT_IS_NEEDED = (
     "Connect a CLIPLoader (type lumina2) with a Qwen3 text encoder such as "
     "qwen_3_4b.safetensors, or a Qwen3-VL one"
@@ -78,8 +81,14 @@ def encode(
         with _listen(encoder.transformer) as calls:
             entries = clip.encode_from_tokens_scheduled(tokens)
     sections = tokens[clip.cond_stage_model.clip_name]
-    ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner)
-    roles = _with_padding(assign_roles(texts), calls[0]["attention_mask"], len(sections))
+    mask = calls[0]["attention_mask"]
+    ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner, mask)
+    roles = tuple(
+        # Only the host's image tokens have no id: with one, somebody typed the placeholder.
+        Role.TEXT if role is Role.IMAGE and number != -1 else role
+        for role, number in zip(assign_roles(texts), ids, strict=True)
+    )
+    roles = _with_padding(roles, mask, len(sections))
     base = Record(
         layer=None,
         source=_source(clip, encoder),
@@ -129,13 +138,13 @@ def _listen(transformer: torch.nn.Module) -> Iterator[list[dict]]:
 
 
 def _expand(
-    sections: list[list[tuple]], embeds_info: list[dict], tokenizer: Any
+    sections: list[list[tuple]], embeds_info: list[dict], tokenizer: Any, mask: torch.Tensor | None
 ) -> tuple[tuple[int, ...], tuple[str, ...], str]:
     """Ids and texts of every token as the decoder saw them, and the prompt as one string."""
     ids: list[int] = []
     texts: list[str] = []
     spelled: list[int | str] = []
-    embeds = iter(embeds_info)
+    embeds = list(embeds_info)
     for section in sections:
         for entry, *_ in section:
             if isinstance(entry, int):
@@ -143,11 +152,17 @@ def _expand(
                 texts.append(_decode(tokenizer, [entry]))
                 spelled.append(entry)
                 continue
-            info = next(embeds)
+            if not embeds or embeds[0]["index"] != len(ids):
+                continue  # The host ignored it, with a warning: it has another width.
+            info = embeds.pop(0)
             text = "<|image_pad|>" if info["type"] == "image" else "<embedding>"
             ids.extend([-1] * info["size"])
             texts.extend([text] * info["size"])
             spelled.append(text)
+    # For every ignored embedding the host appends a pad token, which is masked.
+    missing = 0 if mask is None else mask.shape[-1] * len(sections) - len(ids)
+    ids += [PAD] * missing
+    texts += [_decode(tokenizer, [PAD])] * missing
     return tuple(ids), tuple(texts), _spell(spelled, tokenizer)
 
 

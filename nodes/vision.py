@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..core.prompt import build_prompt
+from ..core.prompt import IMAGE_PAD, build_prompt
 from ..core.tokens import Role, role_mask
-from ..core.vision import fit_images
+from ..core.vision import HOST_SMALLEST_TOKENS, fit_images
 from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
 from .encoder import encode
@@ -56,7 +56,7 @@ class VLEncode(io.ComfyNode):
                 io.Int.Input(
                     "max_image_tokens",
                     default=1024,
-                    min=1,
+                    min=HOST_SMALLEST_TOKENS,
                     max=16384,
                     tooltip="Budget of each image: one token per 32x32 pixels, so 1024 is "
                     "1024x1024. A larger image is scaled down, and the node says so.",
@@ -86,6 +86,16 @@ class VLEncode(io.ComfyNode):
     def execute(
         cls, clip, image, text, layer, tokens, max_image_tokens, think_block, system_prompt
     ) -> io.NodeOutput:
+        if max_image_tokens < HOST_SMALLEST_TOKENS:
+            raise ValueError(
+                f"max_image_tokens is {max_image_tokens}: ComfyUI gives an image at least "
+                f"{HOST_SMALLEST_TOKENS} tokens"
+            )
+        if IMAGE_PAD in text or IMAGE_PAD in system_prompt:
+            raise ValueError(
+                f"the text holds {IMAGE_PAD}, which stands for an image and would take its place: "
+                "remove it"
+            )
         fitted = fit_images(image, max_image_tokens)
         prompt = build_prompt(text, system_prompt, think_block, images=len(fitted))
         [encoding] = encode(clip, prompt, [layer], [fit.pixels for fit in fitted])

@@ -1,0 +1,73 @@
+"""A real ComfyUI in this process, on the CPU, with tiny-depth random weights."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def host(comfyui, tiny_base, skip_or_fail):
+    """ComfyUI's modules and its stock nodes; every test of this folder needs it."""
+    sys.path.insert(0, str(comfyui))
+    try:
+        import comfy.cli_args
+    except ImportError as error:
+        skip_or_fail(f"ComfyUI's requirements are not installed here ({error})")
+    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.base_directory = str(tiny_base)
+    try:
+        import folder_paths
+        import nodes
+    except ImportError as error:
+        skip_or_fail(f"ComfyUI's requirements are not installed here ({error})")
+    assert folder_paths.models_dir == str(tiny_base / "models")
+    import zimage_layer_lab.tiny_host  # noqa: F401  (rebinds the host's model sizes)
+
+    return SimpleNamespace(nodes=nodes, folder_paths=folder_paths, base=tiny_base)
+
+
+@pytest.fixture(autouse=True)
+def _inference_mode():
+    """The host executes every node so."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def clip(host):
+    """The stock CLIPLoader's Qwen3-4B (8 blocks, random)."""
+    return host.nodes.CLIPLoader().load_clip("qwen_3_4b.safetensors", "lumina2")[0]
+
+
+@pytest.fixture(scope="session")
+def vl_clip(host):
+    """The stock CLIPLoader's Qwen3-VL-4B (8 blocks, random)."""
+    return host.nodes.CLIPLoader().load_clip("qwen3vl_4b_bf16.safetensors", "lumina2")[0]
+
+
+@pytest.fixture(scope="module")
+def model(host):
+    """The stock UNETLoader's Z-Image (1 layer, random); for one file at a time, to save memory."""
+    return host.nodes.UNETLoader().load_unet("z_image_turbo_bf16.safetensors", "default")[0]
+
+
+@pytest.fixture(scope="module")
+def vae(host):
+    """The stock VAELoader's autoencoder (narrow, random)."""
+    return host.nodes.VAELoader().load_vae("ae.safetensors")[0]
+
+
+@pytest.fixture(scope="session")
+def pack(host):
+    """The pack's node classes by name."""
+    from zimage_layer_lab.nodes import blending, capture, masking, sampling, vision
+
+    return SimpleNamespace(
+        Qwen3Encode=capture.Qwen3Encode,
+        VLEncode=vision.VLEncode,
+        OutlierMask=masking.OutlierMask,
+        Blend=blending.Blend,
+        ZImageSampler=sampling.ZImageSampler,
+    )
