@@ -147,7 +147,8 @@ def _loudest(layer: dict[str, Any]) -> str:
     if not layer["outliers"]:
         return "none"
     top = layer["outliers"][0]
-    return f"{top['dimension']}: {top['ratio']:.4g}x, {top['class']}"
+    ratio = "over 0" if top["ratio"] is None else f"{top['ratio']:.4g}x"
+    return f"{top['dimension']}: {ratio}, {top['class']}"
 
 
 def _shared(a: dict[str, Any], b: dict[str, Any], same_width: bool) -> str:

@@ -132,6 +132,9 @@ def random_weights(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
             # ComfyUI takes a text encoder's dtype from its norms.
             dtype = torch.bfloat16 if name.startswith("model.") else _FP8
             tensors[name] = torch.ones(shape, dtype=dtype)
+            if dtype is torch.bfloat16:
+                # Each file has norms of its own, so that models can be told apart by them.
+                tensors[name] += 0.2 * torch.rand(shape, generator=generator) - 0.1
         else:
             tensors[name] = _random_fp8(shape, 1 / math.sqrt(math.prod(shape[1:])), generator)
     return tensors

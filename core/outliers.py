@@ -22,17 +22,23 @@ SINK_BORNE_SHARE = 0.5
 
 
 class Baseline(NamedTuple):
-    """What dimensions are measured against: (width,) ``mean`` and ``std``, and its name."""
+    """What dimensions are measured against: (width,) ``mean`` and ``std``, and its name.
+
+    ``std_without_sinks`` is what the spread without sink tokens is measured against, so that like
+    meets like; it is ``std`` where a reference knows no other.
+    """
 
     mean: Tensor
     std: Tensor
     name: str
+    std_without_sinks: Tensor
 
 
 class Outlier(NamedTuple):
     """One dimension out of line.
 
-    ``ratio`` is std over reference std; ``ratio_without_sinks`` the same over the other tokens.
+    ``ratio`` is std over reference std; ``ratio_without_sinks`` the same without sink tokens on
+    both sides.
     ``sink_share`` and ``top_share`` are shares (0..1) of the dimension's squared deviations that
     the sink tokens and the farthest single token (``top``) carry.
     """
@@ -57,6 +63,8 @@ def std_ratio(std: Tensor, reference_std: Tensor) -> Tensor:
 
 def ratio_in_words(ratio: float) -> str:
     """A ratio as people compare it: "617.9x quieter" rather than 0.0016."""
+    if math.isinf(ratio):
+        return "loud where the reference is silent"
     if ratio >= 1.0:
         return f"{ratio:.1f}x louder"
     return f"{1.0 / ratio:.1f}x quieter" if ratio > 0 else "silent"
@@ -76,10 +84,11 @@ def baseline_for(
                 f"the reference ({reference.name}) has {reference.width} dimensions and the "
                 f"states have {stats.width}: they are not of the same model"
             )
-        return Baseline(*reference.statistics(without_sinks), reference.name)
+        _, bare = reference.statistics(without_sinks=True)
+        return Baseline(*reference.statistics(without_sinks), reference.name, bare)
     own = stats.content if without_sinks else stats.all
-    median = own.std.quantile(0.5)
-    return Baseline(own.mean, median.expand(stats.width), "the median std of its own dimensions")
+    median, bare = (side.std.quantile(0.5).expand(stats.width) for side in (own, stats.content))
+    return Baseline(own.mean, median, "the median std of its own dimensions", bare)
 
 
 def find_outliers(
@@ -107,7 +116,7 @@ def find_outliers(
     if (content if without_sinks else whole).tokens < 2:
         return []
     ratios = std_ratio(whole.std, baseline.std)
-    bare_ratios = std_ratio(content.std, baseline.std)
+    bare_ratios = std_ratio(content.std, baseline.std_without_sinks)
     judged = bare_ratios if without_sinks else ratios
     loud, quiet = judged > threshold, judged < 1.0 / threshold
     flagged = {"loud": loud, "quiet": quiet, "both": loud | quiet}[direction]

@@ -6,6 +6,7 @@ the end (arXiv 2603.05498, 2605.08504).
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -234,7 +235,8 @@ def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict
             "std": outlier.std,
             "std_without_sinks": outlier.std_without_sinks,
             "reference_std": outlier.reference_std,
-            "ratio": outlier.ratio,
+            # JSON has no infinity: a ratio to a reference of zero is null.
+            "ratio": outlier.ratio if math.isfinite(outlier.ratio) else None,
             "direction": outlier.direction,
             "sink_share": outlier.sink_share,
             "class": outlier.kind,

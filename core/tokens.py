@@ -28,6 +28,10 @@ class Role(str, Enum):
     PAD = "pad"
 
 
+CONTENT_ROLES = tuple(role for role in Role if role is not Role.PAD)
+"""Every role but padding."""
+
+
 @dataclass(frozen=True)
 class Record:
     """Where the states of one conditioning entry come from. Never changed, only replaced.

@@ -56,10 +56,7 @@ def encode(
         LayerRangeError: if the encoder has no such layer.
     """
     encoder = _language_model(clip)
-    try:
-        decoder = find_decoder(encoder.transformer)
-    except NotADecoderError as error:
-        raise ValueError(f"This CLIP cannot be used: {error}. {WHAT_IS_NEEDED}.") from error
+    decoder = _decoder(encoder)
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None or len(inner("<|im_start|>")["input_ids"]) != 1:
@@ -103,6 +100,18 @@ def encode(
         states = _conditioning(entries, capture, index, record, len(sections))
         encodings.append(Encoding(states, exact, record))
     return encodings
+
+
+def block_count(clip: Any) -> int:
+    """Blocks of ``clip``'s language model. Raises ValueError as :func:`encode` does."""
+    return len(_decoder(_language_model(clip)).layers)
+
+
+def _decoder(encoder: Any) -> torch.nn.Module:
+    try:
+        return find_decoder(encoder.transformer)
+    except NotADecoderError as error:
+        raise ValueError(f"This CLIP cannot be used: {error}. {WHAT_IS_NEEDED}.") from error
 
 
 def _language_model(clip: Any) -> Any:

@@ -10,13 +10,12 @@ from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
 from ..core.outliers import DIRECTIONS, default_reference, ratio_in_words
 from ..core.report import outlier_table
 from ..core.sinks import find_sinks
-from ..core.tokens import Record, Role, role_mask
+from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
 from .conditioning import read_entry, write_entry
 from .numbers import check_number
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
-CONTENT_ROLES = tuple(role for role in Role if role is not Role.PAD)
 
 
 class OutlierMask(io.ComfyNode):

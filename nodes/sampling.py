@@ -13,6 +13,7 @@ from comfy_extras.nodes_sd3 import EmptySD3LatentImage
 
 from ..core.errors import require_finite_states
 from .conditioning import read_entry
+from .model import caption_norm_weight
 from .numbers import check_number
 from .types import CATEGORY
 
@@ -170,20 +171,9 @@ def _check_conditioning(name: str, conditioning: list, model: Any) -> None:
     Raises:
         ValueError: if the model is no Z-Image, or states are of another width or not finite.
     """
-    try:
-        width = model.model.diffusion_model.cap_embedder[0].weight.shape[0]
-    except (AttributeError, IndexError, TypeError):
-        raise ValueError(
-            f"The model ({type(model.model.diffusion_model).__name__}) is not Z-Image: it has no "
-            "cap_embedder. Connect Load Diffusion Model with z_image_turbo_bf16.safetensors."
-        ) from None
     if not conditioning:
         raise ValueError(f"{name} has no entries: connect a text encoder's output")
     for entry in conditioning:
         hidden, record = read_entry(entry)
-        if hidden.shape[-1] != width:
-            raise ValueError(
-                f"{name} ({record.source}) has {hidden.shape[-1]} dimensions, and this model takes "
-                f"{width}: encode with Qwen3-4B or Qwen3-VL-4B"
-            )
+        caption_norm_weight(model, hidden.shape[-1], f"{name} ({record.source})")
         require_finite_states(hidden, name)

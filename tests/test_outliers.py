@@ -18,7 +18,11 @@ from zimage_layer_lab.core.outliers import (
     sequence_stats,
     std_ratio,
 )
-from zimage_layer_lab.core.reference import Reference, published_qwen3_4b
+from zimage_layer_lab.core.reference import (
+    Reference,
+    published_qwen3_4b,
+    reference_from_stats,
+)
 
 
 def reference(std, mean=0.0):
@@ -208,7 +212,7 @@ def test_a_dimension_over_a_reference_of_zero_is_infinitely_loud_unless_both_are
     assert ratios.tolist() == [1.0, math.inf, 0.0]
     stats = SplitStats(2)
     stats.update(torch.tensor([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
-    zeros = Baseline(torch.zeros(2), torch.zeros(2), "zeros")
+    zeros = Baseline(torch.zeros(2), torch.zeros(2), "zeros", torch.zeros(2))
     assert [(o.dimension, o.direction) for o in find_outliers(stats, zeros)] == [(0, "loud")]
 
 
@@ -217,3 +221,19 @@ def test_the_input_is_not_modified():
     before = hidden.clone()
     get_outlier_dimensions(hidden, direction="both")
     assert torch.equal(hidden, before)
+
+
+def test_the_view_without_sinks_is_measured_against_a_reference_without_sinks():
+    """Or ordinary tokens look hundreds of times too quiet: the 617x, read the wrong way round."""
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(60, 12, generator=generator)
+    hidden[0, 3] = 800.0
+    stats = SplitStats(12)
+    stats.update(hidden)
+    [outlier] = find_outliers(stats, baseline_for(stats, None), 10.0)
+    assert outlier.dimension == 3
+    own = hidden[1:].double().numpy().std(axis=0, ddof=1)
+    assert outlier.ratio_without_sinks == pytest.approx(own[3] / np.median(own), rel=1e-9)
+    baseline = baseline_for(stats, reference_from_stats(stats, {}))
+    np.testing.assert_allclose(baseline.std_without_sinks.numpy(), own, rtol=1e-9)
+    assert find_outliers(stats, baseline, 1.5) == []

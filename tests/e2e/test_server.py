@@ -46,6 +46,11 @@ def test_the_pack_loads_and_lists_its_nodes(server):
         "LayerLabOutlierMask",
         "LayerLabBlend",
         "LayerLabZImageSampler",
+        "LayerLabOutlierReport",
+        "LayerLabLayerProfile",
+        "LayerLabBuildReference",
+        "LayerLabSaveReference",
+        "LayerLabLoadReference",
     } <= set(listed)
 
 

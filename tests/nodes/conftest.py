@@ -62,7 +62,16 @@ def vae(host):
 @pytest.fixture(scope="session")
 def pack(host):
     """The pack's node classes by name."""
-    from zimage_layer_lab.nodes import blending, capture, masking, sampling, vision
+    from zimage_layer_lab.nodes import (
+        blending,
+        capture,
+        masking,
+        outliers,
+        profile,
+        reference,
+        sampling,
+        vision,
+    )
 
     return SimpleNamespace(
         Qwen3Encode=capture.Qwen3Encode,
@@ -70,4 +79,9 @@ def pack(host):
         OutlierMask=masking.OutlierMask,
         Blend=blending.Blend,
         ZImageSampler=sampling.ZImageSampler,
+        OutlierReport=outliers.OutlierReport,
+        LayerProfile=profile.LayerProfileNode,
+        BuildReference=reference.BuildReference,
+        SaveReference=reference.SaveReference,
+        LoadReference=reference.LoadReference,
     )

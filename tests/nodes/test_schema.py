@@ -81,6 +81,26 @@ CONTRACT = {
         ],
         [("image", "IMAGE"), ("latent", "LATENT")],
     ),
+    "LayerLabOutlierReport": (
+        [("conditioning", None), ("threshold", 10.0), ("reference?", None), ("model?", None)],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
+    "LayerLabLayerProfile": (
+        [("clip", None), ("prompts", None), ("threshold", 10.0)],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
+    "LayerLabBuildReference": (
+        [("clip", None), ("prompts", ""), ("layer", -2)],
+        [("reference", "LAYERLAB_REFERENCE")],
+    ),
+    "LayerLabSaveReference": (
+        [("reference", None), ("filename_prefix", "layer_lab/reference")],
+        [],
+    ),
+    "LayerLabLoadReference": (
+        [("name", None), ("any_model?", False)],
+        [("reference", "LAYERLAB_REFERENCE")],
+    ),
 }
 
 TYPES = {
@@ -136,7 +156,7 @@ def test_the_entry_point_returns_an_extension_that_lists_these_nodes(host, schem
     from comfy_api.latest import ComfyExtension
 
     assert isinstance(asyncio.run(zimage_layer_lab.comfy_entrypoint()), ComfyExtension)
-    assert set(CONTRACT) <= set(schemas)
+    assert set(CONTRACT) == set(schemas)
     assert all(node_id.startswith("LayerLab") for node_id in schemas)
 
 
@@ -197,7 +217,7 @@ def test_every_node_can_be_found_and_understood(schemas, node_id):
 
 
 def test_the_layer_inputs_reach_every_layer_of_the_real_encoders(schemas):
-    for node_id in ("LayerLabQwen3Encode", "LayerLabVLEncode"):
+    for node_id in ("LayerLabQwen3Encode", "LayerLabVLEncode", "LayerLabBuildReference"):
         layer = find(schemas, node_id, "layer")
         assert (layer.min, layer.max) == (-37, 36)
 

@@ -1,0 +1,179 @@
+"""Outlier Report."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..core.channel_stats import Place
+from ..core.outlier_survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
+from ..core.outliers import default_reference
+from ..core.reference import Reference as ReferenceStats
+from ..core.tokens import CONTENT_ROLES, Record, role_mask
+from .conditioning import read_entry
+from .model import caption_norm_weight
+from .numbers import check_number
+from .pictures import require_matplotlib, to_image
+from .types import CATEGORY, Reference
+
+TRAINED_LAYER = -2
+"""The layer that the published figures are of."""
+
+
+class OutlierReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabOutlierReport",
+            display_name="Outlier Report",
+            category=CATEGORY,
+            description="Shows which dimensions are out of line, in both directions, with and "
+            "without attention-sink tokens, which token carries each, and how much of it the "
+            "image model sees. Changes nothing.",
+            search_aliases=["massive activation", "attention sink", "dimension 396", "inspect"],
+            is_output_node=True,
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="From any text encoder, of any width; each entry gets a picture and a "
+                    "section of the report.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=10.0,
+                    min=1.0,
+                    max=10000.0,
+                    step=0.5,
+                    tooltip="A dimension is out of line when its std is over this many times the "
+                    "reference's (loud) or under one such part of it (quiet).",
+                ),
+                Reference.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="What is normal. Without one: the published Qwen3-4B figures for "
+                    "width 2560 at layer -2, else the median std of these very states.",
+                ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="Z-Image: its own cap_embedder weight then says what the image model "
+                    "sees of each dimension. Without it every dimension counts alike.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="One picture an entry."),
+                io.String.Output("report", display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, threshold=None) -> bool | str:
+        return check_number("threshold", threshold, 1.0, 10000.0)
+
+    @classmethod
+    def execute(cls, conditioning, threshold, reference=None, model=None) -> io.NodeOutput:
+        if not conditioning:
+            raise ValueError("the conditioning has no entries: connect a text encoder's output")
+        require_matplotlib()
+        from ..core.outlier_picture import outlier_picture
+
+        pictures, sections = [], []
+        for entry in conditioning:
+            hidden, record = read_entry(entry)
+            weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
+            if reference is not None:
+                reference.require_model(record.fingerprint, record.source)
+            measured = reference
+            if reference is None and record.layer in (TRAINED_LAYER, None):
+                measured = default_reference(hidden.shape[-1], None)
+            keep = role_mask(record.roles, CONTENT_ROLES)
+            survey = survey_outliers(
+                hidden, measured, threshold, keep if bool(keep.any()) else None
+            )
+            name = measured.name if measured else ""
+            pictures.append(outlier_picture(hidden, record, survey, weight, name))
+            sections.append(_section(hidden, record, survey, measured, weight))
+        image, report = to_image(pictures), "\n\n".join(sections)
+        return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _section(
+    hidden: Tensor,
+    record: Record,
+    survey: Survey,
+    reference: ReferenceStats | None,
+    weight: Tensor | None,
+) -> str:
+    def name_token(place: Place) -> str:
+        of_batch = f" of sequence {place.prompt + 1}" if len(hidden) > 1 else ""
+        return record.describe(place.position) + of_batch
+
+    layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
+    sinks = [name_token(Place(*place)) for place in survey.sinks.nonzero().tolist()]
+    lines = [
+        f"{record.source}, {layer}: {hidden.shape[1]} tokens x {hidden.shape[2]} dimensions, "
+        f"measured against {survey.baseline.name}",
+        *_remarks(record, survey, reference),
+        f"sink tokens: {', '.join(sinks[:10]) or 'none'}"
+        + (f" and {len(sinks) - 10} more" if len(sinks) > 10 else ""),
+    ]
+    if record.edits:
+        lines.append(f"edits so far: {'; '.join(record.edits)}")
+    times = f"{survey.threshold:g}x"
+    if survey.stats.all.tokens < 2:
+        lines.append("one token has no spread: there is nothing to compare")
+    elif survey.findings:
+        lines.append(f"all tokens: {_counts(survey, 'whole', times)}")
+        lines.append(f"without sink tokens: {_counts(survey, 'bare', times)}")
+        lines.append(survey_table(survey.findings, name_token))
+    else:
+        lines.append(f"no dimension is over {times} louder or quieter than the reference")
+    if survey.findings:
+        lines.extend(_seen(zeroing(hidden, survey.dimensions, weight), survey, weight))
+    return "\n".join(lines)
+
+
+def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -> list[str]:
+    """What may be wrong with the comparison itself."""
+    lines = []
+    if reference is not None and survey.stats.sinks.tokens:
+        if reference.std_without_sinks is None:
+            lines.append(
+                "the reference has no statistics without sink tokens: both views are measured "
+                "against those that include them"
+            )
+    layer = (reference.provenance if reference else {}).get("layer")
+    if layer is not None and record.layer is not None and layer != str(record.layer):
+        lines.append(f"the reference is of layer {layer} and the states of layer {record.layer}")
+    if reference is not None and survey.stats.all.tokens > 1:
+        own = float(survey.stats.content.std.quantile(0.5))
+        normal = float(survey.bare_baseline.std.quantile(0.5))
+        far = own > survey.threshold * normal or normal > survey.threshold * own
+        if far:
+            lines.append(
+                f"the states as a whole are of another size than the reference (median std "
+                f"{own:.4g} against {normal:.4g}): it does not seem to be of this encoder or layer"
+            )
+    return lines
+
+
+def _counts(survey: Survey, view: str, times: str) -> str:
+    spreads = [getattr(finding, view) for finding in survey.findings]
+    loud, quiet = (
+        sum(spread is not None and spread.direction == word for spread in spreads)
+        for word in ("loud", "quiet")
+    )
+    return f"{loud} dimensions over {times} louder, {quiet} over {times} quieter"
+
+
+def _seen(seen: Zeroing, survey: Survey, weight: Tensor | None) -> list[str]:
+    own = "with weight 1, no MODEL is connected" if weight is None else "with the MODEL's weight"
+    kinds = (("sink tokens", survey.sinks), ("other tokens", ~survey.sinks))
+    lines = [
+        f"share of the squared norm of {name} that these {len(survey.findings)} dimensions take: "
+        f"{float(seen.share_before.cpu()[chosen].mean()):.2%} from the encoder, "
+        f"{float(seen.share_after.cpu()[chosen].mean()):.2%} after the RMSNorm ({own})"
+        for name, chosen in kinds
+        if bool(chosen.any())
+    ]
+    return [*lines, f"if they were zero: {seen.change.summary()}"]

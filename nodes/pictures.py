@@ -1,0 +1,27 @@
+"""Pictures as the host's IMAGE, and the one package they need that the host does not bring."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def require_matplotlib() -> None:
+    """Raise before any work is done if pictures cannot be drawn.
+
+    Raises:
+        RuntimeError: naming the command that installs it.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RuntimeError(
+            "This node draws with matplotlib, which is not installed. Install it into the Python "
+            'that runs ComfyUI (python -m pip install "matplotlib>=3.8") and restart ComfyUI'
+        )
+
+
+def to_image(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """(pictures, height, width, 3) float32 of arrays of one size in 0..1."""
+    return torch.from_numpy(np.stack(pictures))

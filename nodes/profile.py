@@ -1,0 +1,218 @@
+"""Layer Profile."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.channel_stats import Place
+from ..core.files import write_whole
+from ..core.heat_map import heat_map
+from ..core.outlier_survey import align
+from ..core.outliers import ratio_in_words
+from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
+from ..core.tokens import Record, Role
+from .encoder import block_count
+from .numbers import check_number
+from .pictures import require_matplotlib, to_image
+from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_prompts
+from .types import CATEGORY
+
+FILE_PREFIX = "layerlab_profile"
+COLUMNS = (
+    "state",
+    "layer",
+    "median |x|",
+    "max |x|",
+    "max/median",
+    "std (no sinks)",
+    "out of line",
+    "massive",
+    "farthest dimension",
+)
+
+
+class LayerProfileNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabLayerProfile",
+            display_name="Layer Profile",
+            category=CATEGORY,
+            description="Measures every layer of the text encoder over a list of prompts: sizes, "
+            "outlier dimensions, where massive activations emerge and fall, and a heat map. Also "
+            "writes profile.json into the output folder.",
+            search_aliases=["massive activation", "all layers", "heat map", "hidden states"],
+            is_output_node=True,
+            inputs=[
+                io.Clip.Input("clip", tooltip="Qwen3-4B or Qwen3-VL-4B: CLIPLoader, type lumina2."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    tooltip="One prompt a line, or the name of a .txt file (UTF-8) in ComfyUI's "
+                    "input folder.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=10.0,
+                    min=1.0,
+                    max=10000.0,
+                    step=0.5,
+                    tooltip="A dimension is out of line when its std is over this many times its "
+                    "layer's median std, or under one such part of it.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.String.Output("report", display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompts=None, threshold=None) -> bool | str:
+        checked = check_prompts(prompts)
+        return check_number("threshold", threshold, 1.0, 10000.0) if checked is True else checked
+
+    @classmethod
+    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None) -> str:
+        return prompts_fingerprint(prompts)
+
+    @classmethod
+    def execute(cls, clip, prompts, threshold) -> io.NodeOutput:
+        require_matplotlib()
+        from ..core.profile_picture import profile_picture
+
+        checked = check_number("threshold", threshold, 1.0, 10000.0)
+        if checked is not True:
+            raise ValueError(checked)
+        stats, records = _measure(clip, read_prompts(prompts))
+        profile = summarise(stats, records[0].source, threshold)
+        image = to_image([profile_picture(profile, heat_map(stats), threshold)])
+        document = profile.to_json(lambda place: records[place.prompt].texts[place.position])
+        path = _new_file()
+        write_whole(
+            path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        )
+        report = _report(profile, stats, records, threshold, path)
+        return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]:
+    """Statistics of all hidden states, each prompt in one pass, and each prompt's record."""
+    blocks = block_count(clip)
+    records: list[Record] = []
+    stats = None
+    for number, encodings in enumerate(encode_each(clip, prompts, range(blocks + 1))):
+        record = encodings[0].record
+        states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
+        stats = stats or ProfileStats(blocks, states[0].shape[-1])
+        valid = torch.tensor([[role is not Role.PAD for role in record.roles]])
+        stats.update_batch(states, valid, [number])
+        records.append(record)
+    return stats, records
+
+
+def _new_file() -> Path:
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(
+        FILE_PREFIX, folder_paths.get_output_directory()
+    )
+    return Path(folder) / f"{name}_{counter:05}.json"
+
+
+def _report(
+    profile: Profile, stats: ProfileStats, records: list[Record], threshold: float, path: Path
+) -> str:
+    lines = [
+        f"{profile.model}: {profile.prompts} prompts, {profile.tokens} tokens, {profile.blocks} "
+        f"blocks, {profile.width} dimensions",
+        *_events(profile),
+        _sinks(profile),
+        *_left_out(stats),
+        f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
+        "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",
+        *align([COLUMNS, *(_row(layer, records) for layer in profile.layers)]),
+        f"written: {path.name} in ComfyUI's output folder",
+    ]
+    return "\n".join(lines)
+
+
+def _events(profile: Profile) -> list[str]:
+    sizes = {layer.index: layer for layer in profile.layers}
+
+    def step(index: int) -> str:
+        before, after = sizes[index - 1].max_abs, sizes[index].max_abs
+        return f"from {before:.4g} to {after:.4g}, layer {sizes[index].layer}"
+
+    if not profile.emergence_layer:
+        return ["one block has no layers between which anything could emerge"]
+    lines = [
+        f"emergence: hidden state {profile.emergence_layer} has the largest relative rise of max "
+        f"|x| ({step(profile.emergence_layer)})"
+    ]
+    if profile.fall_layer is None:
+        lines.append("fall: max |x| does not drop again before the final norm")
+    else:
+        lines.append(
+            f"fall: hidden state {profile.fall_layer} has the largest drop after it "
+            f"({step(profile.fall_layer)})"
+        )
+    if not any(layer.massive for layer in profile.layers):
+        lines.append("no layer has a massive activation")
+    return lines
+
+
+def _sinks(profile: Profile) -> str:
+    places = sorted({place for positions in profile.sink_positions for place in positions})
+    if not places:
+        return "sink tokens (at the layer after emergence): none"
+    held = sum(map(bool, profile.sink_positions))
+    shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+    return (
+        f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
+        f"{profile.prompts} prompts have one"
+    )
+
+
+def _left_out(stats: ProfileStats) -> list[str]:
+    """One line for each hidden state that held NaN or infinity."""
+    wholes = {index: stats.channels[index].all for index in stats.indices}
+    return [
+        f"hidden state {index} held {whole.non_finite} NaN or infinite values, which are left out"
+        for index, whole in wholes.items()
+        if whole.non_finite
+    ]
+
+
+def _row(layer: LayerProfile, records: list[Record]) -> tuple[str, ...]:
+    ratio = layer.max_abs / layer.median_abs if layer.median_abs > 0 else math.inf
+    return (
+        str(layer.index),
+        f"{layer.layer}{' normed' if layer.normed else ''}",
+        f"{layer.median_abs:.4g}",
+        f"{layer.max_abs:.4g}",
+        f"{ratio:.4g}",
+        f"{layer.std:.4g} ({layer.std_without_sinks:.4g})",
+        str(len(layer.outliers)),
+        str(len(layer.massive)),
+        _farthest(layer, records),
+    )
+
+
+def _farthest(layer: LayerProfile, records: list[Record]) -> str:
+    if not layer.outliers:
+        return "-"
+    outlier = layer.outliers[0]
+    return (
+        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind}, "
+        f"{outlier.top_share:.0%} by {_token(outlier.top, records)}"
+    )
+
+
+def _token(place: Place, records: list[Record]) -> str:
+    return f"{records[place.prompt].describe(place.position)} of prompt {place.prompt + 1}"

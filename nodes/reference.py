@@ -1,0 +1,275 @@
+"""Build, Save and Load Reference Stats."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+from safetensors import SafetensorError, safe_open
+
+from ..core.channel_stats import SplitStats
+from ..core.errors import require_finite_states
+from ..core.reference import (
+    FORMAT,
+    STATS_DIRECTORY,
+    load_reference,
+    reference_from_stats,
+    save_reference,
+)
+from ..core.reference import Reference as ReferenceStats
+from ..core.tokens import CONTENT_ROLES, role_mask
+from .capture import check_layer, layer_input
+from .prompt_list import (
+    check_prompts,
+    encode_each,
+    prompt_file,
+    prompts_fingerprint,
+    read_prompts,
+    read_text,
+)
+from .types import CATEGORY, Reference
+
+CORPUS = STATS_DIRECTORY / "corpus.txt"
+"""The prompts that a reference is built from where none are given."""
+
+SUFFIXES = (".safetensors", ".npz")
+
+
+class BuildReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabBuildReference",
+            display_name="Build Reference Stats",
+            category=CATEGORY,
+            description="Measures what is normal for this encoder at one layer: mean and std of "
+            "every dimension over many prompts, with and without attention-sink tokens.",
+            search_aliases=["statistics", "calibrate", "mean and std", "baseline"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="Qwen3-4B or Qwen3-VL-4B: CLIPLoader, type lumina2."),
+                io.String.Input(
+                    "prompts",
+                    default="",
+                    multiline=True,
+                    tooltip="One prompt a line, or the name of a .txt file (UTF-8) in ComfyUI's "
+                    "input folder. Empty: the shipped list of varied image prompts, English and "
+                    "Chinese.",
+                ),
+                layer_input(-2),
+            ],
+            outputs=[
+                Reference.Output(
+                    "reference",
+                    display_name="reference",
+                    tooltip="For Outlier Mask and Outlier Report; keep it with Save Reference "
+                    "Stats.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompts=None, layer=None) -> bool | str:
+        checked = check_prompts(prompts) if (prompts or "").strip() else True
+        return check_layer(layer) if checked is True else checked
+
+    @classmethod
+    def fingerprint_inputs(cls, clip=None, prompts=None, layer=None) -> str:
+        return prompts_fingerprint(prompts)
+
+    @classmethod
+    def execute(cls, clip, prompts, layer) -> io.NodeOutput:
+        texts, origin = _texts(prompts)
+        stats, record = None, None
+        for number, [encoding] in enumerate(encode_each(clip, texts, [layer])):
+            record = encoding.record
+            hidden = encoding.conditioning[0][0][:1]
+            require_finite_states(hidden, f"layer {record.layer} of prompt {number + 1}")
+            stats = stats or SplitStats(hidden.shape[-1])
+            stats.update(hidden[0], keep=role_mask(record.roles, CONTENT_ROLES), prompt=number)
+        reference = reference_from_stats(
+            stats,
+            {
+                "model": record.source,
+                "fingerprint": record.fingerprint,
+                "layer": str(record.layer),
+                "prompts": str(len(texts)),
+                "tokens": str(stats.content.tokens + stats.sinks.tokens),
+                "sink_tokens": str(stats.sinks.tokens),
+                "dtype": "float32",
+                "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "command": "Build Reference Stats",
+                "note": f"prompts: {origin}",
+            },
+        )
+        return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
+
+
+class SaveReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabSaveReference",
+            display_name="Save Reference Stats",
+            category=CATEGORY,
+            description="Writes reference statistics, with where they come from, as a safetensors "
+            "file into ComfyUI's output folder.",
+            search_aliases=["export statistics", "store reference", "write reference"],
+            is_output_node=True,
+            inputs=[
+                Reference.Input("reference", tooltip="From Build or Load Reference Stats."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="layer_lab/reference",
+                    tooltip="Folder and beginning of the name, inside the output folder; a number "
+                    "is added, so no file is overwritten.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, reference, filename_prefix) -> io.NodeOutput:
+        output = Path(folder_paths.get_output_directory())
+        target = (output / filename_prefix).resolve()
+        if not target.is_relative_to(output.resolve()) or target == output.resolve():
+            raise ValueError(
+                f"filename_prefix {filename_prefix!r} does not name a file inside ComfyUI's output "
+                "folder"
+            )
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
+        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        save_reference(reference, path)
+        shown = path.relative_to(output).as_posix()
+        return io.NodeOutput(ui=ui.PreviewText(f"saved: {shown}\n{describe(reference)}"))
+
+
+class LoadReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabLoadReference",
+            display_name="Load Reference Stats",
+            category=CATEGORY,
+            description="Reads reference statistics saved by this pack, or by llm-dit (.npz).",
+            search_aliases=["import statistics", "read reference", "npz"],
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=reference_names(),
+                    tooltip="Reference files in ComfyUI's output and input folders and their "
+                    "subfolders. Press R to see new ones.",
+                ),
+                io.Boolean.Input(
+                    "any_model",
+                    default=False,
+                    optional=True,
+                    tooltip="Off: states of another encoder than the one it was measured on are "
+                    "refused. On: it is accepted for any encoder of the same width, for example "
+                    "to compare image tokens of Qwen3-VL with text of Qwen3.",
+                ),
+            ],
+            outputs=[Reference.Output("reference", display_name="reference")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name=None) -> bool | str:
+        try:
+            if name is not None:
+                reference_path(name)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, name=None, any_model=False) -> str | float:
+        if name is None:
+            return float("nan")
+        return hashlib.sha256(reference_path(name).read_bytes()).hexdigest()
+
+    @classmethod
+    def execute(cls, name, any_model=False) -> io.NodeOutput:
+        reference = load_reference(reference_path(name))
+        if any_model:
+            reference = reference.for_any_model()
+        return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
+
+
+def _texts(prompts: str) -> tuple[list[str], str]:
+    """The prompts and where they are from, in words."""
+    if not prompts.strip():
+        return read_text(CORPUS).split("\n")[:-1], "the corpus shipped with this pack"
+    path = prompt_file(prompts)
+    return read_prompts(prompts), "typed" if path is None else path.name
+
+
+def describe(reference: ReferenceStats) -> str:
+    """A reference in a few lines: what it is of, and what it was measured on."""
+    known = reference.provenance
+    facts = [f"{reference.width} dimensions"]
+    facts += [f"{known[key]} {key}" for key in ("prompts", "tokens") if key in known]
+    has_bare = reference.std_without_sinks is not None
+    facts.append("with and without sink tokens" if has_bare else "sink tokens included")
+    model = known.get("fingerprint")
+    lines = [
+        reference.name,
+        ", ".join(facts),
+        f"for the model with fingerprint {model}" if model else "for any model of this width",
+    ]
+    return "\n".join([*lines, *(known[key] for key in ("date", "note") if key in known)])
+
+
+def reference_path(name: str) -> Path:
+    """The file that ``name``, as :func:`reference_names` spells it, stands for.
+
+    Raises:
+        ValueError: if it is outside the output and input folders, of another kind or not there.
+    """
+    plain, base = folder_paths.annotated_filepath(name)
+    allowed = (folder_paths.get_output_directory(), folder_paths.get_input_directory())
+    folder = Path(base or folder_paths.get_input_directory()).resolve()
+    path = (folder / plain).resolve()
+    if folder not in [Path(one).resolve() for one in allowed] or not path.is_relative_to(folder):
+        raise ValueError(f"{name!r} is outside ComfyUI's output and input folders")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{name!r} is no reference file: those end in {' or '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ValueError(f"{name!r} does not exist: choose a file that is there")
+    return path
+
+
+def reference_names() -> list[str]:
+    """Every reference file under output/ and input/, as the host annotates names."""
+    names = []
+    for folder, label in (
+        (folder_paths.get_output_directory(), "output"),
+        (folder_paths.get_input_directory(), "input"),
+    ):
+        files, _ = folder_paths.recursive_search(folder)
+        for file in folder_paths.filter_files_extensions(files, SUFFIXES):
+            name = f"{Path(file).as_posix()} [{label}]"
+            try:
+                path = reference_path(name)
+                state = path.stat()
+            except (ValueError, OSError):
+                continue
+            if _is_reference(str(path), state.st_mtime_ns, state.st_size):
+                names.append(name)
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _is_reference(path: str, modified: int, size: int) -> bool:
+    """Whether the file says of itself that it is one; asked again when the file changes."""
+    try:
+        if path.lower().endswith(".npz"):
+            with zipfile.ZipFile(path) as archive:
+                return {"per_dim_mean.npy", "per_dim_std.npy"} <= set(archive.namelist())
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (OSError, SafetensorError, zipfile.BadZipFile):
+        return False
