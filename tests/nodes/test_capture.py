@@ -67,9 +67,9 @@ def test_every_layer_equals_transformers(clip, pack, twin_states, layer):
 
 def test_layer_minus_1_is_the_normed_state_unlike_the_hosts_own(clip, pack, twin_states):
     conditioning, _ = run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-1)
-    # The tiny weights' final norm has weight 1, so a normed token has an rms of 1.
+    # The tiny weights' final norm has weights near 1, so a normed token has an rms near 1.
     rms = states(conditioning).pow(2).mean(-1).sqrt()
-    assert torch.allclose(rms, torch.ones_like(rms), atol=1e-4)
+    assert torch.allclose(rms, torch.ones_like(rms), atol=0.02)
     un_normed = states(text_encode(clip, PROMPT, layer=-1))
     assert largest_error(states(conditioning), un_normed) > 0.1
 

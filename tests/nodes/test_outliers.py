@@ -249,7 +249,7 @@ def test_bad_input_is_refused(report_node, clip, model):
         run(report_node, conditioning=[[hidden, {}]])
     with pytest.raises(ValueError, match="no entries"):
         run(report_node, conditioning=[])
-    with pytest.raises(ValueError, match="64 dimensions and this model takes 2560"):
+    with pytest.raises(ValueError, match="64 dimensions, and this model takes 2560"):
         run(report_node, conditioning=[[sink_states(), {}]], model=model)
     with pytest.raises(ValueError, match="not Z-Image"):
         run(report_node, conditioning=[[sink_states(), {}]], model=clip.patcher)
