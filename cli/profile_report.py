@@ -56,6 +56,9 @@ def write_profile(
         own = {**provenance, "layer": str(layer.layer)}
         save_reference(reference_from_stats(stats.channels[layer.index], own), path)
         paths.append(path)
+    for stale in set(out.glob("reference_-*.safetensors")) - set(paths):
+        # Of an earlier run with more layers: they would pass for this one's.
+        stale.unlink()
     shown = shown_layers(profile)
     heat = heat_map(stats)
     pictures = {

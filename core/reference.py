@@ -186,7 +186,12 @@ def save_reference(reference: Reference, path: Path) -> None:
                 **_without_sinks(reference),
             }
             metadata = {"format": FORMAT, "provenance": _provenance_json(reference)}
-            save_file({k: v.clone().contiguous() for k, v in tensors.items()}, temporary, metadata)
+            owned = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+            try:
+                save_file(owned, temporary, metadata)
+            except SafetensorError as error:
+                # What it raises on a full disk.
+                raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_reference(path: Path) -> Reference:

@@ -1,0 +1,67 @@
+"""The progress bar of ``layerlab profile``: prompts, and tokens per second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class PromptProgress:
+    """A context that shows what is going on."""
+
+    def __init__(self, console: Console):
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+
+    def __enter__(self) -> PromptProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """A line for work of unknown length."""
+        task = self._progress.add_task(what, total=None, unit="")
+        yield
+        self._progress.update(task, total=1, completed=1)
+
+    @contextmanager
+    def prompts(
+        self, what: str, total: int, before: int = 0
+    ) -> Iterator[Callable[[int, int], None]]:
+        """A bar for ``total`` prompts, of which ``before`` are done; gives a function that takes
+        further prompts and their tokens."""
+        task = self._progress.add_task(what, total=total, completed=before, unit="prompts")
+        started = time.monotonic()
+        seen = 0
+
+        def done(prompts: int, tokens: int) -> None:
+            nonlocal seen
+            seen += tokens
+            speed = seen / max(time.monotonic() - started, 1e-9)
+            unit = f"prompts, {speed:.0f} tokens/s" if seen else "prompts"
+            self._progress.update(task, advance=prompts, unit=unit)
+
+        yield done

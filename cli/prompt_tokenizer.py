@@ -1,0 +1,45 @@
+"""Prompts as the tokens that a chat model would be given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+FIXED_DATE = "26 Jul 2024"
+"""For Llama's template, which otherwise writes today's date: a profile must not depend on it."""
+
+
+@dataclass(frozen=True)
+class PromptTokenizer:
+    """``tokenizer`` is one of transformers."""
+
+    tokenizer: Any
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model has a chat template of its own."""
+        return bool(self.tokenizer.chat_template)
+
+    @property
+    def template(self) -> str:
+        """What prompts are put into, for provenance."""
+        return "model's own" if self.has_template else "none"
+
+    def ids(self, prompt: str) -> list[int]:
+        """``prompt`` as a user's turn in the model's chat template, ready for the answer.
+
+        Without a template: as plain text, with the special tokens that the tokenizer itself adds.
+        """
+        if not self.has_template:
+            return self.tokenizer(prompt)["input_ids"]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            date_string=FIXED_DATE,
+        )
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def text(self, token_id: int) -> str:
+        """One token as text."""
+        return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
