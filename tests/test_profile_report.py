@@ -72,3 +72,17 @@ def test_the_script_gets_the_numbers_and_each_cells_token():
     assert (prompt, position) == (0, 0) and text == text_of(
         type("P", (), {"prompt": 0, "position": 0})
     )
+
+
+def test_references_of_an_earlier_run_with_more_layers_are_removed(tmp_path):
+    everything = made_up()
+    write_profile(tmp_path, everything, summarise(everything, "m"), text_of, {})
+    kept = tmp_path / "reference_of_mine.safetensors"
+    kept.write_bytes(b"precious")
+    one = ProfileStats(2, 8, indices=(1,))
+    one.update({1: torch.randn(6, 8)})
+    write_profile(tmp_path, one, summarise(one, "m"), text_of, {})
+    assert {path.name for path in tmp_path.glob("reference_*")} == {
+        "reference_-2.safetensors",
+        kept.name,
+    }
