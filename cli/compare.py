@@ -86,8 +86,8 @@ def model_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
 def layer_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
     """One layer of each."""
     names = ("median_abs", "max_abs", "std", "std_without_sinks")
-    rows = [(name, f"{a[name]:.5g}", f"{b[name]:.5g}") for name in names]
-    rows.append(("10x outliers", str(len(a["outliers"])), str(len(b["outliers"]))))
+    rows = [(name, _figure(a[name]), _figure(b[name])) for name in names]
+    rows.append(("out of line", str(len(a["outliers"])), str(len(b["outliers"]))))
     rows.append(("loudest", _loudest(a), _loudest(b)))
     header = ("", f"A, layer {a['layer']}", f"B, layer {b['layer']}")
     return Table(header, rows, f"layer {a['layer']} against layer {b['layer']}")
@@ -102,8 +102,11 @@ def verdict(
     for first, second in pairs:
         where = f"Layer {first['layer']} of A against layer {second['layer']} of B: "
         lines.append(where + _shared(first, second, a["model"]["width"] == b["model"]["width"]))
-    if same_model and len(a["layers"]) == len(b["layers"]):
+    indices = [[layer["index"] for layer in side["layers"]] for side in (a, b)]
+    if same_model and indices[0] == indices[1]:
         lines.append(_widest_difference(a, b))
+    if a.get("threshold", 10) != b.get("threshold", 10):
+        lines.append("The two count dimensions as out of line from different thresholds on.")
     if (a["tokens"], a["prompts"]) != (b["tokens"], b["prompts"]):
         lines.append(
             f"The two were measured on different text ({a['prompts']} prompts, {a['tokens']} "
@@ -122,6 +125,7 @@ def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
         "tokens": str(profile["tokens"]),
         "emergence": str(profile.get("emergence_layer")),
         "fall": str(profile.get("fall_layer")),
+        "out of line from": f"{profile.get('threshold', 10):g}x",
         "prompts with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
     }
 
@@ -143,6 +147,10 @@ def _course(profile: dict[str, Any]) -> str:
     )
 
 
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
 def _loudest(layer: dict[str, Any]) -> str:
     if not layer["outliers"]:
         return "none"
@@ -152,7 +160,7 @@ def _loudest(layer: dict[str, Any]) -> str:
 
 
 def _shared(a: dict[str, Any], b: dict[str, Any], same_width: bool) -> str:
-    counts = f"{len(a['outliers'])} and {len(b['outliers'])} dimensions are 10x out of line"
+    counts = f"{len(a['outliers'])} and {len(b['outliers'])} dimensions are out of line"
     if not same_width:
         return f"{counts}; the models have different widths, so their numbers do not correspond."
     first = {outlier["dimension"] for outlier in a["outliers"]}

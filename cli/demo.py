@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .console import make_console, print_table
 from .findings import layer_finding, sink_finding
 from .html_report import Section, Table, heat_map_data, render_report
 from .language_model import LanguageModel, ModelNotFound, load_smollm2
+from .model_files import ModelError
 
 PROMPTS = Path(__file__).resolve().parent.parent / "stats" / "demo_prompts.txt"
 LAYERS = (-2, -6)
@@ -66,29 +68,33 @@ class DemoData:
 
 def run_demo(options: argparse.Namespace) -> int:
     """Run it and write into ``options.out``; returns the exit status."""
-    out = options.out
     console = make_console()
-    started = time.monotonic()
     try:
-        with _progress(console) as progress:
-            task = progress.add_task("Loading SmolLM2-135M-Instruct (real weights)", total=None)
-            model = load_smollm2()
-            progress.update(task, total=1, completed=1)
-            data = DemoData(model, PROMPTS.read_text(encoding="utf-8").split("\n")[:-1])
-            for number in progress.track(range(len(data.ids)), description="Profiling prompts"):
-                data.add(number)
-            profile = summarise(data.stats, model.name)
-            effects = {
-                layer: survey_modes(data.kept[layer])
-                for layer in progress.track(LAYERS, description="Masking each way")
-            }
-            sections = _sections(data, profile, effects)
-            for section in progress.track(sections, description="Writing"):
-                if section.png:
-                    write_whole(out / f"{file_name(section)}.png", section.png)
-    except ModelNotFound as error:
+        return _run(options, console)
+    except (ModelNotFound, ModelError, OSError) as error:
         console.print(f"layerlab demo cannot run: {error}", style="red", markup=False)
         return 1
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    out = options.out
+    started = time.monotonic()
+    with _progress(console) as progress:
+        task = progress.add_task("Loading SmolLM2-135M-Instruct (real weights)", total=None)
+        model = load_smollm2()
+        progress.update(task, total=1, completed=1)
+        data = DemoData(model, PROMPTS.read_text(encoding="utf-8").split("\n")[:-1])
+        for number in progress.track(range(len(data.ids)), description="Profiling prompts"):
+            data.add(number)
+        profile = summarise(data.stats, model.name)
+        effects = {
+            layer: survey_modes(data.kept[layer])
+            for layer in progress.track(LAYERS, description="Masking each way")
+        }
+        sections = _sections(data, profile, effects)
+        for section in progress.track(sections, description="Writing"):
+            if section.png:
+                write_whole(out / f"{file_name(section)}.png", section.png)
     headline = headline_of(data, profile, effects)
     _print_results(console, headline, data, profile, effects)
     document = json.dumps(profile.to_json(data.token_text), ensure_ascii=False, indent=1)
@@ -128,7 +134,7 @@ def _comfyui_section(out: Path, console: Console) -> Section | None:
                 comfyui, out, lambda line: progress.update(task, description=line)
             )
             progress.update(task, description="layer_compare in ComfyUI", total=1, completed=1)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         console.print(f"The ComfyUI part failed: {error}", style="red", markup=False)
         return None
     console.print(f"Wrote {picture.saved[0]}. {NOISE}", style="bold", markup=False)
@@ -174,8 +180,8 @@ def _sections(
     heat = heat_map(data.stats)
     channels = [data.stats.channels[layer.index] for layer in layers]
     dimensions = [outlier.dimension for outlier in layers[0].outliers]
-    quietest = channels[0].all.std.argsort(descending=True).tolist()
-    rows = (dimensions + [d for d in quietest if d not in dimensions])[:8]
+    by_std = channels[0].all.std.argsort(descending=True).tolist()
+    rows = (dimensions + [d for d in by_std if d not in dimensions])[:8]
     texts = [data.token_text(Place(0, position)) for position in range(len(data.ids[0]))]
     return [
         Section(

@@ -20,6 +20,7 @@ from .. import __version__
 from ..core.channel_stats import Place
 from ..core.layers import LayerRangeError, hidden_state_index
 from ..core.profile import ProfileStats, summarise
+from ..core.report import left_out
 from .console import make_console
 from .findings import layer_finding, sink_finding
 from .model_files import ModelError, ModelFiles
@@ -101,7 +102,8 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
 
     for layer in shown_layers(profile):
         console.print(layer_finding(layer, name_token), markup=False)
-    console.print(sink_finding(profile), markup=False)
+    for line in [sink_finding(profile), *left_out(profile)]:
+        console.print(line, markup=False)
     console.print(
         f"\nWrote {out / 'report.html'}, profile.json and {len(paths) - 2} more files in "
         f"{time.monotonic() - started:.0f} s. Open report.html in a browser.",

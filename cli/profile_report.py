@@ -12,8 +12,13 @@ from ..core.files import write_whole
 from ..core.heat_map import heat_map
 from ..core.plots import plot_dimensions, plot_heat_map, plot_layers
 from ..core.profile import LayerProfile, Profile, ProfileStats
-from ..core.reference import reference_from_stats, save_reference
-from ..core.report import COLUMNS, outlier_row
+from ..core.reference import (
+    ReferenceFileError,
+    load_reference,
+    reference_from_stats,
+    save_reference,
+)
+from ..core.report import COLUMNS, left_out, outlier_row
 from .findings import layer_finding, sink_finding
 from .html_report import Section, Table, heat_map_data, render_report
 
@@ -49,7 +54,9 @@ def write_profile(
     def name_token(place: Place) -> str:
         return f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
 
-    document = json.dumps(profile.to_json(token_text), ensure_ascii=False, indent=1)
+    document = json.dumps(
+        profile.to_json(token_text), ensure_ascii=False, indent=1, allow_nan=False
+    )
     paths = [write_whole(out / "profile.json", document + "\n")]
     for layer in profile.layers:
         path = out / f"reference_{layer.layer}.safetensors"
@@ -57,8 +64,9 @@ def write_profile(
         save_reference(reference_from_stats(stats.channels[layer.index], own), path)
         paths.append(path)
     for stale in set(out.glob("reference_-*.safetensors")) - set(paths):
-        # Of an earlier run with more layers: they would pass for this one's.
-        stale.unlink()
+        # Of an earlier run on this model with more layers: it would pass for this one's.
+        if provenance.get("fingerprint") == _fingerprint_in(stale):
+            stale.unlink()
     shown = shown_layers(profile)
     heat = heat_map(stats)
     pictures = {
@@ -100,11 +108,23 @@ def write_profile(
         f"Hidden states of {profile.model}",
         f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
         f"{profile.tokens} tokens",
-        [*(layer_finding(layer, name_token) for layer in shown), sink_finding(profile)],
+        [
+            *(layer_finding(layer, name_token) for layer in shown),
+            sink_finding(profile),
+            *left_out(profile),
+        ],
         sections,
         f"Written by layerlab profile, Z-Image Layer Lab {__version__}.",
     )
     return [*paths, write_whole(out / "report.html", page)]
+
+
+def _fingerprint_in(path: Path) -> str | None:
+    """The model that a reference file names, "" if it is no readable reference."""
+    try:
+        return load_reference(path).provenance.get("fingerprint")
+    except ReferenceFileError:
+        return ""
 
 
 def shown_layers(profile: Profile) -> list[LayerProfile]:

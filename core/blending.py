@@ -114,6 +114,8 @@ def blend(
             hidden[:, rows] = to_dtype(mixed, text.dtype)
     content = other.shape[1]
     used = _tokens_used(method, content, side.shape[1])
+    if alpha == 0 and method != "append":
+        used = 0
     return BlendResult(
         hidden=hidden,
         vision_tokens=content if method == "append" else 0,

@@ -20,7 +20,7 @@ def fingerprint(decoder: nn.Module) -> str:
     digest = hashlib.sha256(f"{blocks} blocks".encode())
     for module in chosen:
         for name, weight in sorted(module.named_parameters()):
-            if weight.ndim == 1 and "norm" in f"norm.{name}":
+            if weight.ndim == 1 and (module is decoder.norm or "norm" in name):
                 values = weight.detach().to("cpu", torch.bfloat16).contiguous()
                 digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .profile import ProfileStats
+
+COLUMNS = 640
+"""Most columns of a picture; a wider map shows the loudest of neighbouring dimensions in each."""
 
 
 class HeatMap(NamedTuple):
@@ -39,3 +43,12 @@ def heat_map(stats: ProfileStats) -> HeatMap:
         relative=(max_abs / medians.clamp(min=1e-30)[:, None]).float(),
         places=torch.stack([whole.max_abs_place for whole in wholes]),
     )
+
+
+def by_column(values: Tensor, columns: int = COLUMNS) -> Tensor:
+    """(rows, width) as (rows, at most ``columns``): the largest of ceil(width / columns)
+    neighbouring dimensions; the last column may hold fewer."""
+    width = values.shape[1]
+    each = math.ceil(width / columns)
+    padded = torch.nn.functional.pad(values, (0, -width % each), value=-torch.inf)
+    return padded.unflatten(1, (-1, each)).amax(-1)

@@ -42,7 +42,7 @@ class MaskResult(NamedTuple):
         outliers: every dimension out of line, both directions, whatever was masked.
         masked: the dimensions that were masked.
         touched_sinks: positions of the sink tokens that were dropped or replaced.
-        baseline: what was measured against, None if the mode needs none.
+        baseline: what was measured against.
         stats: of the selected tokens.
     """
 
@@ -110,9 +110,7 @@ def mask_states(
         masked = sorted(outlier.dimension for outlier in chosen)
         if masked:
             own = stats.content if exclude_sinks else stats.all
-            result = _mask_dimensions(
-                hidden, mode, chosen, own.mean, baseline, threshold, selected, exclude_sinks
-            )
+            result = _mask_dimensions(hidden, mode, chosen, own.mean, baseline, threshold, selected)
     positions = touched.any(0).nonzero().flatten().tolist()
     return MaskResult(result, kept, outliers, masked, positions, baseline, stats)
 
@@ -147,9 +145,10 @@ def mask_outlier_dimensions(
         reference=default_reference(hidden.shape[-1], reference),
     )
     masked = result.hidden if embeddings.ndim == 3 else result.hidden[0]
+    ratios = {outlier.dimension: outlier.judged_ratio for outlier in result.outliers}
     info = {
         "masked_dimensions": result.masked,
-        "ratios": {o.dimension: o.ratio for o in result.outliers if o.dimension in result.masked},
+        "ratios": {dimension: ratios[dimension] for dimension in result.masked},
         "mode": mode,
         "threshold": threshold,
     }
@@ -164,7 +163,6 @@ def _mask_dimensions(
     baseline: Baseline,
     threshold: float,
     selected: Tensor,
-    exclude_sinks: bool,
 ) -> Tensor:
     """A copy of ``hidden`` with the ``outliers``' dimensions of ``selected`` tokens masked."""
     dimensions = torch.tensor([outlier.dimension for outlier in outliers])
@@ -185,11 +183,7 @@ def _mask_dimensions(
         values = values.clamp(reference_mean - reach, reference_mean + reach)
     else:
         mean = vector(own_mean[dimensions])
-        judged = [o.ratio_without_sinks if exclude_sinks else o.ratio for o in outliers]
-        factor = [
-            _scale_factor(ratio, outlier.direction, threshold)
-            for ratio, outlier in zip(judged, outliers, strict=True)
-        ]
+        factor = [_scale_factor(o.judged_ratio, o.direction, threshold) for o in outliers]
         values = mean + (values - mean) * vector(torch.tensor(factor))
     result = hidden.clone()
     result[place] = to_dtype(values, hidden.dtype)

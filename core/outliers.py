@@ -24,21 +24,23 @@ SINK_BORNE_SHARE = 0.5
 class Baseline(NamedTuple):
     """What dimensions are measured against: (width,) ``mean`` and ``std``, and its name.
 
-    ``std_without_sinks`` is what the spread without sink tokens is measured against, so that like
-    meets like; it is ``std`` where a reference knows no other.
+    ``mean`` and ``std`` are of the view that judges. ``std_without_sinks`` and ``std_with_sinks``
+    are what each view's spread is measured against, so that like meets like; they are the same
+    where a reference knows no other.
     """
 
     mean: Tensor
     std: Tensor
     name: str
     std_without_sinks: Tensor
+    std_with_sinks: Tensor
 
 
 class Outlier(NamedTuple):
     """One dimension out of line.
 
     ``ratio`` is std over reference std; ``ratio_without_sinks`` the same without sink tokens on
-    both sides.
+    both sides; ``judged_ratio`` is whichever of them decided.
     ``sink_share`` and ``top_share`` are shares (0..1) of the dimension's squared deviations that
     the sink tokens and the farthest single token (``top``) carry.
     """
@@ -49,6 +51,7 @@ class Outlier(NamedTuple):
     reference_std: float
     ratio: float
     ratio_without_sinks: float
+    judged_ratio: float
     direction: str
     sink_share: float
     kind: str
@@ -84,11 +87,14 @@ def baseline_for(
                 f"the reference ({reference.name}) has {reference.width} dimensions and the "
                 f"states have {stats.width}: they are not of the same model"
             )
+        mean, own_std = reference.statistics(without_sinks)
         _, bare = reference.statistics(without_sinks=True)
-        return Baseline(*reference.statistics(without_sinks), reference.name, bare)
+        return Baseline(mean, own_std, reference.name, bare, reference.std)
     own = stats.content if without_sinks else stats.all
-    median, bare = (side.std.quantile(0.5).expand(stats.width) for side in (own, stats.content))
-    return Baseline(own.mean, median, "the median std of its own dimensions", bare)
+    median, bare, whole = (
+        side.std.quantile(0.5).expand(stats.width) for side in (own, stats.content, stats.all)
+    )
+    return Baseline(own.mean, median, "the median std of its own dimensions", bare, whole)
 
 
 def find_outliers(
@@ -115,7 +121,7 @@ def find_outliers(
     whole, content = stats.all, stats.content
     if (content if without_sinks else whole).tokens < 2:
         return []
-    ratios = std_ratio(whole.std, baseline.std)
+    ratios = std_ratio(whole.std, baseline.std_with_sinks)
     bare_ratios = std_ratio(content.std, baseline.std_without_sinks)
     judged = bare_ratios if without_sinks else ratios
     loud, quiet = judged > threshold, judged < 1.0 / threshold
@@ -133,6 +139,7 @@ def find_outliers(
                 reference_std=float(baseline.std[dimension]),
                 ratio=float(ratios[dimension]),
                 ratio_without_sinks=float(bare_ratios[dimension]),
+                judged_ratio=float(judged[dimension]),
                 direction="loud" if bool(loud[dimension]) else "quiet",
                 sink_share=share,
                 kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
@@ -140,7 +147,7 @@ def find_outliers(
                 top_share=top_share,
             )
         )
-    return sorted(found, key=lambda outlier: -_distance(float(judged[outlier.dimension])))
+    return sorted(found, key=lambda outlier: -_distance(outlier.judged_ratio))
 
 
 def get_outlier_dimensions(

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .channel_stats import SplitStats
-from .heat_map import HeatMap
+from .heat_map import COLUMNS, HeatMap, by_column
 from .mask_survey import ModeEffect
 from .profile import LayerProfile, Profile
 
@@ -107,7 +106,8 @@ def plot_comparison(a: Mapping[str, Any], b: Mapping[str, Any]) -> bytes:
     for letter, profile, colour in (("A", a, LOUD), ("B", b, CALM)):
         depth = [layer["index"] / profile["model"]["blocks"] for layer in profile["layers"]]
         for name, style in (("max_abs", "o-"), ("median_abs", "o:")):
-            values = [layer[name] for layer in profile["layers"]]
+            # null: no finite value was seen there.
+            values = [layer[name] or np.nan for layer in profile["layers"]]
             label = f"{letter}, {name}: {profile['model']['name']}"
             axes.semilogy(depth, values, style, color=colour, ms=3, label=label)
     axes.set_xlabel("depth (0: embeddings, 1: after the last block and the final norm)")
@@ -120,21 +120,18 @@ def plot_comparison(a: Mapping[str, Any], b: Mapping[str, Any]) -> bytes:
 
 def plot_heat_map(heat: HeatMap, title: str) -> bytes:
     """Every hidden state by every dimension: largest |x| over the layer's median, log colour."""
-    columns = 640
-    grid = heat.relative
-    if grid.shape[1] > columns:
-        # More dimensions than pixels: a column shows the loudest of its dimensions.
-        pad = -grid.shape[1] % columns
-        padded = torch.nn.functional.pad(grid, (0, pad))
-        grid = padded.unflatten(1, (columns, -1)).amax(-1)
+    grid = by_column(heat.relative)
+    width = heat.relative.shape[1]
+    right = grid.shape[1] * math.ceil(width / COLUMNS) - 0.5
     figure, axes = _figure(10, max(3.0, 1.4 + 0.13 * len(heat.indices)))
     image = axes.imshow(
         grid.clamp(min=0.1).log10().numpy(),
         aspect="auto",
         cmap="magma",
         interpolation="nearest",
-        extent=(-0.5, heat.relative.shape[1] - 0.5, len(heat.indices) - 0.5, -0.5),
+        extent=(-0.5, right, len(heat.indices) - 0.5, -0.5),
     )
+    axes.set_xlim(-0.5, width - 0.5)
     step = max(1, len(heat.indices) // 12)
     rows = range(0, len(heat.indices), step)
     axes.set_yticks(list(rows), [str(heat.indices[row]) for row in rows])

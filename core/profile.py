@@ -109,6 +109,7 @@ class LayerProfile:
 
     ``outliers`` are dimensions by the seed's definition (a std 10x out of line), ``massive`` those
     by Sun et al.'s (arXiv 2402.17762): |x| over 100 and over 1000x the layer's median.
+    ``non_finite`` values (NaN, infinity) are counted and left out of everything else.
     """
 
     layer: int
@@ -120,6 +121,7 @@ class LayerProfile:
     std_without_sinks: float
     outliers: tuple[Outlier, ...]
     massive: tuple[int, ...]
+    non_finite: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Profile:
     """All hidden states of one model; ``to_json`` is the documented ``profile.json``.
 
     Attributes:
+        threshold: how many times the median std is out of line.
         emergence_layer: hidden state with the largest relative rise of max|x| over the one before;
             None if not all hidden states were measured.
         fall_layer: un-normed hidden state with the largest relative drop after it; None likewise,
@@ -140,6 +143,7 @@ class Profile:
     width: int
     prompts: int
     tokens: int
+    threshold: float
     emergence_layer: int | None
     fall_layer: int | None
     sink_positions: tuple[tuple[int, ...], ...]
@@ -156,6 +160,7 @@ class Profile:
             "model": {"name": self.model, "blocks": self.blocks, "width": self.width},
             "tokens": self.tokens,
             "prompts": self.prompts,
+            "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
@@ -185,6 +190,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         width=stats.width,
         prompts=stats.prompts,
         tokens=stats.tokens,
+        threshold=threshold,
         emergence_layer=emergence,
         fall_layer=fall,
         sink_positions=stats.sink_positions(settled),
@@ -224,11 +230,14 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         std_without_sinks=channels.content.global_std,
         outliers=tuple(find_outliers(channels, baseline_for(channels, None), threshold)),
         massive=tuple(massive.nonzero().flatten().tolist()),
+        non_finite=whole.non_finite,
     )
 
 
 def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict[str, Any]:
     entry = {**asdict(layer), "massive": list(layer.massive)}
+    if math.isnan(layer.median_abs):
+        entry["median_abs"] = None  # nothing finite was seen
     entry["outliers"] = [
         {
             "dimension": outlier.dimension,

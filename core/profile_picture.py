@@ -8,19 +8,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from .drawing import printable, spread, text_style, to_pixels
-from .heat_map import HeatMap
+from .heat_map import COLUMNS, HeatMap, by_column
 from .plots import CALM, GREY, LOUD
 from .profile import MASSIVE_ABSOLUTE, MASSIVE_RELATIVE, Profile
 
 WIDTH, DPI = 16.0, 110
-COLUMNS = 640
-"""At most so many columns of the heat map; wider models share them."""
 NAMED = 10
 
 
@@ -64,16 +60,6 @@ def profile_picture(profile: Profile, heat: HeatMap, threshold: float) -> np.nda
     return to_pixels(figure)
 
 
-def by_column(values: Tensor, columns: int = COLUMNS) -> Tensor:
-    """(rows, width) as (rows, at most ``columns``): the largest of neighbouring dimensions."""
-    width = values.shape[1]
-    if width <= columns:
-        return values
-    each = math.ceil(width / columns)
-    padded = torch.nn.functional.pad(values, (0, -width % each), value=-torch.inf)
-    return padded.unflatten(1, (-1, each)).amax(-1)
-
-
 def _mark_events(axes: Axes, profile: Profile) -> None:
     places = {layer.index: row for row, layer in enumerate(profile.layers)}
     right = max(layer.max_abs for layer in profile.layers)
@@ -103,7 +89,8 @@ def _legend(axes: Axes, *entries: tuple[str, str]) -> None:
 
 def _draw_heat(figure: Figure, axes: Axes, heat: HeatMap, width: int) -> None:
     grid = by_column(heat.relative).clamp(min=1.0).log10().numpy()
-    edges = (-0.5, width - 0.5, -0.5, len(heat.indices) - 0.5)
+    right = grid.shape[1] * math.ceil(width / COLUMNS) - 0.5
+    edges = (-0.5, right, -0.5, len(heat.indices) - 0.5)
     image = axes.imshow(
         grid,
         aspect="auto",
@@ -114,6 +101,7 @@ def _draw_heat(figure: Figure, axes: Axes, heat: HeatMap, width: int) -> None:
         vmin=0,
         vmax=max(1.0, float(grid.max())),
     )
+    axes.set_xlim(-0.5, width - 0.5)
     shared = math.ceil(width / COLUMNS)
     note = f"; a column is the largest of {shared} dimensions" if shared > 1 else ""
     axes.set_title(

@@ -1,4 +1,4 @@
-"""The prompt strings that Z-Image and Qwen3-VL were trained with (ChatML)."""
+"""The prompt strings that Z-Image's and Qwen3-VL's own pipelines write (ChatML)."""
 
 from __future__ import annotations
 

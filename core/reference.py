@@ -110,6 +110,19 @@ class Reference:
                 "other's on purpose: 'any_model' where the reference is loaded"
             )
 
+    def remarks(self, layer: int | None, has_sinks: bool) -> list[str]:
+        """What may be wrong with measuring states of ``layer`` against this, one line each."""
+        lines = []
+        if has_sinks and self.std_without_sinks is None:
+            lines.append(
+                "the reference has no statistics without sink tokens: both views are measured "
+                "against those that include them"
+            )
+        own = self.provenance.get("layer")
+        if own is not None and layer is not None and own != str(layer):
+            lines.append(f"the reference is of layer {own} and the states of layer {layer}")
+        return lines
+
     def for_any_model(self) -> Reference:
         """The same statistics, no longer tied to the model they were measured on."""
         free = {key: value for key, value in self.provenance.items() if key != "fingerprint"}
@@ -164,10 +177,10 @@ def save_reference(reference: Reference, path: Path) -> None:
     the provenance under keys that llm-dit does not look at.
     """
     path = Path(path)
-    if path.suffix not in (".safetensors", ".npz"):
+    if path.suffix.lower() not in (".safetensors", ".npz"):
         raise ReferenceFileError(f"{path.name}: a reference is saved as .safetensors or .npz")
     with replacing(path) as temporary:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             np.savez(
                 temporary,
                 per_dim_mean=reference.mean.numpy(),
@@ -204,7 +217,7 @@ def load_reference(path: Path) -> Reference:
     if not path.is_file():
         raise ReferenceFileError(f"{path}: there is no such file")
     try:
-        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
+        return _load_npz(path) if path.suffix.lower() == ".npz" else _load_safetensors(path)
     except KeyError as error:
         raise ReferenceFileError(
             f"{path.name} is not a reference: it lacks {error.args[0]!r}"

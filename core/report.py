@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .channel_stats import Place
 from .outliers import Outlier
+from .profile import Profile
 
 COLUMNS = (
     "dim",
@@ -38,6 +39,16 @@ def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[s
 
 def _inverse(ratio: float) -> float:
     return 1.0 / ratio if ratio > 0 else math.inf
+
+
+def left_out(profile: Profile) -> list[str]:
+    """One line for each hidden state that held NaN or infinity."""
+    return [
+        f"hidden state {layer.index} held {layer.non_finite} NaN or infinite values, which are "
+        "left out"
+        for layer in profile.layers
+        if layer.non_finite
+    ]
 
 
 def outlier_table(

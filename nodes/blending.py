@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io, ui
 
 from ..core.blending import MATCHES, METHODS, BlendResult, blend
@@ -78,7 +79,7 @@ class Blend(io.ComfyNode):
             result = blend(hidden, other, alpha, method, match)
             share = "" if method == "append" else f" alpha {alpha:g},"
             edit = f"blend: {method},{share} match {match}, with {_origin(other_record)}"
-            new_record = record.with_edit(edit)
+            new_record = record if torch.equal(result.hidden, hidden) else record.with_edit(edit)
             if result.vision_tokens:
                 new_record = _appended(new_record, other_record, result)
             kept = list(range(hidden.shape[1]))

@@ -20,7 +20,7 @@ def layer_input(default: int) -> io.Int.Input:
         min=-DEEPEST_LAYER,
         max=DEEPEST_LAYER - 1,
         tooltip="Which hidden state, as Hugging Face counts: -1 the normed output, -2 what Z-Image "
-        "was trained on, -6 four blocks earlier, 0 the embeddings. Blocks above it are not run.",
+        "uses, -6 four blocks earlier, 0 the embeddings. Blocks above it are not run.",
     )
 
 
@@ -41,7 +41,7 @@ def prompt_inputs() -> list[io.Input]:
             "system_prompt",
             default="",
             multiline=True,
-            tooltip="Optional system turn before the prompt. Z-Image was trained without one.",
+            tooltip="Optional system turn before the prompt. Z-Image's own pipeline writes none.",
         ),
         io.Combo.Input(
             "think_block",

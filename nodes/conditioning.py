@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..core.errors import as_states
+from ..core.outliers import default_reference
+from ..core.reference import Reference
 from ..core.tokens import RECORD_KEY, Record, current_record
 
 
@@ -20,6 +22,12 @@ def read_entry(entry: list) -> tuple[Tensor, Record]:
         raise ValueError("the conditioning holds no tensor: connect a text encoder's output")
     hidden = as_states(entry[0], "the conditioning")
     return hidden, current_record(entry[1].get(RECORD_KEY), hidden.shape[1])
+
+
+def reference_for(hidden: Tensor, record: Record) -> Reference | None:
+    """The published Qwen3-4B figures for states they may be of: width 2560, at layer -2 or where
+    the layer is not known."""
+    return default_reference(hidden.shape[-1], None) if record.layer in (-2, None) else None
 
 
 def write_entry(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..core.dit_view import dit_change
 from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
-from ..core.outliers import DIRECTIONS, default_reference, ratio_in_words
+from ..core.outliers import DIRECTIONS, ratio_in_words
 from ..core.report import outlier_table
 from ..core.sinks import find_sinks
 from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
-from .conditioning import read_entry, write_entry
+from .conditioning import read_entry, reference_for, write_entry
 from .numbers import check_number
 from .types import CATEGORY, Reference
 
@@ -38,9 +39,9 @@ class OutlierMask(io.ComfyNode):
                     options=list(MODES),
                     default="zero",
                     tooltip="zero: set the dimension to 0. clamp: limit its values to reference "
-                    "mean +- threshold x reference std. scale: shrink it about its mean. mean: "
-                    "set it to the reference mean. drop sinks: remove sink tokens. sink to mean: "
-                    "replace them by the mean of the other tokens.",
+                    "mean +- threshold x reference std. scale: bring its spread to the limit, "
+                    "about its mean. mean: set it to the reference mean. drop sinks: remove sink "
+                    "tokens. sink to mean: replace them by the mean of the other tokens.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -95,8 +96,8 @@ class OutlierMask(io.ComfyNode):
             hidden, record = read_entry(entry)
             if reference is not None:
                 reference.require_model(record.fingerprint, record.source)
+            measured = reference or reference_for(hidden, record)
             chosen, selected = _select(record, tokens)
-            published = default_reference(hidden.shape[-1], None)
             result = mask_states(
                 hidden,
                 mode=mode,
@@ -104,17 +105,22 @@ class OutlierMask(io.ComfyNode):
                 direction=direction,
                 selected=selected,
                 exclude_sinks=exclude_sinks,
-                reference=reference or (published if record.layer in (-2, None) else None),
+                reference=measured,
             )
-            did = _what_was_done(result, mode, direction, record)
+            unchanged = torch.equal(result.hidden, hidden)
+            did = _what_was_done(result, mode, direction, record, unchanged)
             new_record = record.take(result.kept)
-            if result.masked or result.touched_sinks:
+            if not unchanged:
                 new_record = new_record.with_edit(
                     f"outlier mask: {mode}, threshold {threshold:g}, {direction}, tokens {chosen}: "
                     f"{did}"
                 )
             masked.append(write_entry(entry, result.hidden, new_record, result.kept))
-            reports.append(_report(hidden, record, chosen, selected, result, threshold, did))
+            sinks = result.stats.sinks.tokens > 0
+            remarks = measured.remarks(record.layer, sinks) if measured else []
+            reports.append(
+                _report(hidden, record, chosen, selected, result, threshold, did, remarks)
+            )
         report = "\n\n".join(reports)
         return io.NodeOutput(masked, report, ui=ui.PreviewText(report))
 
@@ -133,7 +139,9 @@ def _select(record: Record, tokens: str) -> tuple[str, Tensor]:
     return tokens, selected
 
 
-def _what_was_done(result: MaskResult, mode: str, direction: str, record: Record) -> str:
+def _what_was_done(
+    result: MaskResult, mode: str, direction: str, record: Record, unchanged: bool
+) -> str:
     if mode in SINK_MODES:
         if not result.touched_sinks:
             return "no sink token in the selection, nothing changed"
@@ -141,6 +149,8 @@ def _what_was_done(result: MaskResult, mode: str, direction: str, record: Record
         return f"{verb} token {', '.join(record.describe(i) for i in result.touched_sinks)}"
     if not result.masked:
         return f"no {'' if direction == 'both' else direction + ' '}outlier, nothing changed"
+    if unchanged:
+        return f"{mode} on the outliers found changes no value: they lie within its limits"
     shown = ", ".join(map(str, result.masked[:12]))
     more = f" and {len(result.masked) - 12} more" if len(result.masked) > 12 else ""
     return f"{mode} on {len(result.masked)} dimensions: {shown}{more}"
@@ -154,12 +164,14 @@ def _report(
     result: MaskResult,
     threshold: float,
     did: str,
+    remarks: list[str],
 ) -> str:
     layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
     sinks = find_sinks(hidden).any(0).nonzero().flatten().tolist()
     lines = [
         f"{record.source}, {layer}: {hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
         f"measured on {int(selected.sum())} ({chosen}) against {result.baseline.name}",
+        *remarks,
         "sink tokens: " + (", ".join(record.describe(i) for i in sinks) or "none"),
     ]
     if int(selected.sum()) < 2:
@@ -169,7 +181,7 @@ def _report(
         lines.append(
             f"{loud} dimensions over {threshold:g}x louder, {len(result.outliers) - loud} over "
             f"{threshold:g}x quieter than the reference; farthest is dimension "
-            f"{result.outliers[0].dimension}, {ratio_in_words(result.outliers[0].ratio)}"
+            f"{result.outliers[0].dimension}, {ratio_in_words(result.outliers[0].judged_ratio)}"
         )
         lines.append(outlier_table(result.outliers, lambda place: record.describe(place.position)))
     else:

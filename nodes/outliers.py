@@ -7,17 +7,13 @@ from torch import Tensor
 
 from ..core.channel_stats import Place
 from ..core.outlier_survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
-from ..core.outliers import default_reference
 from ..core.reference import Reference as ReferenceStats
 from ..core.tokens import CONTENT_ROLES, Record, role_mask
-from .conditioning import read_entry
+from .conditioning import read_entry, reference_for
 from .model import caption_norm_weight
 from .numbers import check_number
 from .pictures import require_matplotlib, to_image
 from .types import CATEGORY, Reference
-
-TRAINED_LAYER = -2
-"""The layer that the published figures are of."""
 
 
 class OutlierReport(io.ComfyNode):
@@ -83,9 +79,7 @@ class OutlierReport(io.ComfyNode):
             weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
             if reference is not None:
                 reference.require_model(record.fingerprint, record.source)
-            measured = reference
-            if reference is None and record.layer in (TRAINED_LAYER, None):
-                measured = default_reference(hidden.shape[-1], None)
+            measured = reference or reference_for(hidden, record)
             keep = role_mask(record.roles, CONTENT_ROLES)
             survey = survey_outliers(
                 hidden, measured, threshold, keep if bool(keep.any()) else None
@@ -135,17 +129,10 @@ def _section(
 
 def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -> list[str]:
     """What may be wrong with the comparison itself."""
-    lines = []
-    if reference is not None and survey.stats.sinks.tokens:
-        if reference.std_without_sinks is None:
-            lines.append(
-                "the reference has no statistics without sink tokens: both views are measured "
-                "against those that include them"
-            )
-    layer = (reference.provenance if reference else {}).get("layer")
-    if layer is not None and record.layer is not None and layer != str(record.layer):
-        lines.append(f"the reference is of layer {layer} and the states of layer {record.layer}")
-    if reference is not None and survey.stats.all.tokens > 1:
+    if reference is None:
+        return []
+    lines = reference.remarks(record.layer, survey.stats.sinks.tokens > 0)
+    if survey.stats.all.tokens > 1:
         own = float(survey.stats.content.std.quantile(0.5))
         normal = float(survey.bare_baseline.std.quantile(0.5))
         far = own > survey.threshold * normal or normal > survey.threshold * own

@@ -17,6 +17,7 @@ from ..core.heat_map import heat_map
 from ..core.outlier_survey import align
 from ..core.outliers import ratio_in_words
 from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
+from ..core.report import left_out
 from ..core.tokens import Record, Role
 from .encoder import block_count
 from .numbers import check_number
@@ -99,7 +100,7 @@ class LayerProfileNode(io.ComfyNode):
         write_whole(
             path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         )
-        report = _report(profile, stats, records, threshold, path)
+        report = _report(profile, records, threshold, path)
         return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
 
 
@@ -125,15 +126,13 @@ def _new_file() -> Path:
     return Path(folder) / f"{name}_{counter:05}.json"
 
 
-def _report(
-    profile: Profile, stats: ProfileStats, records: list[Record], threshold: float, path: Path
-) -> str:
+def _report(profile: Profile, records: list[Record], threshold: float, path: Path) -> str:
     lines = [
         f"{profile.model}: {profile.prompts} prompts, {profile.tokens} tokens, {profile.blocks} "
         f"blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
-        *_left_out(stats),
+        *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",
         *align([COLUMNS, *(_row(layer, records) for layer in profile.layers)]),
@@ -177,16 +176,6 @@ def _sinks(profile: Profile) -> str:
         f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
         f"{profile.prompts} prompts have one"
     )
-
-
-def _left_out(stats: ProfileStats) -> list[str]:
-    """One line for each hidden state that held NaN or infinity."""
-    wholes = {index: stats.channels[index].all for index in stats.indices}
-    return [
-        f"hidden state {index} held {whole.non_finite} NaN or infinite values, which are left out"
-        for index, whole in wholes.items()
-        if whole.non_finite
-    ]
 
 
 def _row(layer: LayerProfile, records: list[Record]) -> tuple[str, ...]:

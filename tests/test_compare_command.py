@@ -48,7 +48,7 @@ def test_the_verdict_says_what_the_numbers_do(tmp_path, capsys):
     assert "A: sink tokens at position 0, 5 in 2 of 2 prompts" in said
     assert "hidden state 2 of 4 (50% of the depth)" in said
     assert "hidden state 1 of 4 (25% of the depth)" in said
-    assert "1 and 2 dimensions are 10x out of line (in both: 7; only in B: 9)" in said
+    assert "1 and 2 dimensions are out of line (in both: 7; only in B: 9)" in said
     assert "differs most at hidden state 2 (layer -3): 2 against 6, a factor of 3" in said
     assert "different text" not in said
     assert (tmp_path / "out" / "compare.png").stat().st_size > 1000

@@ -173,3 +173,14 @@ def test_the_seed_function_drops_sinks_of_a_tokens_by_width_tensor():
     masked, info = mask_outlier_dimensions(hidden, mode="drop sinks")
     assert torch.equal(masked, hidden[1:])
     assert info["masked_dimensions"] == [] and info["mode"] == "drop sinks"
+
+
+def test_ratios_are_of_the_view_that_judges():
+    """With sinks excluded, a dimension that one sink makes loud may be quiet for all others."""
+    hidden = torch.randn(40, 64, generator=torch.Generator().manual_seed(3))
+    hidden[:, 7] *= 0.02
+    hidden[0, 7] = 300.0
+    own = hidden[1:].double().numpy().std(axis=0, ddof=1)
+    _, info = mask_outlier_dimensions(hidden, exclude_sinks=True, direction="both")
+    assert info["masked_dimensions"] == [7]
+    assert info["ratios"][7] == pytest.approx(own[7] / np.median(own), rel=1e-6)

@@ -212,7 +212,7 @@ def test_a_dimension_over_a_reference_of_zero_is_infinitely_loud_unless_both_are
     assert ratios.tolist() == [1.0, math.inf, 0.0]
     stats = SplitStats(2)
     stats.update(torch.tensor([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
-    zeros = Baseline(torch.zeros(2), torch.zeros(2), "zeros", torch.zeros(2))
+    zeros = Baseline(torch.zeros(2), torch.zeros(2), "zeros", torch.zeros(2), torch.zeros(2))
     assert [(o.dimension, o.direction) for o in find_outliers(stats, zeros)] == [(0, "loud")]
 
 

@@ -9,7 +9,11 @@ from zimage_layer_lab.cli.html_report import heat_map_data
 from zimage_layer_lab.cli.profile_report import write_profile
 from zimage_layer_lab.core.heat_map import heat_map
 from zimage_layer_lab.core.profile import ProfileStats, summarise
-from zimage_layer_lab.core.reference import load_reference
+from zimage_layer_lab.core.reference import (
+    load_reference,
+    reference_from_stats,
+    save_reference,
+)
 
 
 def made_up():
@@ -76,13 +80,17 @@ def test_the_script_gets_the_numbers_and_each_cells_token():
 
 def test_references_of_an_earlier_run_with_more_layers_are_removed(tmp_path):
     everything = made_up()
-    write_profile(tmp_path, everything, summarise(everything, "m"), text_of, {})
+    ours = {"fingerprint": "0123456789abcdef"}
+    write_profile(tmp_path, everything, summarise(everything, "m"), text_of, ours)
+    others = tmp_path / "reference_-7.safetensors"
+    save_reference(reference_from_stats(everything.channels[1], {"fingerprint": "f"}), others)
     kept = tmp_path / "reference_of_mine.safetensors"
     kept.write_bytes(b"precious")
     one = ProfileStats(2, 8, indices=(1,))
     one.update({1: torch.randn(6, 8)})
-    write_profile(tmp_path, one, summarise(one, "m"), text_of, {})
+    write_profile(tmp_path, one, summarise(one, "m"), text_of, ours)
     assert {path.name for path in tmp_path.glob("reference_*")} == {
         "reference_-2.safetensors",
+        others.name,
         kept.name,
     }

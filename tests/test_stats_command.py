@@ -51,7 +51,7 @@ def test_npz_of_llm_dit_to_safetensors_and_back_loses_no_number(tmp_path):
     assert (
         main(["stats", "convert", str(tmp_path / "o.safetensors"), str(tmp_path / "back.npz")]) == 0
     )
-    with np.load(tmp_path / "b.npz", allow_pickle=False) as back:
+    with np.load(tmp_path / "back.npz", allow_pickle=False) as back:
         for name, array in arrays.items():
             np.testing.assert_array_equal(back[name].astype(np.float32), array)
 
