@@ -13,7 +13,7 @@ from ..core.report import outlier_table
 from ..core.sinks import find_sinks
 from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
 from .conditioning import read_entry, reference_for, write_entry
-from .numbers import check_number
+from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
@@ -43,15 +43,7 @@ class OutlierMask(io.ComfyNode):
                     "about its mean. mean: set it to the reference mean. drop sinks: remove sink "
                     "tokens. sink to mean: replace them by the mean of the other tokens.",
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=10.0,
-                    min=1.0,
-                    max=10000.0,
-                    step=0.5,
-                    tooltip="A dimension is out of line when its std is over this many times the "
-                    "reference's (loud) or under one such part of it (quiet).",
-                ),
+                threshold_input(),
                 io.Combo.Input(
                     "direction",
                     options=list(DIRECTIONS),
@@ -85,7 +77,7 @@ class OutlierMask(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, threshold=None) -> bool | str:
-        return check_number("threshold", threshold, 1.0, 10000.0)
+        return check_threshold(threshold)
 
     @classmethod
     def execute(

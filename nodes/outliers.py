@@ -11,7 +11,7 @@ from ..core.reference import Reference as ReferenceStats
 from ..core.tokens import CONTENT_ROLES, Record, role_mask
 from .conditioning import read_entry, reference_for
 from .model import caption_norm_weight
-from .numbers import check_number
+from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
 from .types import CATEGORY, Reference
 
@@ -34,15 +34,7 @@ class OutlierReport(io.ComfyNode):
                     tooltip="From any text encoder, of any width; each entry gets a picture and a "
                     "section of the report.",
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=10.0,
-                    min=1.0,
-                    max=10000.0,
-                    step=0.5,
-                    tooltip="A dimension is out of line when its std is over this many times the "
-                    "reference's (loud) or under one such part of it (quiet).",
-                ),
+                threshold_input(),
                 Reference.Input(
                     "reference",
                     optional=True,
@@ -64,7 +56,7 @@ class OutlierReport(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, threshold=None) -> bool | str:
-        return check_number("threshold", threshold, 1.0, 10000.0)
+        return check_threshold(threshold)
 
     @classmethod
     def execute(cls, conditioning, threshold, reference=None, model=None) -> io.NodeOutput:

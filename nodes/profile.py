@@ -20,7 +20,7 @@ from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
 from ..core.report import left_out
 from ..core.tokens import Record, Role
 from .encoder import block_count
-from .numbers import check_number
+from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
 from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_prompts
 from .types import CATEGORY
@@ -59,15 +59,7 @@ class LayerProfileNode(io.ComfyNode):
                     tooltip="One prompt a line, or the name of a .txt file (UTF-8) in ComfyUI's "
                     "input folder.",
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=10.0,
-                    min=1.0,
-                    max=10000.0,
-                    step=0.5,
-                    tooltip="A dimension is out of line when its std is over this many times its "
-                    "layer's median std, or under one such part of it.",
-                ),
+                threshold_input("its layer's median std"),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -78,7 +70,7 @@ class LayerProfileNode(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, prompts=None, threshold=None) -> bool | str:
         checked = check_prompts(prompts)
-        return check_number("threshold", threshold, 1.0, 10000.0) if checked is True else checked
+        return check_threshold(threshold) if checked is True else checked
 
     @classmethod
     def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None) -> str:
@@ -89,7 +81,7 @@ class LayerProfileNode(io.ComfyNode):
         require_matplotlib()
         from ..core.profile_picture import profile_picture
 
-        checked = check_number("threshold", threshold, 1.0, 10000.0)
+        checked = check_threshold(threshold)
         if checked is not True:
             raise ValueError(checked)
         stats, records = _measure(clip, read_prompts(prompts))
