@@ -90,6 +90,12 @@ def write_tiny_model(folder, layout="llama", template=True):
     model = kind.from_config(config)
     with torch.no_grad():
         model.get_input_embeddings().weight[:, 7] *= 40
+        # New models have all norms at 1; trained ones are told apart by them. Each layout has its
+        # own here.
+        generator = torch.Generator().manual_seed(len(layout) * 1000 + sum(layout.encode()))
+        for name, weight in model.named_parameters():
+            if "norm" in name and weight.ndim == 1:
+                weight += 0.1 * torch.rand(weight.shape, generator=generator)
     model.save_pretrained(folder)
     tiny_tokenizer(template).save_pretrained(folder)
     return folder
