@@ -55,9 +55,8 @@ def outlier_picture(
     _draw_seen(seen, hidden, survey, rows, columns, weight)
     _name_columns(seen, columns, record, survey)
     tokens.tick_params(labelbottom=False)
-    layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
     figure.suptitle(
-        f"{printable(record.source)}, {layer}: {hidden.shape[1]} token"
+        f"{printable(record.source)}, {record.layer_in_words}: {hidden.shape[1]} token"
         f"{'' if hidden.shape[1] == 1 else 's'} x {hidden.shape[2]} dimensions",
         x=0.01,
         ha="left",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 RECORD_KEY = "layer_lab"
 """The key of the conditioning dict under which a :class:`Record` travels."""
+VERSION = 1
+"""Of the layout of :class:`Record`."""
 
 
 class Role(str, Enum):
@@ -45,6 +48,11 @@ class Record:
         edits: what was done to the states, oldest first.
         fingerprint: of the encoder (:mod:`.fingerprint`), empty if not known.
         version: of this class's layout.
+        layers: one layer number per token where they differ (``layer`` is None then), else empty.
+        prompt: the whole prompt that was encoded, special tokens included; <|image_pad|> stands
+            for an image. Tokens may have been taken out since.
+        images: rows and columns of tokens of each image in ``prompt``.
+        checksum: of the states that the record was written for, empty if it was never sealed.
     """
 
     layer: int | None
@@ -54,13 +62,22 @@ class Record:
     roles: tuple[Role, ...]
     edits: tuple[str, ...] = ()
     fingerprint: str = ""
-    version: int = 1
+    version: int = VERSION
+    layers: tuple[int | None, ...] = ()
+    prompt: str = ""
+    images: tuple[tuple[int, int], ...] = ()
+    checksum: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.texts) == len(self.roles):
             raise ValueError(
                 f"a record needs one id, text and role per token, not "
                 f"{len(self.ids)}, {len(self.texts)} and {len(self.roles)}"
+            )
+        if self.layers and len(self.layers) != len(self.roles):
+            raise ValueError(
+                f"a record of {len(self.roles)} tokens has {len(self.layers)} layers: give one per "
+                "token, or none"
             )
 
     def __len__(self) -> int:
@@ -72,12 +89,47 @@ class Record:
 
     def take(self, positions: Sequence[int]) -> Record:
         """The record of the tokens at ``positions``, in that order."""
-        return replace(
+        taken = replace(
             self,
             ids=tuple(self.ids[i] for i in positions),
             texts=tuple(self.texts[i] for i in positions),
             roles=tuple(self.roles[i] for i in positions),
+            layers=(),
         )
+        return taken.with_layers([self.layers[i] for i in positions]) if self.layers else taken
+
+    def with_layers(self, layers: Sequence[int | None]) -> Record:
+        """The same record with a layer per token; ``layer`` is theirs if they agree, else None."""
+        if len(set(layers)) == 1:
+            return replace(self, layer=layers[0], layers=())
+        return replace(self, layer=None, layers=tuple(layers))
+
+    def token_layers(self) -> tuple[int | None, ...]:
+        """One layer per token, None where it is not known."""
+        return self.layers or (self.layer,) * len(self)
+
+    def followed_by(self, other: Record) -> Record:
+        """The record of these tokens and then ``other``'s; all else is this one's."""
+        joined = replace(
+            self,
+            ids=self.ids + other.ids,
+            texts=self.texts + other.texts,
+            roles=self.roles + other.roles,
+            layers=(),
+        )
+        return joined.with_layers(self.token_layers() + other.token_layers())
+
+    def sealed(self, hidden: Tensor) -> Record:
+        """The record of ``hidden`` (batch, tokens, width), by whose checksum it is known later."""
+        return replace(self, checksum=_checksum(hidden))
+
+    @property
+    def layer_in_words(self) -> str:
+        """ "layer -2", "layers -6 and -2" or "unknown layer"."""
+        names = [str(layer) for layer in dict.fromkeys(self.token_layers()) if layer is not None]
+        if not names:
+            return "unknown layer"
+        return f"layer {names[0]}" if len(names) == 1 else f"layers {' and '.join(names)}"
 
     def describe(self, position: int) -> str:
         """``position`` as people read it: number, text and role."""
@@ -89,22 +141,44 @@ def plain_record(tokens: int, source: str = "unknown encoder") -> Record:
     return Record(None, source, (-1,) * tokens, ("?",) * tokens, (Role.TEXT,) * tokens)
 
 
-def current_record(record: object, tokens: int) -> Record:
-    """``record`` if it still fits ``tokens`` tokens, else a plain one (with a warning if stale)."""
+def current_record(record: object, hidden: Tensor) -> Record:
+    """``record`` if it still describes ``hidden`` (batch, tokens, width), else a plain one.
+
+    A stale record, or one that this version of the pack cannot read, is dropped with a warning.
+    """
+    tokens = hidden.shape[1]
     if record is None:
         return plain_record(tokens)
-    if not isinstance(record, Record) or record.version != 1:
-        log.warning("The conditioning's layer_lab record is of an unknown kind and is ignored.")
-        return plain_record(tokens)
-    if len(record) != tokens:
-        log.warning(
-            "The conditioning has %d tokens but its layer_lab record describes %d: another node "
-            "changed the length. The record is dropped and every token counts as text.",
-            tokens,
-            len(record),
+    problem = _problem(record, hidden)
+    if problem is None:
+        return record
+    log.warning(
+        "The conditioning's layer_lab record is dropped and every token counts as text: %s.",
+        problem,
+    )
+    return plain_record(tokens)
+
+
+def _problem(record: object, hidden: Tensor) -> str | None:
+    """Why ``record`` does not describe ``hidden``, None if it does."""
+    version = getattr(record, "version", None)
+    if isinstance(version, int) and version > VERSION:
+        return f"it is of version {version} and this pack reads {VERSION}; update Z-Image Layer Lab"
+    if not isinstance(record, Record) or version != VERSION:
+        return "it is of an unknown kind"
+    if len(record) != hidden.shape[1]:
+        return (
+            f"it describes {len(record)} tokens but the conditioning has {hidden.shape[1]}; "
+            "another node changed the length"
         )
-        return plain_record(tokens)
-    return record
+    if record.checksum and record.checksum != _checksum(hidden):
+        return "another node changed the values after it was written"
+    return None
+
+
+def _checksum(hidden: Tensor) -> str:
+    """CRC-32 of the values as float32, so that moving or widening a tensor keeps it."""
+    return f"{zlib.crc32(hidden.detach().float().cpu().contiguous().numpy()):08x}"
 
 
 def role_mask(roles: Sequence[Role], wanted: Iterable[Role]) -> Tensor:

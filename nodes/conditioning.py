@@ -21,13 +21,33 @@ def read_entry(entry: list) -> tuple[Tensor, Record]:
     if not isinstance(entry[0], Tensor):
         raise ValueError("the conditioning holds no tensor: connect a text encoder's output")
     hidden = as_states(entry[0], "the conditioning")
-    return hidden, current_record(entry[1].get(RECORD_KEY), hidden.shape[1])
+    return hidden, current_record(entry[1].get(RECORD_KEY), hidden)
 
 
 def reference_for(hidden: Tensor, record: Record) -> Reference | None:
     """The published Qwen3-4B figures for states they may be of: width 2560, at layer -2 or where
-    the layer is not known."""
-    return default_reference(hidden.shape[-1], None) if record.layer in (-2, None) else None
+    nothing is known of the encoder (another pack's or a stock node's conditioning)."""
+    unknown = record.layer is None and not record.fingerprint and not record.layers
+    return default_reference(hidden.shape[-1], None) if record.layer == -2 or unknown else None
+
+
+def origin(record: Record) -> str:
+    """The encoder and its layer, in words."""
+    return f"{record.source} at {record.layer_in_words}"
+
+
+def partners(text: list, other: list, name: str) -> list:
+    """One entry of ``other`` for each text entry; a single one serves them all.
+
+    Raises:
+        ValueError: if their numbers do not fit, or there is no text entry.
+    """
+    if not text or len(other) not in (1, len(text)):
+        raise ValueError(
+            f"the text side has {len(text)} conditioning entries and {name} has {len(other)}: give "
+            f"at least one text entry, and one {name} entry or one for each text entry"
+        )
+    return other * len(text) if len(other) == 1 else other
 
 
 def write_entry(
@@ -38,7 +58,7 @@ def write_entry(
     The host's per-token ``attention_mask`` is cut to the same tokens, or dropped where tokens
     were added.
     """
-    options = {**entry[1], RECORD_KEY: record}
+    options = {**entry[1], RECORD_KEY: record.sealed(hidden)}
     mask = options.get("attention_mask")
     if mask is not None and mask.shape[-1] != hidden.shape[1]:
         fits = kept is not None and len(kept) == hidden.shape[1]

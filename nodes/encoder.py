@@ -93,6 +93,8 @@ def encode(
         texts=texts,
         roles=roles,
         fingerprint=fingerprint(decoder),
+        prompt=exact,
+        images=tuple(_grid(info) for info in calls[0]["embeds_info"] if info["type"] == "image"),
     )
     encodings = []
     for index in indices:
@@ -175,6 +177,12 @@ def _expand(
     return tuple(ids), tuple(texts), _spell(spelled, tokenizer)
 
 
+def _grid(info: dict) -> tuple[int, int]:
+    """Rows and columns of one image's tokens: the vision tower's patches, merged 2 x 2."""
+    _, rows, columns = info["extra"]["grid"].flatten().tolist()
+    return rows // 2, columns // 2
+
+
 def _spell(spelled: list[int | str], tokenizer: Any) -> str:
     """Runs of ids decoded together (a character may span tokens), other parts as they are."""
     parts: list[str] = []
@@ -221,7 +229,7 @@ def _conditioning(
     for (_, options), states in zip(entries, capture.passes, strict=True):
         hidden = torch.cat([states[index][k : k + 1] for k in range(sections)], dim=-2)
         hidden = hidden.float().to(device)
-        conditioning.append([hidden, {**options, RECORD_KEY: record}])
+        conditioning.append([hidden, {**options, RECORD_KEY: record.sealed(hidden)}])
     return conditioning
 
 

@@ -158,10 +158,10 @@ def _report(
     did: str,
     remarks: list[str],
 ) -> str:
-    layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
     sinks = find_sinks(hidden).any(0).nonzero().flatten().tolist()
     lines = [
-        f"{record.source}, {layer}: {hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
+        f"{record.source}, {record.layer_in_words}: "
+        f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
         f"measured on {int(selected.sum())} ({chosen}) against {result.baseline.name}",
         *remarks,
         "sink tokens: " + (", ".join(record.describe(i) for i in sinks) or "none"),

@@ -94,10 +94,10 @@ def _section(
         of_batch = f" of sequence {place.prompt + 1}" if len(hidden) > 1 else ""
         return record.describe(place.position) + of_batch
 
-    layer = "unknown layer" if record.layer is None else f"layer {record.layer}"
     sinks = [name_token(Place(*place)) for place in survey.sinks.nonzero().tolist()]
     lines = [
-        f"{record.source}, {layer}: {hidden.shape[1]} tokens x {hidden.shape[2]} dimensions, "
+        f"{record.source}, {record.layer_in_words}: "
+        f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions, "
         f"measured against {survey.baseline.name}",
         *_remarks(record, survey, reference),
         f"sink tokens: {', '.join(sinks[:10]) or 'none'}"

@@ -153,17 +153,23 @@ def test_describe_names_position_text_and_role(record):
     assert record.describe(2) == "2 '<|image_pad|>' (image)"
 
 
+def hidden_of(tokens: int) -> torch.Tensor:
+    return torch.arange(tokens * 4, dtype=torch.float32).reshape(1, tokens, 4)
+
+
 def test_a_conditioning_without_a_record_is_all_text(caplog):
     with caplog.at_level(logging.WARNING):
-        plain = current_record(None, 3)
+        plain = current_record(None, hidden_of(3))
     assert plain == plain_record(3)
     assert plain.roles == (Role.TEXT,) * 3 and plain.layer is None and plain.ids == (-1,) * 3
     assert not caplog.records, "nothing is wrong, so nothing is said"
 
 
 def test_a_record_that_fits_is_used_as_it_is(record, caplog):
+    sealed = record.sealed(hidden_of(3))
     with caplog.at_level(logging.WARNING):
-        assert current_record(record, 3) is record
+        assert current_record(record, hidden_of(3)) is record, "never sealed: by length alone"
+        assert current_record(sealed, hidden_of(3)) is sealed
     assert not caplog.records
 
 
@@ -171,19 +177,69 @@ def test_a_record_that_fits_is_used_as_it_is(record, caplog):
 def test_a_stale_record_is_dropped_with_a_warning_that_names_both_lengths(record, tokens, caplog):
     """Another node cut or joined the states after the record was written."""
     with caplog.at_level(logging.WARNING):
-        current = current_record(record, tokens)
+        current = current_record(record, hidden_of(tokens))
     assert current == plain_record(tokens)
     (warning,) = caplog.records
     assert warning.levelno == logging.WARNING
-    assert f"{tokens} tokens" in warning.getMessage() and "describes 3" in warning.getMessage()
+    assert "describes 3 tokens" in warning.getMessage() and f"has {tokens}" in warning.getMessage()
 
 
-def test_a_record_of_an_unknown_kind_or_version_is_dropped_with_a_warning(record, caplog):
-    for strange in ({"layer": -2}, "text", dataclasses.replace(record, version=2)):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert current_record(strange, 3) == plain_record(3)
-        assert len(caplog.records) == 1
+@pytest.mark.parametrize("place", [(0, 0, 0), (0, 1, 2), (0, 2, 3)])
+def test_a_record_of_other_values_is_dropped_with_a_warning(record, place, caplog):
+    """Another node mixed or scaled the states and copied the record along."""
+    sealed = record.sealed(hidden_of(3))
+    changed = hidden_of(3)
+    changed[place] += 1e-3
+    with caplog.at_level(logging.WARNING):
+        assert current_record(sealed, changed) == plain_record(3)
+    assert "changed the values" in caplog.text
+
+
+def test_moving_widening_or_slicing_a_tensor_keeps_its_record(record):
+    hidden = hidden_of(3).to(torch.bfloat16)
+    sealed = record.sealed(hidden)
+    strided = hidden.mT.contiguous().mT
+    for same in (hidden.float(), hidden.double(), strided, hidden.clone()):
+        assert current_record(sealed, same) is sealed
+
+
+@pytest.mark.parametrize("strange", [{"layer": -2}, "text", 7])
+def test_a_record_of_an_unknown_kind_is_dropped_with_a_warning(strange, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert current_record(strange, hidden_of(3)) == plain_record(3)
+    assert "unknown kind" in caplog.text
+
+
+def test_a_record_of_a_newer_version_is_dropped_and_the_way_out_is_said(record, caplog):
+    newer = dataclasses.replace(record, version=2)
+    with caplog.at_level(logging.WARNING):
+        assert current_record(newer, hidden_of(3)) == plain_record(3)
+    assert "version 2" in caplog.text and "update" in caplog.text
+
+
+def test_a_record_with_a_layer_per_token_follows_its_tokens(record):
+    apart = record.with_layers((-2, -6, -6))
+    assert apart.layer is None and apart.layer_in_words == "layers -2 and -6"
+    assert apart.take([1, 2]).layer == -6 and apart.take([1, 2]).layers == ()
+    assert apart.take([2, 0]).layers == (-6, -2)
+    assert apart.token_layers() == (-2, -6, -6)
+    assert record.with_layers((-4, -4, -4)).layer == -4
+    with pytest.raises(ValueError, match="3 tokens has 2 layers"):
+        dataclasses.replace(record, layers=(-2, -6))
+
+
+def test_a_record_followed_by_another_has_both_ones_tokens(record):
+    other = dataclasses.replace(record, layer=-6, source="Qwen3-VL", edits=("read",))
+    joined = record.followed_by(other)
+    assert joined.ids == record.ids * 2 and joined.roles == record.roles * 2
+    assert joined.layers == (-2, -2, -2, -6, -6, -6)
+    assert (joined.source, joined.edits) == (record.source, record.edits)
+    assert record.followed_by(record).layer == -2
+
+
+@pytest.mark.parametrize(("layer", "words"), [(-2, "layer -2"), (None, "unknown layer")])
+def test_the_layer_in_words(record, layer, words):
+    assert dataclasses.replace(record, layer=layer).layer_in_words == words
 
 
 def test_role_mask_marks_the_wanted_roles_only(record):

@@ -1,5 +1,6 @@
 """A real ComfyUI in this process, on the CPU, with tiny-depth random weights."""
 
+import asyncio
 import sys
 from types import SimpleNamespace
 
@@ -61,27 +62,11 @@ def vae(host):
 
 @pytest.fixture(scope="session")
 def pack(host):
-    """The pack's node classes by name."""
-    from zimage_layer_lab.nodes import (
-        blending,
-        capture,
-        masking,
-        outliers,
-        profile,
-        reference,
-        sampling,
-        vision,
-    )
+    """The pack's node classes by their id without its prefix."""
+    import zimage_layer_lab
 
+    extension = asyncio.run(zimage_layer_lab.comfy_entrypoint())
+    nodes = asyncio.run(extension.get_node_list())
     return SimpleNamespace(
-        Qwen3Encode=capture.Qwen3Encode,
-        VLEncode=vision.VLEncode,
-        OutlierMask=masking.OutlierMask,
-        Blend=blending.Blend,
-        ZImageSampler=sampling.ZImageSampler,
-        OutlierReport=outliers.OutlierReport,
-        LayerProfile=profile.LayerProfileNode,
-        BuildReference=reference.BuildReference,
-        SaveReference=reference.SaveReference,
-        LoadReference=reference.LoadReference,
+        **{node.GET_SCHEMA().node_id.removeprefix("LayerLab"): node for node in nodes}
     )
