@@ -1,14 +1,17 @@
 """Images as Qwen3-VL takes them: one token per 32 x 32 pixels, within a token budget.
 
 The size follows transformers' ``smart_resize`` (Qwen2-VL image processor, Apache-2.0): the nearest
-multiples of 32, scaled to lie between a smallest and a largest area.
+multiples of 32, scaled to lie between a smallest and a largest area. So does the resampling:
+antialiased bicubic, on 8-bit values.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,13 +19,18 @@ PIXELS_PER_TOKEN = 32
 """Side of the square that one token covers: patches of 16 pixels, merged 2 x 2."""
 SMALLEST_TOKENS = 64
 """Qwen3-VL's processor enlarges images below 65,536 pixels (``size.shortest_edge``)."""
+HOST_SMALLEST_PIXELS = 3136
+"""ComfyUI enlarges images below that (its Qwen-VL ``min_pixels``) on its own."""
 HOST_SMALLEST_TOKENS = 4
-"""ComfyUI enlarges images below 3,136 pixels (its Qwen-VL ``min_pixels``) on its own."""
+"""So many tokens it gives at least."""
+HOST_LARGEST_TOKENS = 12544
+"""ComfyUI shrinks images over 12,845,056 pixels (its Qwen-VL ``max_pixels``) on its own."""
 WIDEST_ASPECT = 200
+PREPROCESSING = ("exact", "host")
 
 
 class FittedImage(NamedTuple):
-    """``pixels`` (1, height, width, 3) float32 in 0..1, both sides multiples of 32."""
+    """``pixels`` (1, height, width, 3) float32; ``tokens`` they become; ``note`` in words."""
 
     pixels: Tensor
     tokens: int
@@ -65,44 +73,91 @@ def token_grid(height: int, width: int, max_tokens: int) -> tuple[int, int]:
     return fit_rows, fit_columns
 
 
-def fit_images(images: Tensor, max_tokens: int) -> list[FittedImage]:
-    """Every image of a ComfyUI batch at a size that Qwen3-VL divides evenly, within the budget.
+def host_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of tokens that ComfyUI gives an image by itself.
+
+    Source: ``process_qwen2vl_images`` of ComfyUI 0.33 with Qwen3-VL's patch size.
+    """
+    area = height * width / PIXELS_PER_TOKEN**2
+    rows, columns = height / PIXELS_PER_TOKEN, width / PIXELS_PER_TOKEN
+    if round(rows) * round(columns) > HOST_LARGEST_TOKENS:
+        shrink = math.sqrt(area / HOST_LARGEST_TOKENS)
+        return max(1, math.floor(rows / shrink)), max(1, math.floor(columns / shrink))
+    smallest = HOST_SMALLEST_PIXELS / PIXELS_PER_TOKEN**2
+    if round(rows) * round(columns) < smallest:
+        grow = math.sqrt(smallest / area)
+        return math.ceil(rows * grow), math.ceil(columns * grow)
+    return round(rows), round(columns)
+
+
+def fit_images(
+    images: Tensor | Sequence[Tensor], max_tokens: int, preprocessing: str = "exact"
+) -> list[FittedImage]:
+    """Every image of a ComfyUI batch, or of several, at a size within the budget.
 
     Args:
-        images: (batch, height, width, channels) float in 0..1; 1 channel is taken as grey, of 4
-            the last (alpha) is dropped.
+        images: (batch, height, width, channels) float in 0..1, or a sequence of such batches, each
+            of its own size; 1 channel is taken as grey, of 4 the last (alpha) is dropped.
         max_tokens: budget of each image.
+        preprocessing: "exact" resizes as transformers does for the same 8-bit file; an image that
+            needs no resizing is passed on bit for bit. "host" leaves that to ComfyUI (bilinear,
+            without antialias), unless the image is over the budget: then it is scaled down so.
 
     Raises:
-        ValueError: for an empty batch, other channel counts, NaN or infinity, or a size that
-            :func:`token_grid` refuses.
+        ValueError: for an empty batch, other channel counts, NaN or infinity, an unknown
+            preprocessing, or a size that :func:`token_grid` refuses.
     """
-    if images.ndim != 4 or 0 in images.shape:
+    if preprocessing not in PREPROCESSING:
+        raise ValueError(f"preprocessing {preprocessing!r} is not one of exact, host")
+    batches = [images] if isinstance(images, Tensor) else list(images)
+    for batch in batches:
+        _require_images(batch)
+    single = [batch[i : i + 1] for batch in batches for i in range(batch.shape[0])]
+    return [
+        _fit_image(image, max_tokens, preprocessing, number)
+        for number, image in enumerate(single, 1)
+    ]
+
+
+def _require_images(batch: Tensor) -> None:
+    if batch.ndim != 4 or 0 in batch.shape:
         raise ValueError(
-            f"the image batch has shape {tuple(images.shape)}; it must be (batch, height, width, "
+            f"the image batch has shape {tuple(batch.shape)}; it must be (batch, height, width, "
             "channels) with at least one image"
         )
-    batch, height, width, channels = images.shape
-    if channels not in (1, 3, 4):
-        raise ValueError(f"the images have {channels} channels; 1, 3 or 4 can be used")
-    if not bool(images.isfinite().all()):
+    if batch.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"the images have {batch.shape[-1]} channels; 1, 3 or 4 can be used")
+    if not bool(batch.isfinite().all()):
         raise ValueError("the image holds NaN or infinity: look at the node that made it")
-    alpha = ", alpha dropped" if channels == 4 else ""
+
+
+def _fit_image(image: Tensor, max_tokens: int, preprocessing: str, number: int) -> FittedImage:
+    _, height, width, channels = image.shape
     rows, columns = token_grid(height, width, max_tokens)
+    by_host = False
+    if preprocessing == "host":
+        own = host_grid(height, width)
+        by_host = own[0] * own[1] <= max_tokens
+        rows, columns = own if by_host else (rows, columns)
     size = (rows * PIXELS_PER_TOKEN, columns * PIXELS_PER_TOKEN)
-    fitted = []
-    for number in range(batch):
-        pixels = images[number : number + 1, :, :, :3].float()
-        pixels = pixels.expand(-1, -1, -1, 3) if channels == 1 else pixels
-        if size != (height, width):
-            resized = functional.interpolate(
-                pixels.movedim(-1, 1), size=size, mode="bicubic", antialias=True
-            )
-            pixels = resized.movedim(1, -1).clamp(0.0, 1.0)
-        note = f"image {number + 1}: {width}x{height}"
-        if size != (height, width):
-            note += f" resized to {size[1]}x{size[0]}"
-        fitted.append(
-            FittedImage(pixels, rows * columns, f"{note}, {rows * columns} tokens{alpha}")
-        )
-    return fitted
+    pixels = image[..., :3].float()
+    pixels = pixels.expand(-1, -1, -1, 3) if channels == 1 else pixels
+    note = f"image {number}: {width}x{height}"
+    if size != (height, width):
+        note += f" resized to {size[1]}x{size[0]}" + (" by ComfyUI" if by_host else "")
+        if not by_host:
+            pixels = _resize(pixels, size, preprocessing)
+    alpha = ", alpha dropped" if channels == 4 else ""
+    return FittedImage(pixels, rows * columns, f"{note}, {rows * columns} tokens{alpha}")
+
+
+def _resize(pixels: Tensor, size: tuple[int, int], preprocessing: str) -> Tensor:
+    """(1, height, width, 3) to ``size``."""
+    planes = pixels.movedim(-1, 1)
+    if preprocessing == "host":
+        resized = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+    else:
+        bytes_ = (planes.cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+        resized = functional.interpolate(bytes_, size=size, mode="bicubic", antialias=True)
+        resized = (resized.float() / 255).to(pixels.device)
+    return resized.movedim(1, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..core.prompt import THINK_BLOCKS, build_prompt
+from ..core.prompt import build_prompt
 from .encoder import encode
 from .types import CATEGORY
 
@@ -34,8 +34,21 @@ def check_layer(layer: int | None) -> bool | str:
     )
 
 
+def text_inputs() -> list[io.Input]:
+    """The ``clip`` and ``text`` inputs of the nodes that encode text."""
+    return [
+        io.Clip.Input("clip", tooltip="Qwen3-4B: CLIPLoader, type lumina2."),
+        io.String.Input(
+            "text",
+            multiline=True,
+            dynamic_prompts=True,
+            tooltip="What the image shows. Weights like (fox:1.5) are literal text here.",
+        ),
+    ]
+
+
 def prompt_inputs() -> list[io.Input]:
-    """The ``system_prompt`` and ``think_block`` inputs of every encoding node."""
+    """The ``system_prompt`` and ``think_block`` inputs of the nodes that encode text."""
     return [
         io.String.Input(
             "system_prompt",
@@ -45,7 +58,7 @@ def prompt_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "think_block",
-            options=list(THINK_BLOCKS),
+            options=["none", "empty"],
             default="none",
             tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is appended.",
         ),
@@ -64,13 +77,7 @@ class Qwen3Encode(io.ComfyNode):
             "states of the layer you choose. At layer -2 it equals CLIP Text Encode bit for bit.",
             search_aliases=["hidden layer", "hidden states", "clip skip", "text encode", "qwen3"],
             inputs=[
-                io.Clip.Input("clip", tooltip="Qwen3-4B: CLIPLoader, type lumina2."),
-                io.String.Input(
-                    "text",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    tooltip="What the image shows. Weights like (fox:1.5) are literal text here.",
-                ),
+                *text_inputs(),
                 layer_input(-2),
                 system_prompt,
                 think_block,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from comfy_api.latest import io, ui
 
-from ..core.prompt import IMAGE_PAD, build_prompt
+from ..core.prompt import IMAGE_PAD, THINK_BLOCKS, build_prompt
 from ..core.tokens import Role, role_mask
-from ..core.vision import HOST_SMALLEST_TOKENS, fit_images
+from ..core.vision import HOST_LARGEST_TOKENS, HOST_SMALLEST_TOKENS, PREPROCESSING, fit_images
 from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
-from .encoder import encode
+from .encoder import Encoding, encode
+from .lists import runs
 from .types import CATEGORY
 
 SELECTIONS: dict[str, tuple[Role, ...]] = {
@@ -18,12 +23,14 @@ SELECTIONS: dict[str, tuple[Role, ...]] = {
     "image + markers": (Role.IMAGE, Role.VISION_MARKER),
     "text": (Role.TEXT,),
 }
+TEXT_PLACES = ("after the images", "before the images")
+TOGETHER, EACH = "one prompt", "one prompt each"
 
 
 class VLEncode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        system_prompt, think_block = prompt_inputs()
+        system_prompt, _ = prompt_inputs()
         return io.Schema(
             node_id="LayerLabVLEncode",
             display_name="VL Image Token Encode",
@@ -31,19 +38,22 @@ class VLEncode(io.ComfyNode):
             description="Reads images with Qwen3-VL and hands over the hidden states of their "
             "tokens, to be blended with text states or given to Z-Image directly.",
             search_aliases=["qwen3-vl", "image prompt", "vision tokens", "image reference"],
+            is_input_list=True,
             inputs=[
                 io.Clip.Input(
                     "clip", tooltip="Qwen3-VL-4B with its vision tower: CLIPLoader, type lumina2."
                 ),
                 io.Image.Input(
-                    "image", tooltip="One image or a batch; a batch is read as one prompt."
+                    "image",
+                    tooltip="One image, a batch, or a list of images of any sizes: all are read in "
+                    "one prompt, in their order.",
                 ),
                 io.String.Input(
                     "text",
                     default="",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="Optional text after the images, in the same turn.",
+                    tooltip="Optional text in the same turn as the images.",
                 ),
                 layer_input(-6),
                 io.Combo.Input(
@@ -57,61 +67,154 @@ class VLEncode(io.ComfyNode):
                     "max_image_tokens",
                     default=1024,
                     min=HOST_SMALLEST_TOKENS,
-                    max=16384,
+                    max=HOST_LARGEST_TOKENS,
                     tooltip="Budget of each image: one token per 32x32 pixels, so 1024 is "
-                    "1024x1024. A larger image is scaled down, and the node says so.",
+                    "1024x1024. A larger image is scaled down; Describe Conditioning says to what.",
                 ),
-                think_block,
+                io.Combo.Input(
+                    "think_block",
+                    options=list(THINK_BLOCKS),
+                    default="none",
+                    tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is "
+                    "appended. open: <think> is opened, as Qwen3-VL's Thinking models expect.",
+                ),
                 system_prompt,
+                io.Combo.Input(
+                    "text_place",
+                    options=list(TEXT_PLACES),
+                    default=TEXT_PLACES[0],
+                    optional=True,
+                    tooltip="Where the text stands. Tokens see only what is before them: image "
+                    "tokens know the text only if it comes first.",
+                ),
+                io.Boolean.Input(
+                    "two_layers",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Off: `layer` for all tokens. On: `image_layer` for the images' tokens "
+                    "and `text_layer` for all others, from the same forward pass.",
+                ),
+                _layer("image_layer", -6, "image tokens"),
+                _layer("text_layer", -2, "all other tokens"),
+                io.Combo.Input(
+                    "preprocessing",
+                    options=list(PREPROCESSING),
+                    default="exact",
+                    optional=True,
+                    advanced=True,
+                    tooltip="exact: resized as transformers does for the same file (antialiased "
+                    "bicubic). host: as ComfyUI does (bilinear, without antialias).",
+                ),
+                io.Combo.Input(
+                    "several_images",
+                    options=[TOGETHER, EACH],
+                    default=TOGETHER,
+                    optional=True,
+                    advanced=True,
+                    tooltip="one prompt: all images together. one prompt each: a conditioning per "
+                    "image, as a list.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
                     "conditioning",
                     display_name="conditioning",
+                    is_output_list=True,
                     tooltip="Ordinary CONDITIONING; the role of each token travels inside it.",
                 ),
                 io.String.Output(
                     "prompt",
                     display_name="prompt",
+                    is_output_list=True,
                     tooltip="Exactly what was encoded; <|image_pad|> stands for an image's tokens.",
                 ),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, layer=None) -> bool | str:
-        return check_layer(layer)
+    def validate_inputs(cls, layer=(), image_layer=(), text_layer=()) -> bool | str:
+        typed = [*(layer or ()), *(image_layer or ()), *(text_layer or ())]
+        return next((bad for bad in map(check_layer, typed) if bad is not True), True)
 
     @classmethod
-    def execute(
-        cls, clip, image, text, layer, tokens, max_image_tokens, think_block, system_prompt
-    ) -> io.NodeOutput:
-        if max_image_tokens < HOST_SMALLEST_TOKENS:
-            raise ValueError(
-                f"max_image_tokens is {max_image_tokens}: ComfyUI gives an image at least "
-                f"{HOST_SMALLEST_TOKENS} tokens"
-            )
-        if IMAGE_PAD in text or IMAGE_PAD in system_prompt:
-            raise ValueError(
-                f"the text holds {IMAGE_PAD}, which stands for an image and would take its place: "
-                "remove it"
-            )
-        fitted = fit_images(image, max_image_tokens)
-        prompt = build_prompt(text, system_prompt, think_block, images=len(fitted))
-        [encoding] = encode(clip, prompt, [layer], [fit.pixels for fit in fitted])
-        record = encoding.record
-        for fit in fitted:
-            record = record.with_edit(fit.note)
-        kept = role_mask(record.roles, SELECTIONS[tokens]).nonzero().flatten().tolist()
-        if not kept:
-            raise ValueError(
-                f"tokens '{tokens}' selects nothing: the prompt has no such token. Type a text, or "
-                "choose 'all' or 'image'"
-            )
-        record = record.take(kept)
-        conditioning = [
-            write_entry(entry, entry[0][:, kept], record, kept) for entry in encoding.conditioning
-        ]
-        lines = [f"{len(kept)} tokens at layer {record.layer}", *(fit.note for fit in fitted)]
-        shown = "\n".join([*lines, encoding.prompt])
-        return io.NodeOutput(conditioning, encoding.prompt, ui=ui.PreviewText(shown))
+    def execute(cls, image, **settings) -> io.NodeOutput:
+        images = [image]
+        if EACH in settings.get("several_images", ()):
+            images = [[batch[i : i + 1]] for batch in image for i in range(batch.shape[0])]
+        done = [_encode(**values) for values in runs({**settings, "images": images})]
+        conditionings, prompts, shown = zip(*done, strict=True)
+        return io.NodeOutput(
+            list(conditionings), list(prompts), ui=ui.PreviewText("\n\n".join(shown))
+        )
+
+
+def _layer(name: str, default: int, tokens: str) -> io.Int.Input:
+    """An optional layer input that counts only with ``two_layers``."""
+    given = layer_input(default)
+    given.id, given.optional, given.advanced = name, True, True
+    given.tooltip = f"With two_layers: the hidden state of {tokens}, counted as `layer` is."
+    return given
+
+
+def _encode(
+    clip: Any,
+    images: Sequence[torch.Tensor],
+    text: str,
+    layer: int,
+    tokens: str,
+    max_image_tokens: int,
+    think_block: str,
+    system_prompt: str,
+    text_place: str = TEXT_PLACES[0],
+    two_layers: bool = False,
+    image_layer: int = -6,
+    text_layer: int = -2,
+    preprocessing: str = "exact",
+    several_images: str = TOGETHER,
+) -> tuple[list, str, str]:
+    """One prompt: its conditioning, the exact prompt, and what is shown."""
+    if not HOST_SMALLEST_TOKENS <= max_image_tokens <= HOST_LARGEST_TOKENS:
+        raise ValueError(
+            f"max_image_tokens is {max_image_tokens}: ComfyUI gives an image between "
+            f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
+        )
+    if IMAGE_PAD in text or IMAGE_PAD in system_prompt:
+        raise ValueError(
+            f"the text holds {IMAGE_PAD}, which stands for an image and would take its place: "
+            "remove it"
+        )
+    fitted = fit_images(images, max_image_tokens, preprocessing)
+    prompt = build_prompt(
+        text, system_prompt, think_block, len(fitted), text_first=text_place == TEXT_PLACES[1]
+    )
+    layers = [image_layer, text_layer] if two_layers else [layer]
+    encodings = encode(clip, prompt, layers, [fit.pixels for fit in fitted])
+    encoding = _joined(*encodings) if two_layers else encodings[0]
+    record = encoding.record
+    for fit in fitted:
+        record = record.with_edit(fit.note)
+    kept = role_mask(record.roles, SELECTIONS[tokens]).nonzero().flatten().tolist()
+    if not kept:
+        raise ValueError(
+            f"tokens '{tokens}' selects nothing: the prompt has no such token. Type a text, or "
+            "choose 'all' or 'image'"
+        )
+    record = record.take(kept)
+    conditioning = [
+        write_entry(entry, entry[0][:, kept], record, kept) for entry in encoding.conditioning
+    ]
+    lines = [f"{len(kept)} tokens at {record.layer_in_words}", *(fit.note for fit in fitted)]
+    return conditioning, encoding.prompt, "\n".join([*lines, encoding.prompt])
+
+
+def _joined(image: Encoding, text: Encoding) -> Encoding:
+    """The image tokens of one layer and all other tokens of another."""
+    mask = role_mask(image.record.roles, [Role.IMAGE])
+    layers = [image.record.layer if chosen else text.record.layer for chosen in mask.tolist()]
+    record = text.record.with_layers(layers)
+    conditioning = []
+    for (image_states, _), entry in zip(image.conditioning, text.conditioning, strict=True):
+        rows = mask[:, None].to(image_states.device)
+        conditioning.append(write_entry(entry, torch.where(rows, image_states, entry[0]), record))
+    return Encoding(conditioning, text.prompt, record)

@@ -19,7 +19,11 @@ def test_the_empty_think_block_follows_the_assistants_header():
     assert build_prompt("fox", think_block="empty") == (
         "<|im_start|>user\nfox<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     )
-    assert set(THINK_BLOCKS) == {"none", "empty"}
+    assert set(THINK_BLOCKS) == {"none", "empty", "open"}
+
+
+def test_an_open_think_block_is_what_the_thinking_models_template_ends_in():
+    assert build_prompt("fox", think_block="open").endswith("<|im_start|>assistant\n<think>\n")
 
 
 def test_a_system_prompt_comes_first():
@@ -33,6 +37,12 @@ def test_images_stand_before_the_text_each_in_its_own_markers():
     block = "<|vision_start|><|image_pad|><|vision_end|>"
     assert build_prompt("fox", images=2) == (
         f"<|im_start|>user\n{block}{block}fox<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_the_text_can_come_first():
+    assert build_prompt("fox", images=2, text_first=True) == build_prompt(
+        "fox" + "<|vision_start|><|image_pad|><|vision_end|>" * 2
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-from zimage_layer_lab.core.vision import fit_images, token_grid
+from zimage_layer_lab.core.vision import fit_images, host_grid, token_grid
 
 SIDE = st.integers(1, 9000)
 BUDGET = st.one_of(st.integers(1, 80), st.integers(1, 20000))
@@ -85,11 +85,11 @@ def test_8192x8192_with_a_budget_of_1024_becomes_1024x1024_and_says_so():
     assert fitted.tokens == 1024
     for part in ("8192x8192", "1024x1024", "1024 tokens"):
         assert part in fitted.note
-    assert float((fitted.pixels - 0.25).abs().max()) < 1e-3
+    assert float((fitted.pixels - 0.25).abs().max()) < 1 / 255
 
 
 def test_a_single_pixel_becomes_the_smallest_image_of_its_colour():
-    colour = torch.tensor([0.1, 0.6, 0.9])
+    colour = torch.tensor([26, 153, 230]) / 255
     (fitted,) = fit_images(colour.reshape(1, 1, 1, 3), 1024)
     assert fitted.pixels.shape == (1, 256, 256, 3) and fitted.tokens == 64
     assert float((fitted.pixels - colour).abs().max()) < 1e-6
@@ -124,11 +124,11 @@ def test_grey_becomes_three_equal_channels():
 
 
 def test_every_image_of_a_batch_is_fitted_in_order_with_the_budget_of_its_own():
-    images = torch.stack([torch.full((640, 480, 3), level) for level in (0.0, 0.5, 1.0)])
+    images = torch.stack([torch.full((640, 480, 3), level) for level in (0.0, 0.4, 0.8)])
     fitted = fit_images(images, 100)
     assert len(fitted) == 3
     for number, one in enumerate(fitted):
-        assert float((one.pixels - number * 0.5).abs().max()) < 1e-5
+        assert float((one.pixels - number * 0.4).abs().max()) < 1e-5
         assert one.tokens <= 100
         assert one.note.startswith(f"image {number + 1}:")
 
@@ -166,6 +166,43 @@ def test_the_picture_keeps_its_orientation():
     np.testing.assert_allclose(pixels[rows // 4, columns // 4], [0, 0, 0], atol=1e-3)
     np.testing.assert_allclose(pixels[rows // 4, -columns // 4], [1, 0, 0], atol=1e-3)
     np.testing.assert_allclose(pixels[-rows // 4, columns // 4], [0, 0, 1], atol=1e-3)
+
+
+def test_images_of_several_sizes_are_numbered_in_their_order():
+    fitted = fit_images([torch.rand(1, 256, 256, 3), torch.rand(2, 320, 256, 4)], 1024)
+    assert [one.tokens for one in fitted] == [64, 80, 80]
+    assert [one.note.split(",")[0] for one in fitted] == [
+        "image 1: 256x256",
+        "image 2: 256x320",
+        "image 3: 256x320",
+    ]
+
+
+@given(height=SIDE, width=SIDE)
+def test_the_hosts_own_grid_is_that_of_its_formula(height, width):
+    """transformers' smart_resize with ComfyUI's limits; it never returns a side of 0."""
+    assume(max(height, width) <= 200 * min(height, width))
+    pixels = smart_resize(height, width, factor=32, min_pixels=3136, max_pixels=12845056)
+    assert host_grid(height, width) == (pixels[0] // 32, pixels[1] // 32)
+
+
+def test_the_hosts_preprocessing_leaves_the_pixels_to_the_host():
+    image = torch.rand(1, 250, 421, 3)
+    (fitted,) = fit_images(image, 1024, "host")
+    assert torch.equal(fitted.pixels, image)
+    assert fitted.tokens == 8 * 13
+    assert "421x250 resized to 416x256 by ComfyUI, 104 tokens" in fitted.note
+
+
+def test_the_hosts_preprocessing_keeps_to_the_budget():
+    (fitted,) = fit_images(torch.rand(1, 640, 640, 3), 100, "host")
+    assert fitted.pixels.shape == (1, 320, 320, 3)
+    assert fitted.tokens == 100 and "by ComfyUI" not in fitted.note
+
+
+def test_an_unknown_preprocessing_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'best' is not one of exact, host"):
+        fit_images(torch.rand(1, 64, 64, 3), 100, "best")
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 64, 3), (1, 0, 64, 3), (1, 64, 0, 3), (64, 64, 3)])

@@ -8,14 +8,23 @@ RECORD = "layer_lab"
 
 
 def run(node: type, **inputs: Any) -> tuple:
-    """A pack node's outputs; inputs that are not given have the schema's defaults."""
-    return output(node, **inputs).args
+    """A pack node's outputs; inputs that are not given have the schema's defaults.
+
+    For a node that takes whole lists every input is a list of one, as from the host, and list
+    outputs of one element are unpacked.
+    """
+    if not node.define_schema().is_input_list:
+        return output(node, **inputs).args
+    outputs = output(node, **{name: [value] for name, value in inputs.items()}).args
+    return tuple(one for [one] in outputs)
 
 
 def output(node: type, **inputs: Any) -> Any:
-    """The same with the node's preview (``.ui``)."""
-    schema = node.define_schema().inputs
-    defaults = {i.id: i.default for i in schema if getattr(i, "default", None) is not None}
+    """The node's whole answer (``.args``, ``.ui``); lists for a node that takes lists."""
+    schema = node.define_schema()
+    defaults = {i.id: i.default for i in schema.inputs if getattr(i, "default", None) is not None}
+    if schema.is_input_list:
+        defaults = {name: [value] for name, value in defaults.items()}
     return node.execute(**{**defaults, **inputs})
 
 

@@ -161,9 +161,11 @@ def test_text_tokens_of_an_empty_text_are_refused(vl_clip, pack):
 def test_a_layer_out_of_range_is_refused_with_the_range(vl_clip, pack):
     with pytest.raises(ValueError, match="-9 to -1"):
         run(pack.VLEncode, clip=vl_clip, image=image(), layer=-10)
-    message = pack.VLEncode.validate_inputs(layer=99)
-    assert "99" in message and "-37" in message and "36" in message
-    assert pack.VLEncode.validate_inputs(layer=-6) is True
+    for name in ("layer", "image_layer", "text_layer"):
+        message = pack.VLEncode.validate_inputs(**{name: [99]})
+        assert "99" in message and "-37" in message and "36" in message
+        assert pack.VLEncode.validate_inputs(**{name: [-6]}) is True
+    assert pack.VLEncode.validate_inputs(layer=[None]) is True, "connected: checked when it runs"
 
 
 @pytest.mark.parametrize("field", ["text", "system_prompt"])

@@ -5,6 +5,7 @@ come from `tiny_host/sizes.json`. The embedding matrix is cut down to the tokens
 which saves 1.5 GB of memory.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -43,6 +44,16 @@ def largest_error(ours: Tensor, theirs: Tensor) -> float:
     assert ours.shape == theirs.shape
     ours, theirs = ours.double(), theirs.double()
     return float((ours - theirs).abs().max() / theirs.pow(2).mean().sqrt())
+
+
+def preprocess(images: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Qwen3-VL's own image processor on (height, width, 3) uint8 images."""
+    from transformers import Qwen2VLImageProcessor
+
+    processor = Qwen2VLImageProcessor(
+        patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3, size=PIXELS
+    )
+    return processor(images=[image.movedim(-1, 0) for image in images], return_tensors="pt")
 
 
 class Twin:
@@ -124,14 +135,13 @@ class Qwen3VLTwin(Twin):
         config = Qwen3VLConfig(text_config=text, vision_config={**VISION, **sizes["vision"]})
         super().__init__(Qwen3VLModel, config, path, "language_model.")
 
-    def states(self, ids: list[int], images: Tensor) -> list[Tensor]:
-        """``images`` (batch, height, width, 3) uint8; ``ids`` has one <|image_pad|> a token."""
-        from transformers import Qwen2VLImageProcessor
+    def text_states(self, ids: list[int]) -> list[Tensor]:
+        """The hidden states of a prompt without images."""
+        return self.run(torch.tensor(ids))
 
-        processor = Qwen2VLImageProcessor(
-            patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3, size=PIXELS
-        )
-        pixels = processor(images=list(images.movedim(-1, 1)), return_tensors="pt")
+    def states(self, ids: list[int], images: Iterable[Tensor]) -> list[Tensor]:
+        """``images`` (height, width, 3) uint8 each; ``ids`` has one <|image_pad|> a token."""
+        pixels = preprocess(images)
         row = torch.tensor(ids)
         return self.run(
             row,

@@ -1,0 +1,15 @@
+"""Nodes that take whole lists: the host's rule for the inputs that are no lists to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def runs(inputs: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """One set of values per run: as many as the longest list, shorter lists repeat their last.
+
+    That is what ComfyUI does itself for a node without ``is_input_list``.
+    """
+    for number in range(max(len(values) for values in inputs.values())):
+        yield {name: values[min(number, len(values) - 1)] for name, values in inputs.items()}
