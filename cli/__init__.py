@@ -42,7 +42,7 @@ def _join_layers(arguments: list[str]) -> list[str]:
     joined: list[str] = []
     for word in arguments:
         follows = bool(joined) and joined[-1] in ("--layers", "--layers-b")
-        if follows and re.fullmatch(r"-\d[\d,\s-]*", word):
+        if follows and re.fullmatch(r"-\d[\d,.\s-]*", word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

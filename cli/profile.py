@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from .. import __version__
 from ..core.channel_stats import Place
-from ..core.layers import LayerRangeError, hidden_state_index
+from ..core.layers import LayerRangeError, hidden_state_index, parse_layers
 from ..core.profile import ProfileStats, summarise
 from ..core.report import left_out
 from .console import make_console
@@ -114,20 +114,22 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
 
 
 def layer_indices(layers: str, config: object) -> tuple[int, ...]:
-    """Hidden states to measure, ascending, for "all" or a list such as "-2,-6".
+    """Hidden states to measure, ascending, for "all" or a list such as "-2,-6,-10..-20".
 
     Raises:
         ProfileError: if it is no such list.
         LayerRangeError: if the model has no such layer.
     """
     blocks = config.get_text_config().num_hidden_layers
-    if layers.strip() == "all":
-        return tuple(range(blocks + 1))
     try:
-        numbers = [int(part) for part in layers.split(",")]
-    except ValueError:
-        raise ProfileError(f"--layers {layers!r} is neither 'all' nor a list like -2,-6") from None
-    return tuple(sorted({hidden_state_index(number, blocks) for number in numbers}))
+        numbers = parse_layers(layers, blocks)
+    except LayerRangeError:
+        raise
+    except ValueError as error:
+        raise ProfileError(
+            f"--layers {layers!r} is neither 'all' nor a list like -2,-6: {error}"
+        ) from None
+    return tuple(sorted(hidden_state_index(number, blocks) for number in numbers))
 
 
 def decisive_facts(

@@ -16,6 +16,7 @@ from zimage_layer_lab.cli import _join_layers, main
         (["--layers=-2,-6", "a"], ["--layers=-2,-6", "a"]),
         (["--layers", "all", "-2"], ["--layers", "all", "-2"]),
         (["--layers", "--out", "x"], ["--layers", "--out", "x"]),
+        (["--layers", "-2..-6"], ["--layers=-2..-6"]),
         (["--layers-b", "-6", "-2"], ["--layers-b=-6", "-2"]),
     ],
 )

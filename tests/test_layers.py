@@ -10,6 +10,8 @@ from zimage_layer_lab.core.layers import (
     hidden_state_index,
     is_normed,
     negative_layer,
+    parse_layer_weights,
+    parse_layers,
 )
 
 
@@ -73,3 +75,137 @@ def test_only_the_last_hidden_state_is_normed():
 def test_a_layer_range_error_is_a_value_error():
     """Callers that know nothing of this pack catch ValueError."""
     assert issubclass(LayerRangeError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("-2", [-2]),
+        ("-2, -6", [-2, -6]),
+        ("-6,-2", [-6, -2]),
+        ("  -2 ,\n-6 ", [-2, -6]),
+        ("-4..-6", [-4, -5, -6]),
+        ("-6..-4", [-6, -5, -4]),
+        ("-6 .. -4", [-6, -5, -4]),
+        ("-3..-3", [-3]),
+        ("0..2", [-37, -36, -35]),
+        ("35..-1", [-2, -1]),
+        ("-2, -6, -10..-12", [-2, -6, -10, -11, -12]),
+        ("+35", [-2]),
+    ],
+)
+def test_a_list_of_layers_keeps_its_order_and_ranges_hold_both_ends(text, layers):
+    assert list(parse_layers(text, 36)) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("-2, -2", [-2]), ("-2, 35", [-2]), ("-3, -4..-2", [-3, -4, -2]), ("0, -37", [-37])],
+)
+def test_a_hidden_state_named_twice_is_kept_once_at_its_first_place(text, layers):
+    assert list(parse_layers(text, 36)) == layers
+
+
+@pytest.mark.parametrize("text", ["all", " ALL "])
+def test_all_is_every_hidden_state_from_the_embeddings_on(text):
+    assert parse_layers(text, 4) == (-5, -4, -3, -2, -1)
+
+
+@given(st.integers(1, 60), st.data())
+def test_any_range_is_the_slice_of_hidden_states_between_its_ends(blocks, data):
+    states = list(range(blocks + 1))
+    ends = st.integers(-(blocks + 1), blocks)
+    first, last = data.draw(ends), data.draw(ends)
+    low, high = sorted((states[first], states[last]))
+    found = [states[layer] for layer in parse_layers(f"{first}..{last}", blocks)]
+    assert sorted(found) == states[low : high + 1]
+    assert found[0] == states[first] and found[-1] == states[last]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("abc", "'abc'"),
+        ("-2..", "'-2..'"),
+        ("..-2", "'..-2'"),
+        ("-2...-6", "'-2...-6'"),
+        ("1.5", "'1.5'"),
+        ("-2, two, -6", "'two'"),
+        ("-2 -6", "'-2 -6'"),
+        ("-2; -6", "'-2; -6'"),
+        ("-2,", "comma"),
+        (",-2", "comma"),
+        ("-2,, -6", "comma"),
+        ("all, -2", "'all'"),
+        ("nan", "'nan'"),
+        ("--2", "'--2'"),
+        ("1e1", "'1e1'"),
+        ("9" * 5000, "is no layer"),
+    ],
+)
+def test_what_is_no_list_of_layers_is_refused_and_the_bad_part_named(text, named):
+    with pytest.raises(ValueError) as error:
+        parse_layers(text, 36)
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["-38", "37", "-2, -38", "-2..-38", "0..999999999999", "-5..37"])
+def test_a_layer_out_of_range_is_refused_before_any_range_is_built(text):
+    """The range of 10**12 numbers would not fit into memory."""
+    with pytest.raises(LayerRangeError, match="36 blocks"):
+        parse_layers(text, 36)
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("-2: 0.7, -6: 0.3", {-2: 0.7, -6: 0.3}),
+        ("-6:3,-2:1", {-6: 3.0, -2: 1.0}),
+        ("35: 1", {-2: 1.0}),
+        (" -2 : 1.5 ,\n -6 : -.5 ", {-2: 1.5, -6: -0.5}),
+        ("-2: 0, -6: 1e-3", {-2: 0.0, -6: 0.001}),
+        ("-2: 1e308, -6: 1e308", {-2: 1e308, -6: 1e308}),
+    ],
+)
+def test_weights_are_read_in_their_order(text, weights):
+    found = parse_layer_weights(text, 36)
+    assert list(found.items()) == list(weights.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "empty"),
+        ("-2", "'-2'"),
+        ("-2: ", "''"),
+        (": 1", "': 1'"),
+        ("-2: x", "'x'"),
+        ("-2: 0.5, x: 1", "'x: 1'"),
+        ("-2: 0,5", "'5'"),
+        ("-2..-6: 1", "'-2..-6: 1'"),
+        ("1.5: 1", "'1.5: 1'"),
+        ("-2: 1: 2", "'1: 2'"),
+        ("-2: 1,", "comma"),
+        ("-2: nan", "nan"),
+        ("-2: inf", "inf"),
+        ("-2: 1e999", "inf"),
+        ("-2: 1, -2: 2", "layer -2 again"),
+        ("-2: 1, 35: 2", "layer -2 again"),
+        ("-2: 0", "add up to 0"),
+        ("-2: 1, -6: -1", "add up to 0"),
+        ("-2: 0.1, -6: 0.2, -7: -0.3", "add up to 0"),
+        ("-2: 1e308, -6: 1e308, -3: -1e308, -4: -1e308", "add up to 0"),
+        ("-2: 1, -6: -0.9999995", "add up to 0"),
+    ],
+)
+def test_what_are_no_weights_is_refused_and_the_bad_part_named(text, named):
+    with pytest.raises(ValueError) as error:
+        parse_layer_weights(text, 36)
+    assert named in str(error.value)
+
+
+def test_a_weight_of_a_layer_out_of_range_is_refused():
+    with pytest.raises(LayerRangeError, match="layer -38 .*36 blocks"):
+        parse_layer_weights("-2: 1, -38: 1", 36)

@@ -1,0 +1,74 @@
+"""Qwen3 Layer Sweep."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..core.layers import parse_layers
+from ..core.prompt import build_prompt
+from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
+from .encoder import block_count, encode
+from .types import CATEGORY
+
+LARGEST_BLOCKS = DEEPEST_LAYER - 1
+"""Blocks of the encoders that Z-Image is used with: what a list can be checked for before one is
+loaded. The range of the encoder at hand is checked when the node runs."""
+
+
+class LayerSweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabLayerSweep",
+            display_name="Qwen3 Layer Sweep",
+            category=CATEGORY,
+            description="Encodes a prompt once and hands over the hidden states of many layers as "
+            "a list. Whatever is connected runs once for each layer, with its label.",
+            search_aliases=["layer list", "compare layers", "hidden layers", "xy plot", "qwen3"],
+            inputs=[
+                *text_inputs(),
+                io.String.Input(
+                    "layers",
+                    default="-2, -6",
+                    tooltip="Layers as Hugging Face counts, with commas between them. "
+                    "-10..-20 is a range with both its ends, all is every hidden state.",
+                ),
+                *prompt_inputs(),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    is_output_list=True,
+                    tooltip="One CONDITIONING per layer, in the order written.",
+                ),
+                io.String.Output(
+                    "label",
+                    display_name="label",
+                    is_output_list=True,
+                    tooltip="One label per layer, such as layer -2.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, layers=None) -> bool | str:
+        try:
+            if layers is not None:
+                parse_layers(layers, LARGEST_BLOCKS)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, clip, text, layers, system_prompt, think_block) -> io.NodeOutput:
+        wanted = parse_layers(layers, block_count(clip))
+        encodings = encode(clip, build_prompt(text, system_prompt, think_block), wanted)
+        labels = [f"layer {encoding.record.layer}" for encoding in encodings]
+        [first, *_] = encodings
+        shown = (
+            f"{len(first.record)} tokens at {len(labels)} layers, from one pass: "
+            f"{', '.join(str(layer) for layer in wanted)}\n{first.prompt}"
+        )
+        conditionings = [encoding.conditioning for encoding in encodings]
+        return io.NodeOutput(conditionings, labels, ui=ui.PreviewText(shown))
