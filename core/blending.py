@@ -6,19 +6,20 @@ mixed. Sink tokens are not content: the text's pass through, the vision side's a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from .blend_methods import CURVES, METHODS, PAIRINGS, Amount, Method, windows
+from .caption_length import trained_positions
 from .errors import as_states, require_finite_number, require_finite_states
 from .masking import to_dtype
+from .matching import MATCHES, Z_LIMIT, token_rms
 from .sinks import find_sinks
 
-Z_LIMIT = 3.0
-"""Per-dimension matching limits values to this many standard deviations (llm-dit's formula)."""
+__all__ = ["CURVES", "MATCHES", "METHODS", "Z_LIMIT", "BlendResult", "blend"]
 
 
 class BlendResult(NamedTuple):
@@ -26,11 +27,14 @@ class BlendResult(NamedTuple):
 
     Attributes:
         hidden: (batch, tokens, width) in the text's dtype and on its device.
-        vision_tokens: number of vision tokens after the text's own (``append``), else 0.
+        vision_tokens: number of vision tokens after the text's own (``append``), else 0. Fewer than
+            ``vision_used`` if they were pooled to fit.
         vision_used: vision tokens that had an influence.
         vision_lost: vision content tokens that had none.
         text_unblended: text content tokens that no vision token was left for (``linear``).
         text_sinks, vision_sinks: positions of sink tokens that were kept out.
+        shares: smallest and largest share of the vision side that a blended token took; (0, 0)
+            for ``append``.
     """
 
     hidden: Tensor
@@ -40,6 +44,7 @@ class BlendResult(NamedTuple):
     text_unblended: int
     text_sinks: list[int]
     vision_sinks: list[int]
+    shares: tuple[float, float] = (0.0, 0.0)
 
 
 def blend(
@@ -49,29 +54,90 @@ def blend(
     method: str = "interpolate",
     match: str = "rms per token",
     keep_sinks: bool = True,
+    *,
+    start_alpha: float = 0.0,
+    curve: str = "linear",
+    max_tokens: int | None = None,
 ) -> BlendResult:
-    """``(1 - alpha) * text + alpha * matched vision``, token by token.
+    """``text + share * (target - text)``, token by token; a share of 0 keeps the text's bits.
+
+    Below, t is a text token and v its vision token: vision resampled to the text's length (by area
+    when it shrinks, so that every token counts, linearly when it grows), then matched.
 
     Args:
         text: (batch, tokens, width); vision: (batch or 1, tokens, width). Any float dtype.
-        alpha: 0 returns the text bit for bit, 1 the matched vision side.
-        method: "interpolate" (vision resampled to the text's length, by area when it shrinks, so
-            that every token counts, linearly when it grows); "interpolate (llm-dit)" (their
-            two-point sampling of all tokens, sinks included); "linear" (the first tokens, pair by
-            pair; the text's length stays); "append" (text, then vision; alpha has no effect).
+        alpha: share of the vision side, 0..1.
+        method: a key of :data:`METHODS`:
+            "interpolate": towards v.
+            "interpolate (llm-dit)": the same with their two-point sampling of all tokens, sinks
+            included.
+            "linear": towards the first vision tokens, pair by pair; the text's length stays.
+            "append": text, then vision; alpha has no effect.
+            "adain": towards t with the mean and std over the width of v. Keeps the token's shape,
+            so next to nothing of it is left after the DiT's RMSNorm.
+            "adain per dimension": towards t with each dimension's mean and std over all vision
+            content tokens, not resampled and not limited.
+            "style dims": towards v, only the dimensions from ``width * 2 // 3`` up.
+            "graduated": towards v, the share going from ``start_alpha`` at the first content token
+            to ``alpha`` at the last along ``curve`` (a single token takes ``alpha``).
+            "attention weighted": towards v with share ``alpha * (1 - 0.8 * minmax(w))``, w the
+            attention that a text token receives
+            (:func:`~.blend_methods.attention_received`). Where all receive the same, minmax is 0.
+            "slerp": along the great circle between t and v, the length changing linearly.
         match: "none", "global", "per dimension", "hybrid" (half of each), or "rms per token": each
             vision token gets the rms of the text token it is mixed with, the one match under
-            which alpha is the share that survives the DiT's RMSNorm.
+            which alpha is the share that survives the DiT's RMSNorm. Where tokens are not paired
+            ("append", "adain per dimension") it is the text's median rms.
         keep_sinks: treat sink tokens as above; otherwise like any other token.
+        start_alpha: "graduated" only, 0..1.
+        curve: "graduated" only, with t from 0 to 1: "linear" t, "ease in" t^2, "ease out"
+            1 - (1 - t)^2.
+        max_tokens: "append" only. Where both sides together have more, the vision side is pooled by
+            area to what the text leaves. None: :func:`~.caption_length.trained_positions`.
 
     Raises:
-        ValueError: widths or batches that do not fit, alpha outside 0..1 or NaN, unknown names.
+        ValueError: widths or batches that do not fit, numbers outside their range or NaN, unknown
+            names, a text that leaves "append" no room.
         NonFiniteError: if a side holds NaN or infinity.
     """
     alpha = require_finite_number("alpha", alpha, 0.0, 1.0)
-    for name, value, known in (("method", method, METHODS), ("match", match, MATCHES)):
+    start_alpha = require_finite_number("start_alpha", start_alpha, 0.0, 1.0)
+    max_tokens = trained_positions() if max_tokens is None else max_tokens
+    max_tokens = int(require_finite_number("max_tokens", max_tokens, 2, math.inf))
+    for name, value, known in (
+        ("method", method, METHODS),
+        ("match", match, MATCHES),
+        ("curve", curve, CURVES),
+    ):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+    text, vision = _sides(text, vision)
+    keep_sinks = keep_sinks and method != "interpolate (llm-dit)"
+    text_sinks = _shared_sinks(text, keep_sinks)
+    vision_sinks = _shared_sinks(vision, keep_sinks)
+    working = torch.promote_types(torch.promote_types(text.dtype, vision.dtype), torch.float32)
+    side = text[:, ~text_sinks.to(text.device)].to(working)
+    other = vision[:, ~vision_sinks.to(vision.device)].to(text.device, working)
+    if side.shape[1] == 0 or other.shape[1] == 0:
+        raise ValueError(
+            "every token of one side counts as a sink in some entry of the batch, so nothing is "
+            "left to blend: encode the entries one at a time, or switch keep_sinks off"
+        )
+    other = other.expand(text.shape[0], -1, -1)
+    sinks = text_sinks.nonzero().flatten().tolist(), vision_sinks.nonzero().flatten().tolist()
+    if method == "append":
+        appended = _append(text, side, other, match, max_tokens)
+        used = other.shape[1]
+        return BlendResult(torch.cat([text, appended], 1), appended.shape[1], used, 0, 0, *sinks)
+    rows = (~text_sinks).nonzero().flatten().to(text.device)
+    amount = Amount(alpha, start_alpha, curve)
+    return _mix(text, rows, side, other, METHODS[method], match, amount)._replace(
+        text_sinks=sinks[0], vision_sinks=sinks[1]
+    )
+
+
+def _sides(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides as (batch, tokens, width), checked."""
     text, vision = as_states(text, "the text side"), as_states(vision, "the vision side")
     if text.shape[-1] != vision.shape[-1]:
         raise ValueError(
@@ -81,50 +147,12 @@ def blend(
         )
     if vision.shape[0] not in (1, text.shape[0]):
         raise ValueError(
-            f"the text side has a batch of {text.shape[0]} and the vision side of {vision.shape[0]}"
+            f"the text side has a batch of {text.shape[0]} and the vision side of "
+            f"{vision.shape[0]}: give one vision side, or one for each text"
         )
     require_finite_states(text, "the text side")
     require_finite_states(vision, "the vision side")
-    keep_sinks = keep_sinks and method != "interpolate (llm-dit)"
-    text_sinks = _shared_sinks(text, keep_sinks)
-    vision_sinks = _shared_sinks(vision, keep_sinks)
-    side = text[:, ~text_sinks.to(text.device)].float()
-    other = vision[:, ~vision_sinks.to(vision.device)].to(text.device).float()
-    if side.shape[1] == 0 or other.shape[1] == 0:
-        raise ValueError(
-            "every token of one side counts as a sink in some entry of the batch, so nothing is "
-            "left to blend: encode the entries one at a time"
-        )
-    other = other.expand(text.shape[0], -1, -1)
-    aligned = METHODS[method](other, side.shape[1])
-    if method == "append":
-        # No token is paired with another, so the rms to match is the text's typical one.
-        target = _rms(side).median(dim=1, keepdim=True).values
-        appended = MATCHES[match](aligned, side, target)
-        hidden = torch.cat([text, to_dtype(appended, text.dtype)], dim=1)
-        paired = 0
-    else:
-        paired = aligned.shape[1]
-        partner = side[:, :paired]
-        matched = MATCHES[match](aligned, partner, _rms(partner))
-        hidden = text.clone()
-        rows = (~text_sinks).nonzero().flatten()[:paired].to(text.device)
-        if alpha > 0:
-            mixed = torch.lerp(partner, matched, alpha)
-            hidden[:, rows] = to_dtype(mixed, text.dtype)
-    content = other.shape[1]
-    used = _tokens_used(method, content, side.shape[1])
-    if alpha == 0 and method != "append":
-        used = 0
-    return BlendResult(
-        hidden=hidden,
-        vision_tokens=content if method == "append" else 0,
-        vision_used=used,
-        vision_lost=content - used,
-        text_unblended=0 if method == "append" else side.shape[1] - paired,
-        text_sinks=text_sinks.nonzero().flatten().tolist(),
-        vision_sinks=vision_sinks.nonzero().flatten().tolist(),
-    )
+    return text, vision
 
 
 def _shared_sinks(hidden: Tensor, wanted: bool) -> Tensor:
@@ -134,91 +162,75 @@ def _shared_sinks(hidden: Tensor, wanted: bool) -> Tensor:
     return find_sinks(hidden).any(0).cpu()
 
 
-def _resample_area(vision: Tensor, length: int) -> Tensor:
-    """(batch, tokens, width) to ``length`` tokens: area means when shrinking, else linear."""
-    mode = {"mode": "area"} if vision.shape[1] >= length else _LINEAR
-    return functional.interpolate(vision.mT, size=length, **mode).mT
+def _append(text: Tensor, side: Tensor, other: Tensor, match: str, max_tokens: int) -> Tensor:
+    """The vision tokens that go after ``text``, pooled to the room that it leaves."""
+    room = max_tokens - text.shape[1]
+    if room < 1:
+        raise ValueError(
+            f"the text has {text.shape[1]} tokens and max_tokens is {max_tokens}, so append has no "
+            "room for the vision side: raise max_tokens, shorten the prompt, or choose a method "
+            "that keeps the text's length, such as interpolate"
+        )
+    if other.shape[1] > room:
+        other = PAIRINGS["area"](other, room)
+    return to_dtype(MATCHES[match](other, side, _median_rms(side)), text.dtype)
 
 
-def _resample_two_point(vision: Tensor, length: int) -> Tensor:
-    return functional.interpolate(vision.mT, size=length, **_LINEAR).mT
+def _mix(
+    text: Tensor,
+    rows: Tensor,
+    side: Tensor,
+    other: Tensor,
+    method: Method,
+    match: str,
+    amount: Amount,
+) -> BlendResult:
+    """Blend the tokens ``rows`` of ``text``, which are ``side``, with ``other``."""
+    content, length = other.shape[1], side.shape[1]
+    aligned = PAIRINGS[method.pairing](other, length)
+    if method.pairing == "whole":
+        partner, rms = side, _median_rms(side)
+    else:
+        partner = side[:, : aligned.shape[1]]
+        rms = token_rms(partner)
+    rows = rows[: partner.shape[1]]
+    share = method.share(partner, amount)
+    hidden = text.clone()
+    if bool((share > 0).any()):
+        target = method.target(partner, MATCHES[match](aligned, partner, rms))
+        mixed = to_dtype(method.mix(partner, target, share), text.dtype)
+        # A share of 0 leaves every bit as it was, the sign of a zero too.
+        hidden[:, rows] = torch.where(share > 0, mixed, text[:, rows])
+    used = _tokens_used(method.pairing, content, length, share)
+    return BlendResult(
+        hidden=hidden,
+        vision_tokens=0,
+        vision_used=used,
+        vision_lost=content - used,
+        text_unblended=length - partner.shape[1],
+        text_sinks=[],
+        vision_sinks=[],
+        shares=_share_range(share),
+    )
 
 
-_LINEAR = {"mode": "linear", "align_corners": False}
-
-METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "interpolate": _resample_area,
-    "interpolate (llm-dit)": _resample_two_point,
-    "linear": lambda vision, length: vision[:, :length],
-    "append": lambda vision, length: vision,
-}
+def _median_rms(side: Tensor) -> Tensor:
+    """(batch, 1, 1): the rms to match where no token is paired with another."""
+    return token_rms(side).quantile(0.5, dim=1, keepdim=True)
 
 
-def _tokens_used(method: str, content: int, length: int) -> int:
-    """How many of ``content`` vision tokens reach a text side of ``length`` tokens."""
-    if method == "linear":
-        return min(content, length)
-    if method != "interpolate (llm-dit)":
-        return content
-    # Two neighbours of each sampling point (align_corners=False).
-    points = ((torch.arange(length) + 0.5) * content / length - 0.5).clamp(min=0)
-    low = points.floor().long()
-    high = (low + 1).clamp(max=content - 1)
-    high = torch.where(points == low, low, high)
-    return len(torch.cat([low, high]).unique())
+def _tokens_used(pairing: str, content: int, length: int, share: Tensor) -> int:
+    """How many of ``content`` vision tokens have a part in a token whose share is not 0."""
+    taken = (share > 0).any(-1).any(0).cpu()
+    if pairing == "whole":
+        return content if bool(taken.any()) else 0
+    spans = windows(pairing, content, length)
+    reached = torch.zeros(content, dtype=torch.bool)
+    for first, last in spans[taken.expand(len(spans))].tolist():
+        reached[first : last + 1] = True
+    return int(reached.sum())
 
 
-def _rms(hidden: Tensor) -> Tensor:
-    """(batch, tokens, 1) root mean square of each token, in float32, safe for large values."""
-    peak = hidden.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
-    return (hidden / peak).pow(2).mean(dim=-1, keepdim=True).sqrt() * peak
-
-
-def _match_global(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
-    """The text's overall mean and std (moments over tokens and dimensions)."""
-    mean, std = _moments(vision, (1, 2))
-    text_mean, text_std = _moments(text, (1, 2))
-    return _standardised(vision, mean, std) * text_std + text_mean
-
-
-def _match_per_dimension(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
-    """llm-dit's per_dim: each dimension's mean and std, values limited to 3 std."""
-    mean, std = _moments(vision, (1,))
-    text_mean, text_std = _moments(text, (1,))
-    z = _standardised(vision, mean, std).clamp(-Z_LIMIT, Z_LIMIT)
-    return z * text_std + text_mean
-
-
-def _standardised(hidden: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """z-scores; 0 where nothing varies."""
-    return torch.where(std > 0, (hidden - mean) / std.clamp(min=1e-30), 0.0)
-
-
-def _match_hybrid(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
-    return 0.5 * (_match_global(vision, text, rms) + _match_per_dimension(vision, text, rms))
-
-
-def _match_rms(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
-    return vision * (rms / _rms(vision).clamp(min=1e-12))
-
-
-def _moments(hidden: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased std over ``dims``, kept as size 1; std 0 for a single value."""
-    count = 1
-    for dim in dims:
-        count *= hidden.shape[dim]
-    mean = hidden.mean(dim=dims, keepdim=True)
-    square = (hidden - mean).double().pow(2).sum(dim=dims, keepdim=True) / max(count - 1, 1)
-    std = square.sqrt().float()
-    # A spread below the rounding of the values themselves is none.
-    noise = 1e-6 * hidden.abs().amax(dim=dims, keepdim=True)
-    return mean, torch.where(std > noise, std, 0.0)
-
-
-MATCHES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "none": lambda vision, text, rms: vision,
-    "global": _match_global,
-    "per dimension": _match_per_dimension,
-    "hybrid": _match_hybrid,
-    "rms per token": _match_rms,
-}
+def _share_range(share: Tensor) -> tuple[float, float]:
+    of_token = share.amax(-1)
+    return float(of_token.min()), float(of_token.max())

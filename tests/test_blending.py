@@ -1,4 +1,4 @@
-"""Every blend method and match against its formula in NumPy float64."""
+"""What every blend method and match has in common, and pairing, against NumPy float64."""
 
 import math
 
@@ -9,83 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zimage_layer_lab.core.blending import MATCHES, METHODS, blend
 
+from .blending_formulas import EPS32, aligned, matched, sides, std
+
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
-EPS32 = float(np.finfo(np.float32).eps)
-
-
-def linear_weights(source, length):
-    """(length, source): two-point sampling, align_corners=False."""
-    weights = np.zeros((length, source))
-    for row in range(length):
-        at = max((row + 0.5) * source / length - 0.5, 0.0)
-        low = min(int(math.floor(at)), source - 1)
-        high = min(low + 1, source - 1)
-        weights[row, low] += 1.0 - (at - low)
-        weights[row, high] += at - low
-    return weights
-
-
-def area_weights(source, length):
-    """(length, source): adaptive average pooling, each window from floor to ceil."""
-    weights = np.zeros((length, source))
-    for row in range(length):
-        start, end = row * source // length, -(-(row + 1) * source // length)
-        weights[row, start:end] = 1.0 / (end - start)
-    return weights
-
-
-def aligned(vision, method, length):
-    """(tokens, width) float64 of the vision side at the text's length."""
-    source = len(vision)
-    if method == "linear":
-        return vision[:length]
-    if method == "interpolate" and source >= length:
-        return area_weights(source, length) @ vision
-    return linear_weights(source, length) @ vision
-
-
-def std(values, axis=None):
-    count = values.size if axis is None else values.shape[axis]
-    return values.std(axis=axis, ddof=1 if count > 1 else 0)
-
-
-def matched(vision, text, match):
-    """(matched, error that float32 may make) of (tokens, width) float64 sides."""
-    size = np.abs(vision).max(0)
-
-    def whole():
-        ratio = std(text) / max(std(vision), 1e-12)
-        return (vision - vision.mean()) * ratio + text.mean(), np.abs(vision).max() * ratio
-
-    def per_dimension():
-        ratio = std(text, 0) / np.maximum(std(vision, 0), 1e-12)
-        z = np.clip((vision - vision.mean(0)) / np.maximum(std(vision, 0), 1e-12), -3, 3)
-        return z * std(text, 0) + text.mean(0), size * ratio
-
-    if match == "none":
-        return vision, size
-    if match == "global":
-        return whole()
-    if match == "per dimension":
-        return per_dimension()
-    if match == "hybrid":
-        (one, wide), (other, narrow) = whole(), per_dimension()
-        return (one + other) / 2, wide + narrow
-    rms = np.sqrt((text**2).mean(1, keepdims=True))
-    result = vision * rms / np.maximum(np.sqrt((vision**2).mean(1, keepdims=True)), 1e-12)
-    return result, np.abs(result).max()
-
-
-def sides(seed, text_tokens, vision_tokens, width, largest, dtypes=(torch.float32,) * 2):
-    """(1, tokens, width) of each side, no token far longer than the others."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for tokens, dtype in zip((text_tokens, vision_tokens), dtypes, strict=True):
-        size = 10.0 ** (largest - rng.uniform(0, 3))
-        rows = rng.normal(rng.normal(0, 1, width), 1, (tokens, width)) * size / 5
-        limit = min(10.0**largest, torch.finfo(dtype).max)
-        made.append(torch.from_numpy(np.clip(rows, -limit, limit)).to(dtype)[None])
-    return made
 
 
 @settings(max_examples=150)
@@ -142,6 +68,8 @@ def test_there_is_no_jump_near_either_end(method, match):
     text, vision = sides(4, 8, 21, 6, 2.0)
     ends = [blend(text, vision, alpha, method, match).hidden.double() for alpha in (0.0, 1.0)]
     span = float((ends[1] - ends[0]).norm())
+    if method == "slerp":
+        span += math.pi * float(max(end.norm() for end in ends))  # an arc is longer than its chord
     for step in (1e-3, 1e-5):
         near = [blend(text, vision, a, method, match).hidden.double() for a in (step, 1 - step)]
         for one, end in zip(near, ends, strict=True):
@@ -200,22 +128,24 @@ def test_a_vision_side_that_does_not_vary_is_matched_to_the_texts_mean(match, vi
     np.testing.assert_allclose(result.numpy(), want, atol=1e-3 * np.abs(t).max())
 
 
-def test_every_entry_of_a_batch_is_blended_for_itself():
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("match", MATCHES)
+def test_every_entry_of_a_batch_is_blended_for_itself(method, match):
     pairs = [sides(seed, 5, 11, 4, 1.0) for seed in range(3)]
     text = torch.cat([pair[0] for pair in pairs])
     vision = torch.cat([pair[1] for pair in pairs])
-    for match in MATCHES:
-        whole = blend(text, vision, 0.4, match=match).hidden
-        for number, (one, other) in enumerate(pairs):
-            want = blend(one, other, 0.4, match=match).hidden[0]
-            torch.testing.assert_close(whole[number], want, rtol=1e-5, atol=1e-6)
+    whole = blend(text, vision, 0.4, method, match).hidden
+    for number, (one, other) in enumerate(pairs):
+        want = blend(one, other, 0.4, method, match).hidden[0]
+        torch.testing.assert_close(whole[number], want, rtol=1e-5, atol=1e-6)
 
 
-def test_one_vision_side_serves_every_text_of_a_batch():
+@pytest.mark.parametrize("method", METHODS)
+def test_one_vision_side_serves_every_text_of_a_batch(method):
     text = torch.cat([sides(seed, 5, 11, 4, 1.0)[0] for seed in range(3)])
     _, vision = sides(9, 5, 11, 4, 1.0)
-    want = blend(text, vision.expand(3, -1, -1), 0.4).hidden
-    torch.testing.assert_close(blend(text, vision, 0.4).hidden, want)
+    want = blend(text, vision.expand(3, -1, -1), 0.4, method).hidden
+    torch.testing.assert_close(blend(text, vision, 0.4, method).hidden, want)
 
 
 def test_the_defaults_are_the_published_ones():

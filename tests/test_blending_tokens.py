@@ -86,7 +86,35 @@ def test_two_point_sampling_says_how_many_vision_tokens_it_used(vision_tokens, t
     assert (result.vision_used, result.vision_lost) == (len(used), vision_tokens - len(used))
 
 
-METHODS_THAT_MIX = ["interpolate", "linear"]
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("text_tokens", "vision_tokens"), [(5, 23), (5, 3), (4, 12), (1, 6)])
+def test_the_tokens_used_are_those_that_change_the_result_when_they_change(
+    method, text_tokens, vision_tokens
+):
+    text, vision = states(text_tokens, width=6), states(vision_tokens, width=6, seed=1)
+    result = blend(text, vision, 0.5, method, "none")
+    felt = 0
+    for token in range(vision_tokens):
+        moved = vision.clone()
+        moved[:, token] += torch.linspace(0.5, -1.0, 6)
+        felt += not torch.equal(blend(text, moved, 0.5, method, "none").hidden, result.hidden)
+    assert (result.vision_used, result.vision_lost) == (felt, vision_tokens - felt)
+
+
+def test_graduated_uses_the_first_text_tokens_vision_tokens_only_if_it_starts_above_0():
+    text, vision = states(4), states(12, seed=1)
+    from_nothing = blend(text, vision, 0.5, "graduated")
+    assert (from_nothing.vision_used, from_nothing.vision_lost) == (9, 3)
+    assert blend(text, vision, 0.5, "graduated", start_alpha=0.1).vision_used == 12
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "append"])
+def test_at_alpha_0_every_vision_token_counts_as_lost(method):
+    result = blend(states(4), states(12, seed=1), 0.0, method)
+    assert (result.vision_used, result.vision_lost, result.shares) == (0, 12, (0.0, 0.0))
+
+
+METHODS_THAT_MIX = [m for m in METHODS if m not in ("append", "interpolate (llm-dit)")]
 
 
 @pytest.mark.parametrize("match", MATCHES)
@@ -119,7 +147,7 @@ def test_the_vision_sides_sinks_are_left_out_before_resampling(method, match, si
 @pytest.mark.parametrize("method", METHODS)
 def test_sinks_can_be_treated_like_any_other_token(method):
     text, vision = states(9, sinks=[0]), states(14, seed=1, sinks=[3])
-    result = blend(text, vision, 0.5, method, "none", keep_sinks=False)
+    result = blend(text, vision, 0.5, method, "none", keep_sinks=False, start_alpha=0.1)
     assert result.text_sinks == [] and result.vision_sinks == []
     if method == "append":
         assert torch.equal(result.hidden[:, 9:], vision)
@@ -154,9 +182,12 @@ def test_a_batch_whose_sinks_leave_no_content_is_refused_or_passed_through(metho
 
 
 @pytest.mark.parametrize("alpha", [math.nan, math.inf, -math.inf, -0.01, 1.01])
-def test_an_alpha_outside_0_to_1_or_nan_is_refused(alpha):
-    with pytest.raises(ValueError, match="alpha"):
-        blend(states(3), states(4), alpha)
+@pytest.mark.parametrize("method", METHODS)
+def test_an_alpha_outside_0_to_1_or_nan_is_refused(method, alpha):
+    with pytest.raises(ValueError, match="^alpha is .*between 0 and 1"):
+        blend(states(3), states(4), alpha, method)
+    with pytest.raises(ValueError, match="^start_alpha is .*between 0 and 1"):
+        blend(states(3), states(4), 0.5, method, start_alpha=alpha)
 
 
 def test_sides_of_different_width_are_refused_with_both_widths():
@@ -184,6 +215,8 @@ def test_unknown_methods_and_matches_are_refused_with_the_known_ones():
         blend(states(3), states(4), method="cubic")
     with pytest.raises(ValueError, match="match.*rms per token"):
         blend(states(3), states(4), match="rms")
+    with pytest.raises(ValueError, match="curve.*ease in"):
+        blend(states(3), states(4), curve="cosine")
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 4), (4,), (0, 3, 4)])

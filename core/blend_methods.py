@@ -1,0 +1,186 @@
+"""The methods of a blend: how the two sides are paired, and what share each value takes.
+
+Every method but slerp is a linear mix towards a target: ``text + share * (target - text)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .matching import moments, standardised, token_rms
+
+ATTENTION_DAMPING = 0.8
+"""The most attended token keeps 1 - 0.8 of its share of vision (llm-dit's formula)."""
+ATTENTION_NOISE = 1e-9
+"""Attention that differs by less than this part of itself counts as equal (float64 rounding)."""
+SMALLEST_SINE = 1e-5
+"""Below this sine of the angle two tokens have no great circle that rounding does not choose."""
+QUERIES_AT_ONCE = 512
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda t: t,
+    "ease in": lambda t: t**2,
+    "ease out": lambda t: 1 - (1 - t) ** 2,
+}
+
+
+class Amount(NamedTuple):
+    """How much of the vision side is wanted; ``start_alpha`` and ``curve`` for graduated only."""
+
+    alpha: float
+    start_alpha: float
+    curve: str
+
+
+def _constant_share(text: Tensor, amount: Amount) -> Tensor:
+    return text.new_full((1, 1, 1), amount.alpha)
+
+
+def _style_share(text: Tensor, amount: Amount) -> Tensor:
+    """llm-dit's style_only: the last third of the dimensions."""
+    width = text.shape[-1]
+    share = text.new_zeros(1, 1, width)
+    share[..., width * 2 // 3 :] = amount.alpha
+    return share
+
+
+def _graduated_share(text: Tensor, amount: Amount) -> Tensor:
+    tokens = text.shape[1]
+    if tokens == 1:
+        return _constant_share(text, amount)
+    t = torch.arange(tokens, dtype=torch.float64) / (tokens - 1)
+    rise = CURVES[amount.curve](t)
+    share = (1 - rise) * amount.start_alpha + rise * amount.alpha
+    return share.to(text)[None, :, None]
+
+
+def _attention_share(text: Tensor, amount: Amount) -> Tensor:
+    received = attention_received(text)
+    low, high = received.amin(1, keepdim=True), received.amax(1, keepdim=True)
+    spread = high - low
+    rank = torch.where(spread > ATTENTION_NOISE * high, (received - low) / spread, 0.0)
+    return (amount.alpha * (1 - ATTENTION_DAMPING * rank)).to(text)[..., None]
+
+
+def attention_received(hidden: Tensor) -> Tensor:
+    """(batch, tokens) float64: the mean over queries j of ``softmax_i(q_j . k_i / sqrt(width))``.
+
+    q and k are both the RMS-normed states of (batch, tokens, width) ``hidden``: there are no
+    projections and every token attends to every other. That is this pack's choice. llm-dit takes
+    the weights from outside, and none of its callers gives any.
+    """
+    states = hidden.double()
+    normed = states / token_rms(states).clamp(min=1e-30)
+    received = normed.new_zeros(normed.shape[:2])
+    for queries in normed.split(QUERIES_AT_ONCE, dim=1):
+        scores = queries @ normed.mT / normed.shape[-1] ** 0.5
+        received += scores.softmax(dim=-1).sum(dim=1)
+    return received / normed.shape[1]
+
+
+def adain(text: Tensor, vision: Tensor) -> Tensor:
+    """Each text token with the mean and std over the width of its own vision token."""
+    mean, std = moments(vision, (2,))
+    return standardised(text, *moments(text, (2,))) * std + mean
+
+
+def adain_per_dimension(text: Tensor, vision: Tensor) -> Tensor:
+    """Each dimension of the text with its mean and std over all tokens of the vision side."""
+    mean, std = moments(vision, (1,))
+    return standardised(text, *moments(text, (1,))) * std + mean
+
+
+def slerp(text: Tensor, vision: Tensor, share: Tensor) -> Tensor:
+    """``share`` of the way along the great circle of each token pair; length changes linearly.
+
+    Tokens that are nearly parallel, nearly opposite or zero have no such circle: they are mixed
+    linearly.
+    """
+    one, other, share = text.double(), vision.double(), share.double()
+    length = torch.linalg.vector_norm(one, dim=-1, keepdim=True)
+    other_length = torch.linalg.vector_norm(other, dim=-1, keepdim=True)
+    unit, other_unit = one / length.clamp(min=1e-300), other / other_length.clamp(min=1e-300)
+    # The arc cosine would lose small angles; this does not (Kahan's formula).
+    apart = torch.linalg.vector_norm(unit - other_unit, dim=-1, keepdim=True)
+    along = torch.linalg.vector_norm(unit + other_unit, dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(apart, along)
+    sine = angle.sin()
+    direction = ((1 - share) * angle).sin() * unit + (share * angle).sin() * other_unit
+    arc = direction / sine.clamp(min=SMALLEST_SINE) * torch.lerp(length, other_length, share)
+    bent = (sine > SMALLEST_SINE) & (length > 0) & (other_length > 0)
+    return torch.where(bent, arc, torch.lerp(one, other, share)).to(text.dtype)
+
+
+class Method(NamedTuple):
+    """One way to blend (batch, tokens, width) float sides.
+
+    Attributes:
+        pairing: a key of :data:`PAIRINGS`.
+        target: ``(text, matched vision)`` to what the text moves towards.
+        share: how far each value moves, 0..1, broadcastable to the text.
+        mix: ``(text, target, share)`` to the result.
+    """
+
+    pairing: str = "area"
+    target: Callable[[Tensor, Tensor], Tensor] = lambda text, vision: vision
+    share: Callable[[Tensor, Amount], Tensor] = _constant_share
+    mix: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.lerp
+
+
+METHODS: dict[str, Method] = {
+    "interpolate": Method(),
+    "interpolate (llm-dit)": Method("two-point"),
+    "linear": Method("first"),
+    "append": Method("whole"),
+    "adain": Method(target=adain),
+    "adain per dimension": Method("whole", target=adain_per_dimension),
+    "style dims": Method(share=_style_share),
+    "graduated": Method(share=_graduated_share),
+    "attention weighted": Method(share=_attention_share),
+    "slerp": Method(mix=slerp),
+}
+
+
+def _resample_area(vision: Tensor, length: int) -> Tensor:
+    if vision.shape[1] < length:
+        return _resample_two_point(vision, length)
+    return functional.interpolate(vision.mT, size=length, mode="area").mT
+
+
+def _resample_two_point(vision: Tensor, length: int) -> Tensor:
+    return functional.interpolate(vision.mT, size=length, mode="linear", align_corners=False).mT
+
+
+PAIRINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "area": _resample_area,
+    "two-point": _resample_two_point,
+    "first": lambda vision, length: vision[:, :length],
+    "whole": lambda vision, length: vision,
+}
+"""``pairing(vision, length)``: the vision side, (batch, tokens, width), brought to ``length``
+tokens: by area means (linearly where it grows), by two-point sampling, cut off, or left whole."""
+
+
+def windows(pairing: str, tokens: int, length: int) -> Tensor:
+    """(length, 2): the first and last of ``tokens`` vision tokens that each paired token is of.
+
+    "first" gives ``min(tokens, length)`` rows. "whole" pairs nothing and has no windows.
+    """
+    if pairing == "first":
+        rows = torch.arange(min(tokens, length))
+        return torch.stack([rows, rows], dim=1)
+    rows = torch.arange(length)
+    if pairing == "area" and tokens >= length:
+        first = rows * tokens // length
+        last = ((rows + 1) * tokens + length - 1) // length - 1
+    else:
+        # The sampling point ((row + 0.5) * tokens / length - 0.5) in units of 1 / (2 * length).
+        point = ((2 * rows + 1) * tokens - length).clamp(min=0)
+        first = point // (2 * length)
+        last = torch.where(point % (2 * length) == 0, first, first + 1).clamp(max=tokens - 1)
+    return torch.stack([first, last], dim=1)

@@ -1,0 +1,158 @@
+"""Blending one conditioning entry with another: the states, the record and the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..core.blend_methods import windows
+from ..core.blending import BlendResult, blend
+from ..core.caption_length import length_remarks
+from ..core.dit_view import dit_change
+from ..core.tokens import Record
+from .conditioning import origin, read_entry, write_entry
+
+
+def blend_entry(
+    text: list,
+    vision: list,
+    alpha: float,
+    method: str,
+    match: str,
+    start_alpha: float = 0.0,
+    curve: str = "linear",
+    keep_sinks: bool = True,
+    max_tokens: int | None = None,
+) -> tuple[list, str]:
+    """The ``text`` entry blended with the ``vision`` entry, and the report.
+
+    The settings and errors are those of :func:`core.blending.blend`.
+    """
+    hidden, record = read_entry(text)
+    other, other_record = read_entry(vision)
+    result = blend(
+        hidden,
+        other,
+        alpha,
+        method,
+        match,
+        keep_sinks,
+        start_alpha=start_alpha,
+        curve=curve,
+        max_tokens=max_tokens,
+    )
+    did = _in_words(method, alpha, match, start_alpha, curve, keep_sinks, result)
+    new_record = record
+    if result.vision_tokens:
+        new_record = _appended(record, other_record, result)
+    if not torch.equal(result.hidden, hidden):
+        new_record = new_record.with_edit(f"blend: {did}, with {origin(other_record)}")
+    lines = [
+        f"text: {len(record)} tokens of {origin(record)}; "
+        f"vision: {len(other_record)} tokens of {origin(other_record)}",
+        *_sides_differ(record, other_record),
+        *_sink_remarks(record, other_record, result),
+        *_what_was_done(method, alpha, result),
+        *length_remarks(len(new_record)),
+        dit_change(hidden, result.hidden[:, : hidden.shape[1]]).summary(),
+    ]
+    entry = write_entry(text, result.hidden, new_record, list(range(hidden.shape[1])))
+    return entry, "\n".join(lines)
+
+
+def _in_words(
+    method: str,
+    alpha: float,
+    match: str,
+    start_alpha: float,
+    curve: str,
+    keep_sinks: bool,
+    result: BlendResult,
+) -> str:
+    """The settings that had a part in it, for the record."""
+    parts = [method]
+    if method != "append":
+        parts.append(f"alpha {alpha:g}")
+    if method == "graduated":
+        parts.append(f"start_alpha {start_alpha:g}, curve {curve}")
+    parts.append(f"match {match}")
+    if result.vision_tokens < result.vision_used and method == "append":
+        parts.append(f"{result.vision_used} vision tokens pooled to {result.vision_tokens}")
+    if not keep_sinks:
+        parts.append("sinks blended too")
+    return ", ".join(parts)
+
+
+def _appended(record: Record, other: Record, result: BlendResult) -> Record:
+    """The record of the text's tokens followed by the vision side's content tokens.
+
+    A pooled token stands for several: it has no id, and the text and role of the middle one.
+    """
+    content = other.take([i for i in range(len(other)) if i not in result.vision_sinks])
+    if result.vision_tokens < len(content):
+        spans = windows("area", len(content), result.vision_tokens)
+        content = content.take((spans.sum(1) // 2).tolist())
+        content = replace(content, ids=(-1,) * len(content))
+    joined = record.followed_by(content)
+    if record.fingerprint != other.fingerprint:
+        joined = replace(joined, fingerprint="")
+    return joined
+
+
+def _sides_differ(text: Record, vision: Record) -> list[str]:
+    """What the report says of sides from different layers or models."""
+    lines = []
+    layers, other_layers = set(text.token_layers()), set(vision.token_layers())
+    if layers != other_layers:
+        lines.append(
+            f"the sides are of different layers ({_layers(layers)} and {_layers(other_layers)}, "
+            "None: unknown)"
+        )
+    unknown = [
+        side for side, record in (("text", text), ("vision", vision)) if not record.fingerprint
+    ]
+    if unknown:
+        sides = "both sides" if len(unknown) == 2 else f"the {unknown[0]} side"
+        lines.append(f"whether the sides come from one model is unknown: {sides} does not say")
+    elif text.fingerprint != vision.fingerprint:
+        names = [text.source, vision.source]
+        if names[0] == names[1]:
+            names = [f"{r.source} (fingerprint {r.fingerprint})" for r in (text, vision)]
+        lines.append(f"the sides come from different models: {names[0]} and {names[1]}")
+    return lines
+
+
+def _layers(layers: set[int | None]) -> str:
+    return ", ".join(map(str, sorted(layers, key=lambda layer: (layer is None, layer or 0))))
+
+
+def _sink_remarks(text: Record, vision: Record, result: BlendResult) -> list[str]:
+    lines = []
+    for side, record, sinks in (
+        ("text", text, result.text_sinks),
+        ("vision", vision, result.vision_sinks),
+    ):
+        if sinks:
+            verb = "passed through unblended" if side == "text" else "left out"
+            named = ", ".join(record.describe(i) for i in sinks[:5])
+            more = f" and {len(sinks) - 5} more" if len(sinks) > 5 else ""
+            lines.append(f"{side} sink tokens {verb}: {named}{more}")
+    return lines
+
+
+def _what_was_done(method: str, alpha: float, result: BlendResult) -> list[str]:
+    lines = [f"{result.vision_used} vision tokens used, {result.vision_lost} lost"]
+    if result.text_unblended:
+        lines.append(f"{result.text_unblended} text tokens had no vision token left to mix with")
+    low, high = result.shares
+    if low != high:
+        lines.append(f"the share of the vision side is {low:.3g} to {high:.3g}, token by token")
+    if method == "append":
+        lines.append(f"append: alpha {alpha:g} is not used")
+        if result.vision_tokens < result.vision_used:
+            lines.append(
+                f"{result.vision_used} vision tokens were pooled to {result.vision_tokens} to keep "
+                "within max_tokens"
+            )
+    return lines
