@@ -1,0 +1,132 @@
+"""Fitting a long sequence of states into a token budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .dit_view import rms_norm
+from .errors import as_states, require_finite_number, require_finite_states
+from .masking import to_dtype
+from .sinks import find_sinks
+
+
+class FitResult(NamedTuple):
+    """What :func:`fit_tokens` did.
+
+    Attributes:
+        hidden: (batch, tokens left, width) in the input's dtype and on its device; the input
+            itself if it fits already.
+        sources: for each token left, the position of the old token it stands for: itself, or the
+            one in the middle of those it was made from. Rising.
+        sinks: old positions of sink tokens that were passed through.
+        lost: old tokens, padding apart, that have no influence on the result.
+        padding: old tokens left out because they were not selected.
+    """
+
+    hidden: Tensor
+    sources: list[int]
+    sinks: list[int]
+    lost: int
+    padding: int
+
+
+def fit_tokens(
+    hidden: Tensor, max_tokens: int, method: str = "truncate", selected: Tensor | None = None
+) -> FitResult:
+    """At most ``max_tokens`` tokens. A sequence that fits already is returned as it is.
+
+    Args:
+        hidden: (batch, tokens, width) or (tokens, width), any float dtype.
+        max_tokens: at least 1.
+        method: "truncate": the first ones. "interpolate": two-point sampling (linear,
+            align_corners=False), so tokens that are no neighbour of a sampling point are lost.
+            "pool": area means (adaptive average pooling), every token counts. "attention pool":
+            the area means of the RMS-normed tokens are queries that attend to all tokens, each as
+            its RMS-normed self; every token counts. But for "truncate", sink tokens (of any
+            entry of the batch) are no content: they stay bit for bit, between the same neighbours,
+            and only the others are shortened, to ``max_tokens`` less the number of sinks.
+        selected: (tokens,) bool; if the sequence is too long, the others (padding) are left out
+            first.
+
+    Raises:
+        ValueError: an unknown method; ``max_tokens`` that is no whole number, under 1, or not
+            above the number of sinks; a selection of no token.
+        NonFiniteError: if the tensor holds NaN or infinity.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    budget = require_finite_number("max_tokens", max_tokens, 1, math.inf)
+    if budget != int(budget):
+        raise ValueError(f"max_tokens is {max_tokens}: it must be a whole number")
+    budget = int(budget)
+    hidden = as_states(hidden, "the conditioning")
+    require_finite_states(hidden, "the conditioning")
+    tokens = hidden.shape[1]
+    if tokens <= budget:
+        return FitResult(hidden, list(range(tokens)), [], 0, 0)
+    selected = torch.ones(tokens, dtype=torch.bool) if selected is None else selected.cpu()
+    there = selected.nonzero().flatten().tolist()
+    if not there:
+        raise ValueError("the conditioning holds padding only: there is nothing to fit")
+    padding = tokens - len(there)
+    if method == "truncate" or len(there) <= budget:
+        sources = there[:budget]
+        return FitResult(hidden[:, sources], sources, [], len(there) - len(sources), padding)
+    is_sink = find_sinks(hidden, selected).any(0).cpu()
+    sinks = is_sink.nonzero().flatten().tolist()
+    room = budget - len(sinks)
+    if room < 1:
+        raise ValueError(
+            f"max_tokens is {budget}, and {len(sinks)} sink tokens alone take as many: raise it, "
+            "or remove them first with Outlier Mask, mode 'drop sinks'"
+        )
+    content = [position for position in there if not is_sink[position]]
+    shortened = METHODS[method](hidden[:, content].float(), room)
+    middles = [content[(2 * i + 1) * len(content) // (2 * room)] for i in range(room)]
+    fitted = torch.cat([to_dtype(shortened, hidden.dtype), hidden[:, sinks]], dim=1)
+    merged = [*middles, *sinks]
+    order = sorted(range(budget), key=merged.__getitem__)
+    lost = _tokens_between_points(len(content), room) if method == "interpolate" else 0
+    return FitResult(fitted[:, order], [merged[i] for i in order], sinks, lost, padding)
+
+
+def _interpolate(content: Tensor, length: int) -> Tensor:
+    """Linear, at (i + 0.5) * tokens / length - 0.5, which lies inside when shortening."""
+    low, share = _sampling(content.shape[1], length)
+    share = (share.double() / (2 * length)).to(content)[:, None]
+    return torch.lerp(content[:, low], content[:, low + 1], share)
+
+
+def _sampling(tokens: int, length: int) -> tuple[Tensor, Tensor]:
+    """The lower neighbour of each sampling point, and the way from there in 1 / (2 * length)."""
+    points = (2 * torch.arange(length) + 1) * tokens - length
+    return points // (2 * length), points % (2 * length)
+
+
+def _tokens_between_points(tokens: int, length: int) -> int:
+    """How many tokens are no neighbour of a sampling point (or have no share in it)."""
+    low, share = _sampling(tokens, length)
+    return tokens - len(torch.cat([low, low[share > 0] + 1]).unique())
+
+
+def _pool(content: Tensor, length: int) -> Tensor:
+    return functional.adaptive_avg_pool1d(content.mT, length).mT
+
+
+def _attention_pool(content: Tensor, length: int) -> Tensor:
+    keys = rms_norm(content)
+    return functional.scaled_dot_product_attention(_pool(keys, length), keys, content)
+
+
+METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "truncate": lambda content, length: content[:, :length],
+    "interpolate": _interpolate,
+    "pool": _pool,
+    "attention pool": _attention_pool,
+}

@@ -1,0 +1,111 @@
+"""Normalize Embedding."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..core.dit_view import dit_change
+from ..core.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
+from ..core.reference import Reference as ReferenceStats
+from ..core.tokens import CONTENT_ROLES, Record, role_mask
+from .conditioning import read_entry, reference_for, write_entry
+from .types import CATEGORY, Reference
+
+log = logging.getLogger(__name__)
+
+
+class Normalize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabNormalize",
+            display_name="Normalize Embedding",
+            category=CATEGORY,
+            description="Brings the states of a conditioning to the scale of reference statistics, "
+            "or all of its tokens to one scale. Attention-sink tokens can stay as they are.",
+            search_aliases=["rms norm", "standardize", "match statistics", "scale conditioning"],
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="From any text encoder, of any width. Every entry is normalized by its "
+                    "own statistics.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="rms per token",
+                    tooltip="global: mean and std of all values together become the reference's. "
+                    "per dimension: each dimension's do, values limited to 3 std. hybrid: half of "
+                    "each. rms per token: every token gets the same length.",
+                ),
+                Reference.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="What to aim at. Without one: rms per token takes the tokens' own "
+                    "median, per dimension the median std of the dimensions; global and hybrid "
+                    "take the published Qwen3-4B figures, which need keep_sinks off.",
+                ),
+                io.Boolean.Input(
+                    "keep_sinks",
+                    default=True,
+                    tooltip="Leave attention-sink tokens untouched and out of the statistics. Off: "
+                    "they are treated like all others.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],
+        )
+
+    @classmethod
+    def execute(cls, conditioning, method, keep_sinks, reference=None) -> io.NodeOutput:
+        normalized, notes = [], []
+        for entry in conditioning:
+            hidden, record = read_entry(entry)
+            aim = _aim(reference, hidden, record, method, keep_sinks)
+            selected = role_mask(record.roles, CONTENT_ROLES)
+            result = normalize(hidden, method, aim, keep_sinks, selected)
+            note = _note(hidden, record, method, result)
+            # Sinks are on the same side of both here, so only the layer is worth a remark.
+            for remark in aim.remarks(record.layer, has_sinks=False) if aim else []:
+                log.warning("Normalize Embedding: %s.", remark)
+                note += f"; {remark}"
+            if torch.equal(result.hidden, hidden):
+                note = "normalize: nothing changed"
+            else:
+                record = record.with_edit(note)
+            normalized.append(write_entry(entry, result.hidden, record))
+            notes.append(note)
+        return io.NodeOutput(normalized, ui=ui.PreviewText("\n\n".join(notes)))
+
+
+def _aim(
+    reference: ReferenceStats | None, hidden: Tensor, record: Record, method: str, keep_sinks: bool
+) -> ReferenceStats | None:
+    """The connected reference; without one the published figures, where they fit the method."""
+    if reference is not None:
+        reference.require_model(record.fingerprint, record.source)
+        return reference
+    if method not in NEEDS_REFERENCE:
+        return None
+    published = reference_for(hidden, record)
+    if published is not None and keep_sinks:
+        # Their spread is that of the sinks, which stay out of the states' own here.
+        raise ValueError(
+            f"method '{method}' needs a reference without sink tokens, and the published Qwen3-4B "
+            "figures include them: connect Build Reference Stats, turn keep_sinks off, or choose "
+            "'rms per token'"
+        )
+    return published
+
+
+def _note(hidden: Tensor, record: Record, method: str, result: NormalizeResult) -> str:
+    sinks = ""
+    if result.sinks:
+        named = ", ".join(record.describe(i) for i in result.sinks[:5])
+        more = f" and {len(result.sinks) - 5} more" if len(result.sinks) > 5 else ""
+        sinks = f", sinks kept: {named}{more}"
+    seen = dit_change(hidden, result.hidden).summary()
+    return f"normalize: {method} to {result.target}{sinks}; {seen}"

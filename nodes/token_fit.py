@@ -1,0 +1,85 @@
+"""Fit Tokens."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.token_fit import METHODS, FitResult, fit_tokens
+from ..core.tokens import CONTENT_ROLES, Record, role_mask
+from .conditioning import read_entry, write_entry
+from .numbers import check_number
+from .types import CATEGORY
+
+LARGEST = 16384
+
+
+class FitTokens(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LayerLabFitTokens",
+            display_name="Fit Tokens",
+            category=CATEGORY,
+            description="Shortens a conditioning to a number of tokens: cut off, sampled, or "
+            "pooled so that every token counts. Shorter ones pass through untouched.",
+            search_aliases=["token budget", "truncate conditioning", "token pooling", "too long"],
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="From any text encoder, of any width. Every entry is fitted by itself.",
+                ),
+                io.Int.Input(
+                    "max_tokens",
+                    default=512,
+                    min=1,
+                    max=LARGEST,
+                    tooltip="The most tokens an entry may have.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="truncate",
+                    tooltip="truncate: the first tokens. interpolate: linear samples; tokens "
+                    "between them are lost. pool: means over equal spans; every token counts. "
+                    "attention pool: like pool, but each span gathers the tokens most like it.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, max_tokens=None) -> bool | str:
+        return check_number("max_tokens", max_tokens, 1, LARGEST)
+
+    @classmethod
+    def execute(cls, conditioning, max_tokens, method) -> io.NodeOutput:
+        fitted, notes = [], []
+        for entry in conditioning:
+            hidden, record = read_entry(entry)
+            selected = role_mask(record.roles, CONTENT_ROLES)
+            result = fit_tokens(hidden, max_tokens, method, selected)
+            if result.hidden is hidden:
+                fitted.append(entry)
+                notes.append(f"fit: {len(record)} tokens fit into {max_tokens}, nothing changed")
+                continue
+            note = _note(record, method, result)
+            # Where every token left is an old one, the attention mask is cut like the states.
+            is_cut = torch.equal(hidden[:, result.sources], result.hidden)
+            new_record = record.take(result.sources).with_edit(note)
+            kept = result.sources if is_cut else None
+            fitted.append(write_entry(entry, result.hidden, new_record, kept))
+            notes.append(note)
+        return io.NodeOutput(fitted, ui=ui.PreviewText("\n\n".join(notes)))
+
+
+def _note(record: Record, method: str, result: FitResult) -> str:
+    parts = [f"fit: {method}, {len(record)} to {len(result.sources)} tokens"]
+    if result.padding:
+        parts.append(f"{result.padding} padding tokens left out")
+    if result.sinks:
+        named = ", ".join(record.describe(i) for i in result.sinks[:5])
+        more = f" and {len(result.sinks) - 5} more" if len(result.sinks) > 5 else ""
+        parts.append(f"sinks kept: {named}{more}")
+    parts.append(f"{result.lost} tokens lost" if result.lost else "no token lost")
+    return ", ".join(parts)
