@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
+from ..core.caption_length import length_remarks
 from ..core.prompt import IMAGE_PAD, THINK_BLOCKS, build_prompt
 from ..core.tokens import Role, role_mask
 from ..core.vision import HOST_LARGEST_TOKENS, HOST_SMALLEST_TOKENS, PREPROCESSING, fit_images
@@ -16,6 +18,8 @@ from .conditioning import write_entry
 from .encoder import Encoding, encode
 from .lists import runs
 from .types import CATEGORY
+
+log = logging.getLogger(__name__)
 
 SELECTIONS: dict[str, tuple[Role, ...]] = {
     "all": tuple(Role),
@@ -204,8 +208,16 @@ def _encode(
     conditioning = [
         write_entry(entry, entry[0][:, kept], record, kept) for entry in encoding.conditioning
     ]
-    lines = [f"{len(kept)} tokens at {record.layer_in_words}", *(fit.note for fit in fitted)]
-    return conditioning, encoding.prompt, "\n".join([*lines, encoding.prompt])
+    remarks = length_remarks(len(kept))
+    for remark in remarks:
+        log.warning("VL Image Token Encode: %s; lower max_image_tokens or use Fit Tokens.", remark)
+    lines = [
+        f"{len(kept)} tokens at {record.layer_in_words}",
+        *(fit.note for fit in fitted),
+        *remarks,
+        encoding.prompt,
+    ]
+    return conditioning, encoding.prompt, "\n".join(lines)
 
 
 def _joined(image: Encoding, text: Encoding) -> Encoding:

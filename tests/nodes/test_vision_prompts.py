@@ -1,8 +1,12 @@
 """VL Image Token Encode: images of several sizes, where the text stands, layers apart, lists."""
 
+import logging
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from zimage_layer_lab.cli.tiny_weights import load_sizes
+from zimage_layer_lab.core import caption_length
 from zimage_layer_lab.core.tokens import Role
 from zimage_layer_lab.core.vision import fit_images
 
@@ -220,3 +224,41 @@ def test_a_list_of_layers_makes_a_run_for_each(vl_clip, pack):
 def test_a_budget_that_the_host_would_overrule_is_refused(vl_clip, pack, budget):
     with pytest.raises(ValueError, match=f"max_image_tokens is {budget}.*between 4 and 12544"):
         run(pack.VLEncode, clip=vl_clip, image=as_input(photo(0)), max_image_tokens=budget)
+
+
+def test_more_tokens_than_z_image_knows_are_encoded_and_said(vl_clip, pack, caplog, monkeypatch):
+    """ComfyUI takes any number without a word. The limit is lowered here: 1,505 take a minute."""
+    monkeypatch.setattr(caption_length, "trained_positions", lambda: 79)
+    with caplog.at_level(logging.WARNING):
+        conditioning, _ = run(
+            pack.VLEncode, clip=vl_clip, image=as_input(photo(0)), tokens="image", layer=0
+        )
+    assert states(conditioning).shape == (1, 80, 2560)
+    assert "80 tokens: more than the about 79 positions" in caplog.text
+    assert "80 tokens: more than" in run(pack.Describe, conditioning=conditioning)[0]
+
+
+def test_a_lora_on_the_encoder_is_kept(host, vl_clip, pack):
+    """As LoraLoader patches it: our states are the stock encoder's with the same patch, bitwise."""
+    generator = torch.Generator().manual_seed(3)
+    key = "text_encoders.qwen3vl_4b.transformer.model.layers.2.self_attn.q_proj"
+    folder = host.base / "models/loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {
+            f"{key}.lora_up.weight": torch.randn(4096, 2, generator=generator) * 0.1,
+            f"{key}.lora_down.weight": torch.randn(2, 2560, generator=generator) * 0.1,
+        },
+        folder / "lab_vl_encoder.safetensors",
+    )
+    loader = host.nodes.LoraLoader()
+    patched = loader.load_lora(None, vl_clip, "lab_vl_encoder.safetensors", 0.0, 1.0)[1]
+    image = as_input(photo(0))
+    ours, _ = run(pack.VLEncode, clip=patched, image=image, text=TEXT, layer=-2)
+    plain, _ = run(pack.VLEncode, clip=vl_clip, image=image, text=TEXT, layer=-2)
+    stock = patched.clone()
+    stock.clip_layer(-2)
+    tokens = stock.tokenize(TEXT, images=[image], thinking=True)
+    [[hidden, _]] = stock.encode_from_tokens_scheduled(tokens)
+    assert torch.equal(states(ours), hidden)
+    assert not torch.equal(states(ours), states(plain))
