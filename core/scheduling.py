@@ -1,0 +1,59 @@
+"""A share that changes over the steps of sampling, as ranges of constant share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .errors import require_finite_number
+
+CURVES: dict[str, Callable[[float], float]] = {
+    "linear": lambda t: t,
+    "cosine": lambda t: (1 - math.cos(math.pi * t)) / 2,
+    "step": lambda t: 0.0 if t < 0.5 else 1.0,
+}
+"""How far the share has gone from start to end, 0..1, at ``t`` from 0 (first range) to 1 (last)."""
+MOST_STEPS = 100
+
+
+class Range(NamedTuple):
+    """``start`` and ``end`` in 0..1 of the sampling schedule (0 is noise), and the share there."""
+
+    start: float
+    end: float
+    alpha: float
+
+
+def schedule(
+    curve: str = "linear", start_alpha: float = 0.5, end_alpha: float = 0.0, steps: int = 4
+) -> list[Range]:
+    """``steps`` ranges of equal length that touch; neighbours of one share are joined.
+
+    Args:
+        curve: "linear", "cosine" (slow at both ends) or "step" (one change, in the middle; with
+            an odd number of ranges at the border before it).
+        start_alpha, end_alpha: 0..1, the shares of the first and the last range.
+        steps: 1..100 ranges; a single one has ``start_alpha``.
+
+    Raises:
+        ValueError: an unknown curve, or a number outside its limits.
+    """
+    if curve not in CURVES:
+        raise ValueError(f"curve {curve!r} is not one of {', '.join(CURVES)}")
+    start_alpha = require_finite_number("start_alpha", start_alpha, 0.0, 1.0)
+    end_alpha = require_finite_number("end_alpha", end_alpha, 0.0, 1.0)
+    steps = require_finite_number("steps", steps, 1, MOST_STEPS)
+    if steps != int(steps):
+        raise ValueError(f"steps is {steps}: it must be a whole number")
+    count = int(steps)
+    ranges: list[Range] = []
+    for number in range(count):
+        gone = CURVES[curve](number / (count - 1)) if count > 1 else 0.0
+        # The end is met exactly, and a share that does not change is not rounded.
+        alpha = end_alpha if gone == 1 else start_alpha + gone * (end_alpha - start_alpha)
+        start, end = number / count, (number + 1) / count
+        if ranges and ranges[-1].alpha == alpha:
+            start = ranges.pop().start
+        ranges.append(Range(start, end, alpha))
+    return ranges
