@@ -13,3 +13,17 @@ def runs(inputs: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """
     for number in range(max(len(values) for values in inputs.values())):
         yield {name: values[min(number, len(values) - 1)] for name, values in inputs.items()}
+
+
+def only(name: str, values: Sequence[Any]) -> Any:
+    """The value of an input that counts once for the whole list.
+
+    Raises:
+        ValueError: if there are several different ones.
+    """
+    first, *others = values
+    if any(other != first for other in others):
+        raise ValueError(
+            f"{name} is a list of {len(values)} values, but it holds for all images: connect one"
+        )
+    return first

@@ -1,0 +1,104 @@
+"""How alike two images are, and how much of a 16-pixel grid one shows.
+
+PSNR and SSIM are kornia's, which is imported only when they are asked for: that takes seconds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+PATCH = 16
+"""Pixels per patch side: Z-Image's 2 x 2 latent patches of 8 pixels each."""
+ODD_HARMONICS = (1, 3, 5, 7)
+"""Multiples of 1/16 cycles per pixel below the highest frequency that an 8-pixel grid lacks."""
+SMALLEST_FOR_GRID = 4 * PATCH
+"""A side must hold four patches, or the peak has no neighbours."""
+SSIM_WINDOW = 11
+"""Side of SSIM's Gaussian window (sigma 1.5), as in Wang et al. 2004."""
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601, for gamma-coded red, green and blue."""
+
+
+def psnr(image: Tensor, baseline: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB for a peak of 1; infinity for equal images.
+
+    Args:
+        image, baseline: (height, width, 3) float in 0..1, of one size.
+    """
+    from kornia.metrics import psnr as library_psnr
+
+    _require_one_size(image, baseline)
+    return float(library_psnr(image.double(), baseline.double(), 1.0))
+
+
+def ssim(image: Tensor, baseline: Tensor) -> float | None:
+    """Mean structural similarity of the three channels: 1 for equal images.
+
+    The window is a Gaussian of 11 x 11 pixels and stays inside the image. None for an image with a
+    side under 11 pixels.
+
+    Args:
+        image, baseline: (height, width, 3) float in 0..1, of one size.
+    """
+    from kornia.metrics import ssim as library_ssim
+
+    _require_one_size(image, baseline)
+    if min(image.shape[:2]) < SSIM_WINDOW:
+        return None
+    planes = [side.float().movedim(-1, 0)[None] for side in (image, baseline)]
+    similarity = library_ssim(*planes, SSIM_WINDOW, max_val=1.0, eps=0.0, padding="valid")
+    return float(similarity.mean())
+
+
+def grid_artifact_score(image: Tensor) -> float | None:
+    """How far the 16-pixel period stands out of an image: about 1 where there is no such grid.
+
+    Along rows and along columns alike: each line of the luma is cut to a multiple of 16 pixels,
+    freed of its mean and multiplied by a periodic Hann window; the squared magnitudes of its
+    Fourier transform are averaged over all lines, and the energy of white noise with a std of one
+    8-bit level is added, so that the steps of rounding count for little. At 1, 3, 5 and 7 times
+    1/16 cycles per pixel the energy is divided by the median energy of the bins within 1/32 cycles
+    per pixel on both sides, less the peak's own (the bin itself and one on each side). The score is
+    the mean of the eight ratios.
+
+    Odd multiples, because the even ones belong to an 8-pixel grid too. More than the first,
+    because edges at patch borders spread over all of them, and the image itself falls off there.
+    A pattern whose period is a multiple of 16 pixels counts as well, and so does a gradient of
+    exactly one 8-bit level per 16 pixels.
+
+    Args:
+        image: (height, width, 3) float in 0..1; at its own size, as a resized grid has another
+            period.
+
+    Returns:
+        None for an image with a side under 64 pixels, which is too small to tell.
+    """
+    if min(image.shape[:2]) < SMALLEST_FOR_GRID:
+        return None
+    luma = image.double() @ torch.tensor(LUMA, dtype=torch.float64, device=image.device)
+    return float(torch.cat([_peak_ratios(luma), _peak_ratios(luma.T)]).mean())
+
+
+def _peak_ratios(lines: Tensor) -> Tensor:
+    """Of (lines, pixels): the energy at each odd harmonic over its neighbourhood."""
+    patches = lines.shape[1] // PATCH
+    lines = lines[:, : patches * PATCH]
+    window = torch.hann_window(lines.shape[1], dtype=lines.dtype, device=lines.device)
+    centred = lines - lines.mean(1, keepdim=True)
+    energy = torch.fft.rfft(centred * window).abs().square().mean(0)
+    energy = energy + window.square().sum() / 255**2
+    ratios = []
+    for peak in (harmonic * patches for harmonic in ODD_HARMONICS):
+        reach = patches // 2
+        near = torch.cat([energy[peak - reach : peak - 1], energy[peak + 2 : peak + reach + 1]])
+        ratios.append(energy[peak] / near.quantile(0.5))
+    return torch.stack(ratios)
+
+
+def _require_one_size(image: Tensor, baseline: Tensor) -> None:
+    if image.shape != baseline.shape:
+        raise ValueError(
+            f"the images are of different size, {tuple(image.shape)} and {tuple(baseline.shape)}: "
+            "only images of one size can be compared pixel by pixel"
+        )
