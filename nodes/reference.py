@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
-import folder_paths
 from comfy_api.latest import io, ui
-from safetensors import SafetensorError, safe_open
 
 from ..core.channel_stats import SplitStats
 from ..core.errors import require_finite_states
@@ -32,6 +29,7 @@ from .prompt_list import (
     read_prompts,
     read_text,
 )
+from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY, Reference
 
 CORPUS = STATS_DIRECTORY / "corpus.txt"
@@ -134,17 +132,8 @@ class SaveReference(io.ComfyNode):
 
     @classmethod
     def execute(cls, reference, filename_prefix) -> io.NodeOutput:
-        output = Path(folder_paths.get_output_directory())
-        target = (output / filename_prefix).resolve()
-        if not target.is_relative_to(output.resolve()) or target == output.resolve():
-            raise ValueError(
-                f"filename_prefix {filename_prefix!r} does not name a file inside ComfyUI's output "
-                "folder"
-            )
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
-        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        path, shown = new_file(filename_prefix, ".safetensors")
         save_reference(reference, path)
-        shown = path.relative_to(output).as_posix()
         return io.NodeOutput(ui=ui.PreviewText(f"saved: {shown}\n{describe(reference)}"))
 
 
@@ -187,9 +176,7 @@ class LoadReference(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name=None, any_model=False) -> str | float:
-        if name is None:
-            return float("nan")
-        return hashlib.sha256(reference_path(name).read_bytes()).hexdigest()
+        return float("nan") if name is None else contents_hash(reference_path(name))
 
     @classmethod
     def execute(cls, name, any_model=False) -> io.NodeOutput:
@@ -224,52 +211,28 @@ def describe(reference: ReferenceStats) -> str:
 
 
 def reference_path(name: str) -> Path:
-    """The file that ``name``, as :func:`reference_names` spells it, stands for.
-
-    Raises:
-        ValueError: if it is outside the output and input folders, of another kind or not there.
-    """
-    plain, base = folder_paths.annotated_filepath(name)
-    allowed = (folder_paths.get_output_directory(), folder_paths.get_input_directory())
-    folder = Path(base or folder_paths.get_input_directory()).resolve()
-    path = (folder / plain).resolve()
-    if folder not in [Path(one).resolve() for one in allowed] or not path.is_relative_to(folder):
-        raise ValueError(f"{name!r} is outside ComfyUI's output and input folders")
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{name!r} is no reference file: those end in {' or '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise ValueError(f"{name!r} does not exist: choose a file that is there")
-    return path
+    """The file that ``name`` stands for; ValueError as :func:`.saved_files.find_file`."""
+    return find_file(name, SUFFIXES, "reference")
 
 
 def reference_names() -> list[str]:
-    """Every reference file under output/ and input/, as the host annotates names."""
-    names = []
-    for folder, label in (
-        (folder_paths.get_output_directory(), "output"),
-        (folder_paths.get_input_directory(), "input"),
-    ):
-        files, _ = folder_paths.recursive_search(folder)
-        for file in folder_paths.filter_files_extensions(files, SUFFIXES):
-            name = f"{Path(file).as_posix()} [{label}]"
-            try:
-                path = reference_path(name)
-                state = path.stat()
-            except (ValueError, OSError):
-                continue
-            if _is_reference(str(path), state.st_mtime_ns, state.st_size):
-                names.append(name)
-    return names
+    """Every reference file under output/ and input/."""
+    return list_files(SUFFIXES, "reference", _is_reference)
+
+
+def _is_reference(path: Path) -> bool:
+    """Whether the file says of itself that it is one."""
+    if path.suffix.lower() != ".npz":
+        return safetensors_format(path) == FORMAT
+    state = path.stat()
+    return _is_npz_reference(str(path), state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _is_reference(path: str, modified: int, size: int) -> bool:
-    """Whether the file says of itself that it is one; asked again when the file changes."""
+def _is_npz_reference(path: str, modified: int, size: int) -> bool:
+    """Asked again only when the file changes."""
     try:
-        if path.lower().endswith(".npz"):
-            with zipfile.ZipFile(path) as archive:
-                return {"per_dim_mean.npy", "per_dim_std.npy"} <= set(archive.namelist())
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (OSError, SafetensorError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive:
+            return {"per_dim_mean.npy", "per_dim_std.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
         return False
