@@ -48,7 +48,7 @@ class LayerProfileNode(io.ComfyNode):
             category=CATEGORY,
             description="Measures every layer of the text encoder over a list of prompts: sizes, "
             "outlier dimensions, where massive activations emerge and fall, and a heat map. Also "
-            "writes profile.json into the output folder.",
+            "writes its figures as JSON into the output folder.",
             search_aliases=["massive activation", "all layers", "heat map", "hidden states"],
             is_output_node=True,
             inputs=[
