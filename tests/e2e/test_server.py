@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -19,16 +20,39 @@ from zimage_layer_lab.cli.comfy_client import (
 TIMEOUT = 600
 
 
-def run(server, graph: dict) -> dict[str, np.ndarray]:
-    """Queue ``graph``, wait, and return its images by file name prefix."""
+def run_and_read(server, graph: dict) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Queue ``graph``, wait, and return its images by file name prefix and its texts by node id."""
     prompt_id = queue_prompt(server.address, graph, client_id="test")
     entry = wait_for(server.address, prompt_id, TIMEOUT)
-    return {
+    pictures = {
         image["filename"].rsplit("_", 2)[0]: np.asarray(
             Image.open(io.BytesIO(fetch_image(server.address, image)))
         )
         for image in output_images(entry)
     }
+    texts = {
+        number: "\n\n".join(shown["text"])
+        for number, shown in entry["outputs"].items()
+        if "text" in shown
+    }
+    return pictures, texts
+
+
+def run(server, graph: dict) -> dict[str, np.ndarray]:
+    """Queue ``graph``, wait, and return its images by file name prefix."""
+    return run_and_read(server, graph)[0]
+
+
+def by_title(graph: dict, title: str) -> str:
+    """The id of the one node with that title."""
+    titles = {number: node.get("_meta", {}).get("title") for number, node in graph.items()}
+    [number] = [number for number, named in titles.items() if named == title]
+    return number
+
+
+def require_all_different(pictures: dict[str, np.ndarray]) -> None:
+    for one, other in combinations(sorted(pictures), 2):
+        assert not np.array_equal(pictures[one], pictures[other]), (one, other)
 
 
 def inputs_of(graph: dict, class_type: str) -> list[dict]:
@@ -51,6 +75,16 @@ def test_the_pack_loads_and_lists_its_nodes(server):
         "LayerLabBuildReference",
         "LayerLabSaveReference",
         "LayerLabLoadReference",
+        "LayerLabLayerSweep",
+        "LayerLabLayerMix",
+        "LayerLabNormalize",
+        "LayerLabFitTokens",
+        "LayerLabStyleDelta",
+        "LayerLabScheduledBlend",
+        "LayerLabDescribe",
+        "LayerLabCompareGrid",
+        "LayerLabSaveEmbedding",
+        "LayerLabLoadEmbedding",
     } <= set(listed)
 
 
@@ -83,10 +117,96 @@ def test_the_same_seed_twice_is_bitwise_equal(server, workflow):
 def test_vl_layer_compare_saves_three_different_pictures(server, workflow):
     pictures = run(server, workflow("vl_layer_compare"))
     assert set(pictures) == {"layer_-2", "layer_-2_masked", "layer_-6"}
-    names = sorted(pictures)
-    for index, name in enumerate(names):
-        for other in names[index + 1 :]:
-            assert not np.array_equal(pictures[name], pictures[other]), (name, other)
+    require_all_different(pictures)
+
+
+def test_vl_blend_alpha_goes_from_the_stock_text_encoders_picture_to_others(server, workflow):
+    graph = workflow("vl_blend_alpha")
+    [prompt] = [n for n, node in graph.items() if node["class_type"] == "PrimitiveStringMultiline"]
+    sampler = graph[by_title(graph, "Sample alpha 0")]["inputs"]
+    graph["stock"] = {
+        "class_type": "CLIPTextEncode",
+        "inputs": {"clip": [by_title(graph, "Qwen3-4B"), 0], "text": [prompt, 0]},
+    }
+    graph["stock sampler"] = {
+        "class_type": "LayerLabZImageSampler",
+        "inputs": {**sampler, "positive": ["stock", 0]},
+    }
+    graph["stock save"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["stock sampler", 0], "filename_prefix": "stock"},
+    }
+    pictures = run(server, graph)
+    assert np.array_equal(pictures["alpha_0"], pictures.pop("stock"))
+    assert set(pictures) == {"alpha_0", "alpha_0.3", "alpha_0.5", "alpha_1"}
+    require_all_different(pictures)
+
+
+def test_vl_masking_changes_a_picture_where_its_report_says_so_and_only_there(server, workflow):
+    graph = workflow("vl_masking")
+    pictures, texts = run_and_read(server, graph)
+    raw = pictures.pop("layer_-2")
+    assert not np.array_equal(raw, pictures.pop("layer_-6"))
+    masks = {"zero", "clamp", "scale", "mean", "drop_sinks", "sink_to_mean"}
+    assert set(pictures) == masks
+    changed = set()
+    for mode, picture in pictures.items():
+        report = texts[by_title(graph, f"Mask: {mode.replace('_', ' ')}")]
+        if not report.endswith("does not change"):
+            changed.add(mode)
+        assert np.array_equal(picture, raw) == (mode not in changed), (mode, report)
+    # The states' dimensions 0, 4, 9, 100, 396 are quiet beside the published ones.
+    assert {"zero", "scale", "mean"} <= changed
+
+
+def test_style_delta_saves_three_different_pictures_and_describes_one(server, workflow):
+    graph = workflow("style_delta")
+    pictures, texts = run_and_read(server, graph)
+    assert set(pictures) == {"text_alone", "minus_mid-grey", "minus_neutral"}
+    require_all_different(pictures)
+    [prompt] = inputs_of(graph, "PrimitiveStringMultiline")
+    described = texts[by_title(graph, "What row 2 carries")]
+    # example.png is 320x256 here, so one token per 32x32 pixels gives 80.
+    assert "style delta: alpha 0.3, 80 styled minus 80 neutral tokens" in described
+    assert f"<|im_start|>user\n{prompt['value']}<|im_end|>" in described
+
+
+def test_layer_mix_sweeps_one_sampler_over_the_layers_of_the_plain_rows(server, workflow):
+    pictures = run(server, workflow("layer_mix"))
+    for layer in ("layer_-2", "layer_-6"):
+        swept = pictures.pop(f"sweep_{layer.replace('_', ' ')}")
+        assert np.array_equal(swept, pictures[layer])
+    assert set(pictures) == {"layer_-2", "layer_-6", "raw", "rms_matched", "mean_of_all"}
+    require_all_different(pictures)
+
+
+def test_a_stock_list_of_images_of_different_sizes_is_read_as_one_prompt(server, workflow):
+    """A batch cannot hold two sizes; CreateList can."""
+    for name, size in (("wide.png", (512, 256)), ("tall.png", (288, 384))):
+        Image.new("RGB", size, (90, 120, 30)).save(server.base_directory / "input" / name)
+    graph = workflow("vl_blend_alpha")
+    kept = by_title(graph, "Save alpha 0.5")
+    for number in [n for n, node in graph.items() if node["class_type"] == "SaveImage"]:
+        if number != kept:
+            del graph[number]
+    alone = run(server, graph)["alpha_0.5"]
+    for number, name in (("wide", "wide.png"), ("tall", "tall.png")):
+        graph[number] = {"class_type": "LoadImage", "inputs": {"image": name}}
+    graph["list"] = {
+        "class_type": "CreateList",
+        "inputs": {"inputs.input0": ["wide", 0], "inputs.input1": ["tall", 0]},
+    }
+    encode = by_title(graph, "Image tokens at layer -6")
+    graph[encode]["inputs"]["image"] = ["list", 0]
+    graph["describe"] = {
+        "class_type": "LayerLabDescribe",
+        "inputs": {"conditioning": [encode, 0]},
+    }
+    pictures, texts = run_and_read(server, graph)
+    # One token per 32x32 pixels: 16 x 8 and 9 x 12.
+    assert "tokens: 236 image" in texts["describe"]
+    assert "<|vision_start|><|image_pad|><|vision_end|>" * 2 in texts["describe"]
+    assert not np.array_equal(pictures["alpha_0.5"], alone)
 
 
 def test_an_impossible_layer_is_refused_with_the_range(server, workflow):
@@ -133,6 +253,12 @@ def test_a_text_only_encoder_in_the_vl_node_fails_with_the_way_out(server, workf
         run(server, graph)
 
 
-def test_the_workflows_are_offered_as_templates(server):
+def test_the_workflows_are_offered_as_templates(server, pack_root):
     templates = get_json(server.address, "/workflow_templates")
-    assert {"layer_compare", "vl_layer_compare"} <= set(templates["zimage-layer-lab"])
+    files = {path.stem for path in (pack_root / "workflows").glob("*.json")}
+    assert set(templates["zimage-layer-lab"]) == files
+    assert "vl_masking" in files
+
+
+def test_the_page_gets_the_script_that_shows_texts(server):
+    assert "/extensions/zimage-layer-lab/shown_text.js" in get_json(server.address, "/extensions")

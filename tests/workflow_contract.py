@@ -1,0 +1,75 @@
+"""What users' saved workflows hold of each node: these names never change."""
+
+# Required inputs, optional inputs, outputs.
+CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
+    "LayerLabQwen3Encode": (
+        ["clip", "text", "layer", "system_prompt", "think_block"],
+        [],
+        ["conditioning", "prompt"],
+    ),
+    "LayerLabVLEncode": (
+        [
+            "clip",
+            "image",
+            "text",
+            "layer",
+            "tokens",
+            "max_image_tokens",
+            "think_block",
+            "system_prompt",
+        ],
+        [
+            "text_place",
+            "two_layers",
+            "image_layer",
+            "text_layer",
+            "preprocessing",
+            "several_images",
+        ],
+        ["conditioning", "prompt"],
+    ),
+    "LayerLabLayerSweep": (
+        ["clip", "text", "layers", "system_prompt", "think_block"],
+        [],
+        ["conditioning", "label"],
+    ),
+    "LayerLabLayerMix": (
+        ["clip", "text", "weights", "method"],
+        ["system_prompt", "think_block"],
+        ["conditioning"],
+    ),
+    "LayerLabStyleDelta": (
+        ["text", "styled", "alpha"],
+        ["neutral", "clip"],
+        ["conditioning"],
+    ),
+    "LayerLabDescribe": (["conditioning"], [], ["text"]),
+    "LayerLabOutlierMask": (
+        ["conditioning", "mode", "threshold", "direction", "tokens", "exclude_sinks"],
+        ["reference"],
+        ["conditioning", "report"],
+    ),
+    "LayerLabBlend": (
+        ["text", "vision", "alpha", "method", "match"],
+        ["start_alpha", "curve", "keep_sinks", "max_tokens"],
+        ["conditioning", "report"],
+    ),
+    "LayerLabZImageSampler": (
+        [
+            "model",
+            "positive",
+            "width",
+            "height",
+            "batch_size",
+            "seed",
+            "steps",
+            "cfg",
+            "sampler_name",
+            "scheduler",
+            "shift",
+            "denoise",
+        ],
+        ["negative", "vae", "latent"],
+        ["image", "latent"],
+    ),
+}
