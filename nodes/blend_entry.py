@@ -103,11 +103,9 @@ def _appended(record: Record, other: Record, result: BlendResult) -> Record:
 def _sides_differ(text: Record, vision: Record) -> list[str]:
     """What the report says of sides from different layers or models."""
     lines = []
-    layers, other_layers = set(text.token_layers()), set(vision.token_layers())
-    if layers != other_layers:
+    if set(text.token_layers()) != set(vision.token_layers()):
         lines.append(
-            f"the sides are of different layers ({_layers(layers)} and {_layers(other_layers)}, "
-            "None: unknown)"
+            f"the sides are of different layers: {text.layer_in_words} and {vision.layer_in_words}"
         )
     unknown = [
         side for side, record in (("text", text), ("vision", vision)) if not record.fingerprint
@@ -121,10 +119,6 @@ def _sides_differ(text: Record, vision: Record) -> list[str]:
             names = [f"{r.source} (fingerprint {r.fingerprint})" for r in (text, vision)]
         lines.append(f"the sides come from different models: {names[0]} and {names[1]}")
     return lines
-
-
-def _layers(layers: set[int | None]) -> str:
-    return ", ".join(map(str, sorted(layers, key=lambda layer: (layer is None, layer or 0))))
 
 
 def _sink_remarks(text: Record, vision: Record, result: BlendResult) -> list[str]:

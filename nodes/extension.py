@@ -4,11 +4,20 @@ from comfy_api.latest import ComfyExtension, io
 
 from .blending import Blend
 from .capture import Qwen3Encode
+from .compare_grid import CompareGrid
+from .describing import Describe
+from .embedding import LoadEmbedding, SaveEmbedding
+from .layer_mix import LayerMix
+from .layer_sweep import LayerSweep
 from .masking import OutlierMask
+from .normalizing import Normalize
 from .outliers import OutlierReport
 from .profile import LayerProfileNode
 from .reference import BuildReference, LoadReference, SaveReference
 from .sampling import ZImageSampler
+from .scheduling import ScheduledBlend
+from .style_delta import StyleDelta
+from .token_fit import FitTokens
 from .vision import VLEncode
 
 
@@ -16,6 +25,8 @@ class LayerLabExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             Qwen3Encode,
+            LayerSweep,
+            LayerMix,
             VLEncode,
             OutlierMask,
             OutlierReport,
@@ -23,6 +34,14 @@ class LayerLabExtension(ComfyExtension):
             BuildReference,
             SaveReference,
             LoadReference,
+            Normalize,
             Blend,
+            FitTokens,
+            StyleDelta,
+            ScheduledBlend,
+            Describe,
+            SaveEmbedding,
+            LoadEmbedding,
             ZImageSampler,
+            CompareGrid,
         ]

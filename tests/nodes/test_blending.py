@@ -159,7 +159,7 @@ def test_there_is_no_jump_near_either_end(pack, text, vision):
 def test_different_layers_of_the_sides_are_reported(pack, text, vision):
     _, report = run(pack.Blend, text=text, vision=vision)
     assert record(text).layer == -2 and record(vision).layer == -6
-    assert "different layers (-2 and -6" in report
+    assert "different layers: layer -2 and layer -6" in report
     assert "qwen_3_4b" in report and "qwen3vl_4b" in report
 
 

@@ -13,6 +13,19 @@ import zimage_layer_lab
 
 ROOT = Path(zimage_layer_lab.__file__).resolve().parent
 THINK_BLOCKS = ["none", "empty"]
+MATCHES = ["none", "global", "per dimension", "hybrid", "rms per token"]
+BLEND_METHODS = [
+    "interpolate",
+    "interpolate (llm-dit)",
+    "linear",
+    "append",
+    "adain",
+    "adain per dimension",
+    "style dims",
+    "graduated",
+    "attention weighted",
+    "slerp",
+]
 
 # Per input: (name, default); None where there is none. A trailing ? marks an optional socket.
 CONTRACT = {
@@ -36,6 +49,12 @@ CONTRACT = {
             ("max_image_tokens", 1024),
             ("think_block", "none"),
             ("system_prompt", ""),
+            ("text_place?", "after the images"),
+            ("two_layers?", False),
+            ("image_layer?", -6),
+            ("text_layer?", -2),
+            ("preprocessing?", "exact"),
+            ("several_images?", "one prompt"),
         ],
         [("conditioning", "CONDITIONING"), ("prompt", "STRING")],
     ),
@@ -58,9 +77,88 @@ CONTRACT = {
             ("alpha", 0.3),
             ("method", "interpolate"),
             ("match", "rms per token"),
+            ("start_alpha?", 0.0),
+            ("curve?", "linear"),
+            ("keep_sinks?", True),
+            ("max_tokens?", 1504),
         ],
         [("conditioning", "CONDITIONING"), ("report", "STRING")],
     ),
+    "LayerLabLayerSweep": (
+        [
+            ("clip", None),
+            ("text", None),
+            ("layers", "-2, -6"),
+            ("system_prompt", ""),
+            ("think_block", "none"),
+        ],
+        [("conditioning", "CONDITIONING"), ("label", "STRING")],
+    ),
+    "LayerLabLayerMix": (
+        [
+            ("clip", None),
+            ("text", None),
+            ("weights", "-2: 0.5, -6: 0.5"),
+            ("method", "rms matched"),
+            ("system_prompt?", ""),
+            ("think_block?", "none"),
+        ],
+        [("conditioning", "CONDITIONING")],
+    ),
+    "LayerLabNormalize": (
+        [
+            ("conditioning", None),
+            ("method", "rms per token"),
+            ("reference?", None),
+            ("keep_sinks", True),
+        ],
+        [("conditioning", "CONDITIONING")],
+    ),
+    "LayerLabFitTokens": (
+        [("conditioning", None), ("max_tokens", 512), ("method", "truncate")],
+        [("conditioning", "CONDITIONING")],
+    ),
+    "LayerLabStyleDelta": (
+        [
+            ("text", None),
+            ("styled", None),
+            ("neutral?", None),
+            ("alpha", 0.3),
+            ("clip?", None),
+        ],
+        [("conditioning", "CONDITIONING")],
+    ),
+    "LayerLabScheduledBlend": (
+        [
+            ("text", None),
+            ("vision", None),
+            ("curve", "linear"),
+            ("start_alpha", 0.5),
+            ("end_alpha", 0.0),
+            ("steps", 4),
+            ("method?", "interpolate"),
+            ("match?", "rms per token"),
+        ],
+        [("conditioning", "CONDITIONING")],
+    ),
+    "LayerLabCompareGrid": (
+        [
+            ("images", None),
+            ("labels", ""),
+            ("columns", 0),
+            ("baseline", 0),
+            ("row_titles?", ""),
+            ("column_titles?", ""),
+            ("difference?", "none"),
+        ],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
+    "LayerLabSaveEmbedding": (
+        [("conditioning", None), ("filename_prefix", "layer_lab/embedding")],
+        [],
+    ),
+    "LayerLabLoadEmbedding": ([("name", None)], [("conditioning", "CONDITIONING")]),
+    "LayerLabDescribe": ([("conditioning", None)], [("text", "STRING")]),
     "LayerLabZImageSampler": (
         [
             ("model", None),
@@ -122,7 +220,7 @@ TYPES = {
 
 OPTIONS = {
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
-    ("LayerLabVLEncode", "think_block"): THINK_BLOCKS,
+    ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
     ("LayerLabVLEncode", "tokens"): ["all", "image", "image + markers", "text"],
     ("LayerLabOutlierMask", "mode"): [
         "zero",
@@ -134,9 +232,24 @@ OPTIONS = {
     ],
     ("LayerLabOutlierMask", "direction"): ["loud", "quiet", "both"],
     ("LayerLabOutlierMask", "tokens"): ["auto", "all", "image", "text"],
-    ("LayerLabBlend", "method"): ["interpolate", "interpolate (llm-dit)", "linear", "append"],
-    ("LayerLabBlend", "match"): ["none", "global", "per dimension", "hybrid", "rms per token"],
+    ("LayerLabBlend", "method"): BLEND_METHODS,
+    ("LayerLabBlend", "match"): MATCHES,
+    ("LayerLabBlend", "curve"): ["linear", "ease in", "ease out"],
+    ("LayerLabVLEncode", "text_place"): ["after the images", "before the images"],
+    ("LayerLabVLEncode", "preprocessing"): ["exact", "host"],
+    ("LayerLabVLEncode", "several_images"): ["one prompt", "one prompt each"],
+    ("LayerLabLayerSweep", "think_block"): THINK_BLOCKS,
+    ("LayerLabLayerMix", "method"): ["raw", "rms matched", "mean of normalised layers"],
+    ("LayerLabNormalize", "method"): ["global", "per dimension", "hybrid", "rms per token"],
+    ("LayerLabFitTokens", "method"): ["truncate", "interpolate", "pool", "attention pool"],
+    ("LayerLabScheduledBlend", "curve"): ["linear", "cosine", "step"],
+    ("LayerLabScheduledBlend", "method"): [m for m in BLEND_METHODS if m != "append"],
+    ("LayerLabScheduledBlend", "match"): MATCHES,
+    ("LayerLabCompareGrid", "difference"): ["none", "absolute", "heat map"],
 }
+
+LIST_OUTPUTS = {"LayerLabLayerSweep", "LayerLabVLEncode"}
+LIST_INPUTS = {"LayerLabVLEncode", "LayerLabCompareGrid"}
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +291,8 @@ def test_inputs_have_the_contracts_names_order_and_defaults(schemas, node_id):
 def test_outputs_have_the_contracts_names_types_and_order(schemas, node_id):
     outputs = schemas[node_id].outputs
     assert [(o.display_name, o.io_type) for o in outputs] == CONTRACT[node_id][1]
-    assert not any(o.is_output_list for o in outputs)
-    assert not schemas[node_id].is_input_list
+    assert {o.is_output_list for o in outputs} <= {node_id in LIST_OUTPUTS}
+    assert schemas[node_id].is_input_list is (node_id in LIST_INPUTS)
 
 
 @pytest.mark.parametrize(("node_id", "name"), TYPES)
