@@ -1,0 +1,123 @@
+"""What people do first: drop a workflow, press Run, look, open help, switch the language."""
+
+import json
+import os
+
+import pytest
+
+from .page import find_browser, frontend, set_settings
+
+WORKFLOWS = (
+    "layer_compare",
+    "vl_layer_compare",
+    "vl_blend_alpha",
+    "vl_masking",
+    "style_delta",
+    "layer_mix",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = find_browser()
+    if path is None:
+        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("LAYERLAB_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(server, browser):
+    with frontend(server.address, browser) as page:
+        yield page
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_opens_without_a_missing_node_an_error_or_a_toast(page, pack_root, name):
+    page.problems.clear()
+    page.drop(pack_root / f"workflows/{name}.json")
+    page.page.evaluate("() => app.canvas.ds && app.resetView?.()")
+    assert (
+        page.page.evaluate(
+            "() => app.graph.nodes.filter((node) => node.has_errors || !node.type).length"
+        )
+        == 0
+    )
+    assert page.toasts() == []
+    assert page.problems == []
+    page.screenshot(f"opened_{name}")
+
+
+def test_the_prompt_of_a_dropped_workflow_is_the_shipped_api_file(page, pack_root):
+    for name in WORKFLOWS:
+        page.drop(pack_root / f"workflows/{name}.json")
+        made = page.page.evaluate("async () => (await app.graphToPrompt()).output")
+        api = json.loads((pack_root / f"workflows/api/{name}.json").read_text(encoding="utf-8"))
+        assert made == api, name
+
+
+def test_layer_compare_dropped_and_run_shows_its_images_on_the_nodes(page, pack_root):
+    page.drop(pack_root / "workflows/layer_compare.json")
+    sizes = page.run("SaveImage")
+    assert sizes and all(images == [[128, 128]] for images in sizes)
+    page.screenshot("layer_compare_after_run")
+
+
+def test_the_outlier_report_shows_its_picture_and_describe_its_text_on_the_node(page, pack_root):
+    graph = {
+        "1": node("CLIPLoader", clip_name="qwen_3_4b.safetensors", type="lumina2"),
+        "2": node("LayerLabQwen3Encode", clip=["1", 0], text="a red fox", layer=-2),
+        "3": node("LayerLabOutlierReport", conditioning=["2", 0], threshold=10),
+        "4": node("PreviewImage", images=["3", 0]),
+        "5": node("LayerLabDescribe", conditioning=["2", 0]),
+    }
+    page.page.evaluate("async (graph) => { await app.loadApiJson(graph, 'report') }", graph)
+    page.page.wait_for_timeout(1000)
+    [[[width, height]]] = page.run("LayerLabOutlierReport")
+    assert width > 600 and height > 300
+    text = (
+        "() => app.graph.nodes.find((node) => node.type === 'LayerLabDescribe')"
+        ".widgets.find((widget) => widget.name === 'shown_text').value"
+    )
+    page.page.wait_for_function(text, timeout=60_000)
+    shown = page.page.evaluate(text)
+    assert "layer -2; 11 tokens x 2560 dimensions" in shown and "a red fox" in shown
+    saved = page.page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    prompt = page.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)")
+    assert "tokens x 2560" not in saved and "tokens x 2560" not in prompt
+    page.screenshot("outlier_report_on_its_node")
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+
+def test_a_help_page_opens_in_the_side_panel(page):
+    page.page.evaluate(
+        """() => {
+          const node = app.graph.nodes.find((one) => one.type === "LayerLabOutlierReport");
+          app.canvas.selectNode(node);
+        }"""
+    )
+    page.page.wait_for_timeout(500)
+    page.page.click('[data-testid="info-button"]')
+    page.page.wait_for_selector("text=which token carries each", timeout=20_000)
+    page.screenshot("help_page")
+
+
+def test_the_language_can_be_switched_to_chinese(page, server, pack_root):
+    locale = json.loads((pack_root / "locales/zh/nodeDefs.json").read_text(encoding="utf-8"))
+    title = locale["LayerLabOutlierMask"]["display_name"]
+    set_settings(server.address, Comfy_Locale="zh")
+    try:
+        page.open()
+        page.drop(pack_root / "workflows/vl_masking.json")
+        known = page.page.evaluate(
+            "() => LiteGraph.registered_node_types['LayerLabOutlierMask'].title"
+        )
+        assert known == title
+        page.screenshot("chinese")
+    finally:
+        set_settings(server.address, Comfy_Locale="en")
