@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    for add in (_add_demo, _add_profile, _add_compare, _add_stats):
+    for add in (_add_demo, _add_profile, _add_compare, _add_queue, _add_stats):
         add(commands)
     return parser
 
@@ -130,6 +130,73 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("--layers-b", help="the layers of B, where they are others than A's")
     _add_out(compare, "layerlab-compare")
     compare.set_defaults(run=("compare", "run_compare"))
+
+
+def _add_queue(commands: argparse._SubParsersAction) -> None:
+    queue = commands.add_parser(
+        "queue",
+        help="run a workflow on ComfyUI servers without a browser, with many settings",
+        description="Queues a workflow in API format (ComfyUI: Workflow > Export (API)), follows "
+        "it, and saves its images, which carry the workflow that made them, with a line for each "
+        "prompt in results.jsonl. Started again with the same --out it takes up what is not done. "
+        "Exit status: 0 all done, 1 bad input, 3 a prompt was refused or failed, 4 no server "
+        "answers (any more).",
+    )
+    queue.add_argument("workflow", type=Path, metavar="WORKFLOW", help="a workflow in API format")
+    queue.add_argument(
+        "--server",
+        action="append",
+        metavar="HOST:PORT",
+        help="a ComfyUI; repeat it to share the prompts out on several, with Ray (default: "
+        "127.0.0.1:8188)",
+    )
+    queue.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="set an input of the node with this id or title; may be repeated",
+    )
+    queue.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="one prompt for each row of a .csv with NODE.INPUT as headers (an empty cell leaves "
+        "the workflow's value), or for each object of a list in a .json",
+    )
+    queue.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run the whole list N times, each time with every seed (inputs called seed or "
+        "noise_seed, or the number they are linked to) one higher than the time before",
+    )
+    queue.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="use the Ray cluster at ADDRESS for several servers, which its machines must reach "
+        "too; without ADDRESS start one here (the default for several servers)",
+    )
+    _add_out(queue, "layerlab-queue")
+    queue.add_argument(
+        "--timeout",
+        type=float,
+        default=3600.0,
+        metavar="S",
+        help="seconds that a prompt may take, waiting included (default: %(default)g)",
+    )
+    queue.add_argument(
+        "--contact",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds that a server may be out of reach before it is given up "
+        "(default: %(default)g)",
+    )
+    queue.set_defaults(run=("queue", "run_queue"))
 
 
 def _add_stats(commands: argparse._SubParsersAction) -> None:

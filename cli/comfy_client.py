@@ -1,11 +1,12 @@
 """A small HTTP client of a running ComfyUI: queue an API-format graph, wait for it, fetch images.
 
-Standard library only. Addresses are "HOST:PORT". Everything is polled; the websocket, which ComfyUI
-uses for per-step progress, is not needed for any of it.
+Standard library only. Addresses are "HOST:PORT". Everything here is polled; per-step progress needs
+the websocket, see `comfy_socket`.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import time
@@ -13,7 +14,38 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from .comfy_errors import (
+    ComfyClientError,
+    PromptFailed,
+    PromptRefused,
+    ServerUnreachable,
+    node_error_lines,
+    raise_if_failed,
+    refusal_message,
+)
+
+__all__ = [
+    "ComfyClientError",
+    "Place",
+    "PromptFailed",
+    "PromptRefused",
+    "Queued",
+    "ServerUnreachable",
+    "cancel_prompt",
+    "comfyui_at",
+    "fetch_image",
+    "find_prompt",
+    "get_json",
+    "is_gone",
+    "is_loopback",
+    "output_images",
+    "post_prompt",
+    "queue_prompt",
+    "request",
+    "wait_for",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -24,34 +56,29 @@ _POLL_INTERVAL = 0.2
 _MISSES_UNTIL_GONE = 5
 
 
-class ComfyClientError(RuntimeError):
-    """Base of what this module raises about the server or the prompt."""
+class Queued(NamedTuple):
+    """A prompt that the server took.
 
-
-class ServerUnreachable(ComfyClientError):
-    """No ComfyUI answers at the address."""
-
-
-class PromptRefused(ComfyClientError):
-    """The graph did not pass the server's validation; nothing was run.
-
-    `node_errors`: the server's own report, by node id.
+    `left_out`: a line for each error of an output that is not valid; ComfyUI runs the others.
     """
 
-    def __init__(self, message: str, node_errors: Mapping[str, Any]) -> None:
-        super().__init__(message)
-        self.node_errors = node_errors
+    prompt_id: str
+    left_out: list[str]
 
 
-class PromptFailed(ComfyClientError):
-    """A node raised while the graph ran, or the run was interrupted or deleted.
+class Place(NamedTuple):
+    """Where a prompt is: its history `entry` once it ended, else how many go `ahead` (0: it runs).
 
-    `details`: the server's own record of the error, with the traceback; may be empty.
+    Both are None when the server knows nothing of it.
     """
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.details = details or {}
+    entry: dict[str, Any] | None
+    ahead: int | None
+
+    @property
+    def unknown(self) -> bool:
+        """Neither queued, nor running, nor ended."""
+        return self.entry is None and self.ahead is None
 
 
 def queue_prompt(address: str, prompt: Mapping[str, Any], client_id: str) -> str:
@@ -60,20 +87,78 @@ def queue_prompt(address: str, prompt: Mapping[str, Any], client_id: str) -> str
     Raises PromptRefused if validation fails. A graph of which only some outputs are valid is
     accepted by ComfyUI, which leaves the others out; they are logged as warnings.
     """
-    body = json.dumps({"prompt": prompt, "client_id": client_id}).encode()
-    try:
-        answer = json.loads(request(address, "/prompt", body=body))
-    except urllib.error.HTTPError as error:
-        text = error.read().decode("utf-8", "replace")
-        try:
-            refusal = json.loads(text)
-        except json.JSONDecodeError:
-            refusal = {"error": f"HTTP {error.code}: {text[:500]}"}
-        node_errors = refusal.get("node_errors") or {}
-        raise PromptRefused(_refusal_message(refusal, node_errors), node_errors) from None
-    for line in _node_error_lines(answer.get("node_errors") or {}):
+    queued = post_prompt(address, prompt, client_id)
+    for line in queued.left_out:
         logger.warning("left out of the run: %s", line)
-    return answer["prompt_id"]
+    return queued.prompt_id
+
+
+def post_prompt(
+    address: str, prompt: Mapping[str, Any], client_id: str, prompt_id: str | None = None
+) -> Queued:
+    """Queue `prompt`, a graph in API format.
+
+    `prompt_id`: a UUID in its usual spelling that the prompt is to have; one that was chosen
+    beforehand can be looked for when the answer got lost. Raises PromptRefused or
+    ServerUnreachable; after the latter the server may have the prompt all the same.
+    """
+    content = {"prompt": prompt, "client_id": client_id}
+    if prompt_id is not None:
+        content["prompt_id"] = prompt_id
+    try:
+        answer = json.loads(request(address, "/prompt", body=json.dumps(content).encode()))
+    except urllib.error.HTTPError as error:
+        refusal = _refusal(address, error)
+        node_errors = refusal.get("node_errors") or {}
+        message = refusal_message(refusal, node_errors, prompt)
+        raise PromptRefused(message, node_errors) from None
+    except ValueError:
+        raise ComfyClientError(
+            f"http://{address}/prompt answers no JSON; is that ComfyUI?"
+        ) from None
+    left_out = node_error_lines(answer.get("node_errors") or {}, prompt)
+    return Queued(answer["prompt_id"], left_out)
+
+
+def find_prompt(address: str, prompt_id: str) -> Place:
+    """Where the prompt is. Between queue and history it may be unknown for a moment."""
+    entry = get_json(address, f"/history/{prompt_id}").get(prompt_id)
+    if entry is not None:
+        return Place(entry, None)
+    return Place(None, _place_in_queue(get_json(address, "/queue"), prompt_id))
+
+
+def is_gone(address: str, prompt_id: str) -> bool:
+    """Whether the server knows nothing of the prompt, also when asked several times."""
+    for _ in range(_MISSES_UNTIL_GONE):
+        if not find_prompt(address, prompt_id).unknown:
+            return False
+        time.sleep(_POLL_INTERVAL)
+    return True
+
+
+def cancel_prompt(address: str, prompt_id: str) -> None:
+    """Take the prompt from the queue, or interrupt it if it runs; other prompts are left alone."""
+    for path, what in (
+        ("/queue", {"delete": [prompt_id]}),
+        ("/interrupt", {"prompt_id": prompt_id}),
+    ):
+        try:
+            request(address, path, body=json.dumps(what).encode())
+        except urllib.error.HTTPError as error:
+            raise ComfyClientError(f"http://{address}{path}: HTTP {error.code}") from None
+
+
+def comfyui_at(address: str, timeout: float = 10.0) -> str:
+    """The version of the ComfyUI at the address; `timeout`: seconds.
+
+    Raises ServerUnreachable if nothing answers, ComfyClientError if it is something else.
+    """
+    stats = get_json(address, "/system_stats", timeout)
+    system = stats.get("system") if isinstance(stats, dict) else None
+    if not isinstance(system, dict) or "comfyui_version" not in system:
+        raise ComfyClientError(f"what answers at {address} is no ComfyUI; another port?")
+    return system["comfyui_version"]
 
 
 def wait_for(
@@ -90,11 +175,10 @@ def wait_for(
     deadline = time.monotonic() + timeout
     state, misses = "", 0
     while True:
-        entry = get_json(address, f"/history/{prompt_id}").get(prompt_id)
+        entry, place = find_prompt(address, prompt_id)
         if entry is not None:
-            _raise_if_failed(entry)
+            raise_if_failed(entry)
             return entry
-        place = _place_in_queue(get_json(address, "/queue"), prompt_id)
         misses = misses + 1 if place is None else 0
         if misses >= _MISSES_UNTIL_GONE:
             raise PromptFailed(f"prompt {prompt_id} is neither queued nor finished: it was deleted")
@@ -137,13 +221,13 @@ def fetch_image(address: str, image: Mapping[str, str]) -> bytes:
         ) from None
 
 
-def get_json(address: str, path: str) -> Any:
+def get_json(address: str, path: str, timeout: float = _REQUEST_TIMEOUT) -> Any:
     """GET `path` and parse the answer. Raises ServerUnreachable or ComfyClientError."""
     try:
-        return json.loads(request(address, path))
+        return json.loads(request(address, path, timeout=timeout))
     except urllib.error.HTTPError as error:
         raise ComfyClientError(f"http://{address}{path}: HTTP {error.code}") from None
-    except json.JSONDecodeError:
+    except ValueError:
         raise ComfyClientError(
             f"http://{address}{path} is no JSON; is that a ComfyUI server?"
         ) from None
@@ -154,7 +238,8 @@ def request(
 ) -> bytes:
     """One HTTP request, POST when there is a `body` (JSON). `timeout`: seconds.
 
-    Raises ServerUnreachable when nothing answers, and urllib's HTTPError for 4xx and 5xx.
+    Raises ServerUnreachable when nothing answers, when the answer breaks off, or when a proxy says
+    that the server is away (502 to 504), and urllib's HTTPError for other 4xx and 5xx.
     """
     headers = {"Content-Type": "application/json"} if body is not None else {}
     url = f"http://{address}{path}"
@@ -162,17 +247,23 @@ def request(
     try:
         with _opener(address).open(http_request, timeout=timeout) as response:
             return response.read()
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        if error.code in (502, 503, 504):
+            raise ServerUnreachable(f"no ComfyUI behind {address}: HTTP {error.code}") from error
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ServerUnreachable(f"no ComfyUI answers at {address}: {reason}") from error
 
 
-def _opener(address: str) -> urllib.request.OpenerDirector:
+def is_loopback(address: str) -> bool:
+    """A proxy set for the outside world must not be asked for this machine's own server."""
     host = address.rpartition(":")[0]
-    if host.startswith("127.") or host in ("localhost", "[::1]"):
-        # A proxy set for the outside world would be asked for this machine's own server.
+    return host.startswith("127.") or host in ("localhost", "[::1]")
+
+
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    if is_loopback(address):
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()
 
@@ -188,45 +279,16 @@ def _place_in_queue(queue: Mapping[str, Any], prompt_id: str) -> int | None:
     return None
 
 
-def _raise_if_failed(entry: Mapping[str, Any]) -> None:
-    status = entry.get("status") or {}
-    for event, data in status.get("messages") or []:
-        if event == "execution_error":
-            raise PromptFailed(
-                f"node {data.get('node_id')} ({data.get('node_type')}) raised "
-                f"{data.get('exception_type')}: {str(data.get('exception_message')).strip()}",
-                data,
-            )
-        if event == "execution_interrupted":
-            raise PromptFailed(
-                f"the run was interrupted at node {data.get('node_id')} ({data.get('node_type')})",
-                data,
-            )
-    if status.get("status_str") == "error":
-        raise PromptFailed("the server reports an error without a message", status)
-
-
-def _refusal_message(refusal: Mapping[str, Any], node_errors: Mapping[str, Any]) -> str:
-    error = refusal.get("error", "the server gave no reason")
-    lines = list(_node_error_lines(node_errors))
-    if isinstance(error, Mapping):
-        # With node errors the general details repeat them without the node ids.
-        details = "" if lines else error.get("details")
-        error = ": ".join(filter(None, (error.get("message"), details)))
-    return "\n".join([f"ComfyUI refused the workflow: {error}", *(f"  {line}" for line in lines)])
-
-
-def _node_error_lines(node_errors: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for node_id, report in node_errors.items():
-        for error in report.get("errors") or []:
-            input_name = (error.get("extra_info") or {}).get("input_name")
-            where = f"node {node_id} ({report.get('class_type')})"
-            if input_name:
-                where += f", input {input_name!r}"
-            what = ": ".join(filter(None, (error.get("message"), error.get("details"))))
-            lines.append(f"{where}: {what}")
-    return lines
+def _refusal(address: str, error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        text = error.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as cut:
+        raise ServerUnreachable(f"{address} broke off its answer: {cut}") from cut
+    try:
+        refusal = json.loads(text)
+    except ValueError:
+        refusal = None
+    return refusal if isinstance(refusal, dict) else {"error": f"HTTP {error.code}: {text[:500]}"}
 
 
 def _node_key(image: Mapping[str, str]) -> tuple[int, str]:

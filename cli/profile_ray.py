@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +12,8 @@ from ..core.profile import ProfileStats
 from .model_files import ModelError
 from .profile_batches import Batch
 from .profile_meter import Done, ModelFacts, ProfileMeter
+from .ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
 
-LOCAL, AUTO = "local", "auto"
-"""Addresses: start a Ray here; join the one that runs here."""
-
-PACKAGE = __name__.partition(".")[0]
 RESTARTS = 10
 """How often one worker may die before the run gives up."""
 
@@ -29,18 +22,6 @@ QUEUED = 2
 
 AHEAD = 8
 """Shards a worker that may be finished before an earlier one is (a restarted worker is late)."""
-
-CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 14.0
-PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
-ADVICE = (
-    "check the address, that 'ray status' works on this machine and, if the cluster asks for "
-    "tokens, that RAY_AUTH_MODE=token is set here"
-)
-STORE_BYTES = 512 * 2**20
-
-
-class ClusterError(RuntimeError):
-    """Ray cannot be used; the message names the address or resource, and what to do."""
 
 
 class RayMeters:
@@ -111,10 +92,7 @@ def _get(references: Any) -> Any:
             raise ModelError(f"on a Ray worker: {cause}") from error
         raise ClusterError(f"a Ray worker failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())
-        if f"No module named '{PACKAGE}'" in reason:
-            reason = f"it cannot import {PACKAGE}: install zimage-layer-lab[ray] on every node"
-        raise ClusterError(f"a Ray worker was lost for good: {reason}") from error
+        raise lost_worker(error) from error
 
 
 def require_cluster(address: str, workers: int, device: str) -> None:
@@ -130,13 +108,7 @@ def require_cluster(address: str, workers: int, device: str) -> None:
         raise ClusterError(
             f"--device {device}: on Ray every worker gets a GPU of its own; say --device cuda"
         )
-    _set_environment()
-    import ray  # noqa: F401
-
-    if address not in (LOCAL, AUTO):
-        _require_listener(address)
-    if address != LOCAL:
-        _require_ray(address)
+    require_ray(address)
 
 
 @contextmanager
@@ -150,26 +122,9 @@ def ray_meters(
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
     """
-    _set_environment()
-    import ray
+    with joined_ray(address, workers):
+        import ray
 
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        "runtime_env": {"env_vars": _worker_environment()},
-    }
-    if address == LOCAL:
-        options |= {
-            "num_cpus": max(os.cpu_count() or 1, workers),
-            "include_dashboard": False,
-            "object_store_memory": STORE_BYTES,
-        }
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterError(f"Ray at {address} cannot be joined: {reason}") from error
-    try:
         device, cpus, gpus = _share(workers, device)
         remote = ray.remote(ProfileMeter).options(
             num_cpus=cpus,
@@ -179,42 +134,6 @@ def ray_meters(
             scheduling_strategy="SPREAD",
         )
         yield RayMeters([remote.remote(path, device, dtype) for _ in range(workers)])
-    finally:
-        ray.shutdown()
-
-
-def _set_environment() -> None:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # The present meaning of "no GPU" is kept, and Ray does not warn that it may change.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-
-def _require_listener(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
-        raise ClusterError(
-            f"--ray {address}: give 'local', 'auto', or HOST:PORT of the cluster's head (its "
-            "port is 6379 unless it was started with another)"
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(f"no Ray answers at {address}: {error}; {ADVICE}") from error
-
-
-def _require_ray(address: str) -> None:
-    """Find out in seconds whether it is a Ray: ``ray.init`` goes on trying for minutes."""
-    command = [sys.executable, "-c", PROBE, address]
-    try:
-        # A process, for whatever hangs in it ends with it.
-        probe = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(
-            f"{address} does not answer as Ray does within {ANSWER_SECONDS:.0f} s; {ADVICE}"
-        ) from error
-    if probe.returncode:
-        reason = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
-        raise ClusterError(f"Ray at {address} cannot be joined: {reason}; {ADVICE}")
 
 
 def _share(workers: int, device: str) -> tuple[str, int, int]:
@@ -235,14 +154,3 @@ def _share(workers: int, device: str) -> tuple[str, int, int]:
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     smallest = min(count for count in nodes if count)
     return device, max(1, min(cpus // workers, smallest)), 0
-
-
-def _worker_environment() -> dict[str, str]:
-    """Lets workers on this machine import the package where it is on the path, not installed."""
-    found = sys.modules[PACKAGE].__file__ or ""
-    # An editable install maps the name to a folder of another name; there it is importable anyway.
-    folder = Path(found).parent
-    environment = {"TQDM_DISABLE": "1"}
-    if folder.name == PACKAGE:
-        environment["PYTHONPATH"] = f"{folder.parent}{os.pathsep}${{PYTHONPATH}}"
-    return environment

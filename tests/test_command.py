@@ -31,7 +31,7 @@ def test_help_names_every_command():
         text=True,
         check=True,
     )
-    for command in ("demo", "profile", "compare", "stats"):
+    for command in ("demo", "profile", "compare", "stats", "queue"):
         assert command in result.stdout
 
 

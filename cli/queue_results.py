@@ -1,0 +1,110 @@
+"""What came out of a queue: pictures, and results.jsonl, from which a later run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..core.files import write_whole
+from .queue_prompt import Image
+from .queue_settings import Row
+from .queue_worker import DONE, UNREACHED, Outcome
+
+FILE = "results.jsonl"
+QUEUED = "queued"
+"""The status of a prompt that was given to a server; its end is a later line with the same key."""
+
+
+class Results:
+    """The folder ``out``: a line is added to its results.jsonl for every prompt and for its end."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.path = out / FILE
+        self._last: dict[str, dict[str, Any]] = {}
+        for line in self._lines():
+            self._last[line["key"]] = line
+
+    def is_done(self, row: Row) -> bool:
+        """Whether an earlier run finished it."""
+        return self._last.get(row.key, {}).get("status") == DONE
+
+    def open_id(self, row: Row) -> str | None:
+        """The prompt id that an earlier run queued it under, if that did not see its end."""
+        line = self._last.get(row.key, {})
+        return line.get("prompt_id") if line.get("status") in (QUEUED, UNREACHED) else None
+
+    def begin(self, row: Row, prompt_id: str) -> None:
+        """Note the id, before any server has it."""
+        self._add(row, status=QUEUED, prompt_id=prompt_id)
+
+    def end(self, row: Row, outcome: Outcome) -> list[Path]:
+        """Save the images, then note the outcome; returns the files."""
+        files = [self._save(row.number, image) for image in outcome.images]
+        self._add(
+            row,
+            status=outcome.status,
+            prompt_id=outcome.job.prompt_id,
+            server=outcome.server,
+            files=[file.name for file in files],
+            error=outcome.error,
+            seconds=round(outcome.seconds, 3),
+        )
+        return files
+
+    def _save(self, number: int, image: Image) -> Path:
+        """Under the server's name behind the row's number; what is there is never replaced."""
+        # The name is from outside: no folders, nothing that a file system reads otherwise.
+        name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", image.name.replace("\\", "/").split("/")[-1])
+        path = self.out / f"{number:04d}_{name}"
+        for turn in count(2):
+            if not path.exists():
+                return write_whole(path, image.data)
+            if path.read_bytes() == image.data:
+                return path
+            path = path.with_name(f"{number:04d}_{Path(name).stem}_{turn}{Path(name).suffix}")
+        raise AssertionError("unreachable")
+
+    def _add(self, row: Row, **more: Any) -> None:
+        line = {
+            "key": row.key,
+            "row": row.number,
+            "settings": row.settings,
+            **more,
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        self.out.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            # A line that a crash cut short must not swallow this one.
+            if file.tell() and not _ends_with_newline(file):
+                file.write(b"\n")
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._last[row.key] = line
+
+    def _lines(self) -> Sequence[dict[str, Any]]:
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(content, dict) and isinstance(content.get("key"), str):
+                lines.append(content)
+        return lines
+
+
+def _ends_with_newline(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

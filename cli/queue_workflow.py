@@ -1,0 +1,171 @@
+"""A workflow file in API format, and finding in it what a setting names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SHOWN = 40
+"""Nodes or inputs that an error message lists."""
+
+
+class QueueError(ValueError):
+    """The command cannot begin; the message says why and what to do."""
+
+
+class Target(NamedTuple):
+    """One input of one node."""
+
+    node: str
+    input: str
+
+
+class Workflow:
+    """A graph in API format: node id -> ``class_type``, ``inputs``, ``_meta``."""
+
+    def __init__(self, graph: Mapping[str, Any]) -> None:
+        self.graph = graph
+
+    @classmethod
+    def read(cls, path: Path) -> Workflow:
+        """Read a file.
+
+        Raises:
+            QueueError: if it is not there, not JSON, or in another format.
+        """
+        graph = read_json(path)
+        if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
+            raise QueueError(_save_format(path))
+        if not isinstance(graph, dict) or not graph:
+            raise QueueError(f"{path} is no workflow: it must be an object of nodes by id")
+        for node_id, node in graph.items():
+            if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+                raise QueueError(
+                    f"{path} is no workflow in API format: {node_id!r} has no class_type. In "
+                    "ComfyUI: Workflow > Export (API)"
+                )
+            if not isinstance(node.get("inputs"), dict):
+                raise QueueError(f"{path}: {name_of(node_id, node)} has no inputs")
+        return cls(graph)
+
+    def find(self, key: str) -> Target:
+        """The input that ``key`` names: NODE.INPUT, NODE being an id or a title.
+
+        A title may have dots, and so may an input: the last dot that makes sense divides them.
+
+        Raises:
+            QueueError: if there is no such node or input, or several nodes have the title.
+        """
+        if "." not in key:
+            raise QueueError(f"{key!r} is not of the form NODE.INPUT (a node's id or title)")
+        dot = key.rfind(".")
+        while dot > 0:
+            nodes = self._nodes(key[:dot])
+            if nodes:
+                return Target(self._only(key[:dot], nodes), key[dot + 1 :])
+            dot = key.rfind(".", 0, dot)
+        name = key.rpartition(".")[0]
+        raise QueueError(f"{key!r}: no node has the id or title {name!r}. There are {self._all()}")
+
+    def present(self, target: Target) -> Any:
+        """The value that the input has in the file.
+
+        Raises:
+            QueueError: if the node has no such input, or it comes from another node.
+        """
+        node = self.graph[target.node]
+        named = name_of(target.node, node)
+        inputs = node["inputs"]
+        if target.input not in inputs:
+            there = ", ".join(list(inputs)[:SHOWN]) or "none"
+            raise QueueError(f"{named} has no input {target.input!r}; it has {there}")
+        value = inputs[target.input]
+        if self.is_link(value):
+            source = name_of(value[0], self.graph[value[0]])
+            raise QueueError(
+                f"{target.input!r} of {named} comes from {source}: set an input of that node"
+            )
+        return value
+
+    def is_link(self, value: Any) -> bool:
+        """Whether an input's value is (node id, output number) of another node."""
+        return (
+            isinstance(value, list)
+            and len(value) == 2
+            and isinstance(value[0], str)
+            and value[0] in self.graph
+            and isinstance(value[1], int)
+        )
+
+    def title(self, node_id: str) -> str:
+        """The node's title, or its class where it has none."""
+        return title_of(self.graph.get(node_id) or {}) or f"node {node_id}"
+
+    def _nodes(self, name: str) -> list[str]:
+        if name in self.graph:
+            return [name]
+        return [node_id for node_id, node in self.graph.items() if title_of(node) == name]
+
+    def _only(self, name: str, nodes: list[str]) -> str:
+        if len(nodes) > 1:
+            those = ", ".join(f"{n} ({self.graph[n]['class_type']})" for n in nodes)
+            raise QueueError(f"several nodes have the title {name!r}: say which by its id: {those}")
+        return nodes[0]
+
+    def _all(self) -> str:
+        nodes = [f"{node_id} {title_of(node)!r}" for node_id, node in self.graph.items()]
+        more = f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else ""
+        return ", ".join(nodes[:SHOWN]) + more
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file, with or without a byte order mark.
+
+    Raises:
+        QueueError: if it cannot be read.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise QueueError(
+            f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise QueueError(f"{path} is not JSON that can be read: it is nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """A file as UTF-8. Raises QueueError if it cannot be read so."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise QueueError(f"{path} does not exist") from None
+    except UnicodeDecodeError as error:
+        raise QueueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise QueueError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def name_of(node_id: str, node: Mapping[str, Any]) -> str:
+    """For messages, such as ``node 5 "Seed" (PrimitiveInt)``."""
+    title, class_type = title_of(node), node.get("class_type")
+    return f'node {node_id} "{title}" ({class_type})' if title else f"node {node_id}"
+
+
+def title_of(node: Mapping[str, Any]) -> str:
+    """What ComfyUI shows on the node; its class where the file has no title."""
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return str(title or node.get("class_type") or "")
+
+
+def _save_format(path: Path) -> str:
+    message = (
+        f"{path} is in the format that ComfyUI saves and opens, which lacks what the server needs "
+        "to run it. Open it in ComfyUI and take Workflow > Export (API)"
+    )
+    twin = path.parent / "api" / path.name
+    return f"{message}; this one is there already: {twin}" if twin.is_file() else message

@@ -1,0 +1,136 @@
+"""Lines that drop: everything comes out once, and no prompt is queued twice."""
+
+import threading
+
+import pytest
+from zimage_layer_lab.cli.comfy_client import get_json
+from zimage_layer_lab.cli.comfy_socket import EventSocket
+
+SLOW = {"size": 1024, "radius": 15}
+"""Keeps a CPU busy for most of a second."""
+
+
+def new_prompts(server, history, before):
+    """Graphs that the server ran since; every run of a prompt is an entry of its own id."""
+    return [entry["prompt"][2] for key, entry in history(server).items() if key not in before]
+
+
+def runs_in_log(server):
+    """How often the server took a prompt: repeated ids would hide in the history."""
+    return server.log_path.read_text(encoding="utf-8", errors="replace").count("got prompt")
+
+
+def test_a_dropped_websocket_comes_back_and_nothing_is_queued_twice(
+    server, proxy, work, layerlab_process, history, wait_until
+):
+    work.graph(**SLOW)
+    before, taken = set(history(server)), runs_in_log(server)
+    table = work.colours(11, 12, 13)
+    process = layerlab_process(work.arguments(proxy.address, more=["--settings", table]))
+    for _ in range(2):
+        wait_until(lambda: get_json(server.address, "/queue")["queue_running"])
+        wait_until(lambda: proxy.cut("GET /ws"))
+        wait_until(lambda: not get_json(server.address, "/queue")["queue_running"])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    assert work.colours_saved() == [11, 12, 13]
+    assert len(new_prompts(server, history, before)) == 3
+    assert runs_in_log(server) - taken == 3
+
+
+def test_the_websocket_comes_back_by_itself_under_the_same_client_id(server, proxy, wait_until):
+    with EventSocket(proxy.address, "one-client") as events:
+        assert events.receive(10)["type"] == "status"
+        assert wait_until(lambda: proxy.cut("GET /ws")) == 1
+        event = wait_until(lambda: events.receive(0.2))
+        assert (event["type"], event["data"]["sid"]) == ("status", "one-client")
+        assert events.connected and events.drops == 1
+        proxy.refusing = True
+        proxy.cut("GET /ws")
+        assert events.receive(0.5) is None and not events.connected
+
+
+def test_every_connection_cut_in_the_middle_is_a_pause_only(
+    server, proxy, work, layerlab_process, history, wait_until
+):
+    work.graph(**SLOW)
+    before = set(history(server))
+    process = layerlab_process(work.arguments(proxy.address, more=["--settings", work.colours(21)]))
+    wait_until(lambda: get_json(server.address, "/queue")["queue_running"])
+    proxy.refusing = True
+    wait_until(lambda: proxy.cut("GET /ws"))
+    wait_until(lambda: not get_json(server.address, "/queue")["queue_running"])
+    proxy.refusing = False
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    assert work.colours_saved() == [21]
+    assert len(new_prompts(server, history, before)) == 1
+
+
+@pytest.mark.parametrize("lost", ["lose_requests", "lose_answers"])
+def test_a_post_that_drops_is_looked_for_before_it_is_sent_again(
+    server, proxy, work, layerlab, history, lost
+):
+    """Once the request itself is lost, once only its answer: the graph is queued once each time."""
+    work.graph()
+    before, taken = set(history(server)), runs_in_log(server)
+    getattr(proxy, lost)["POST /prompt"] = 1
+    colour = 30 if lost == "lose_requests" else 31
+    more = ["--settings", work.colours(colour)]
+    status, out, err = layerlab(work.arguments(proxy.address, more=more))
+    assert status == 0, (out, err)
+    assert work.colours_saved() == [colour]
+    assert len(new_prompts(server, history, before)) == 1
+    assert runs_in_log(server) - taken == 1
+    posts = sum(began.startswith("POST /prompt") for began in proxy.seen)
+    assert posts == (2 if lost == "lose_requests" else 1)
+
+
+def test_a_picture_whose_transfer_breaks_off_is_fetched_again(server, proxy, work, layerlab):
+    work.graph()
+    proxy.lose_answers["GET /view"] = 2
+    more = ["--settings", work.colours(14)]
+    assert layerlab(work.arguments(proxy.address, more=more))[0] == 0
+    assert work.colours_saved() == [14]
+    assert sum(began.startswith("GET /view") for began in proxy.seen) == 3
+
+
+def test_a_server_out_of_reach_for_too_long_ends_with_4_and_the_next_run_fetches_the_prompt(
+    server, proxy, work, layerlab, history, wait_until
+):
+    work.graph(**SLOW)
+    before, taken = set(history(server)), runs_in_log(server)
+
+    def cut():
+        wait_until(lambda: get_json(server.address, "/queue")["queue_running"])
+        proxy.refusing = True
+        wait_until(lambda: proxy.cut("GET /ws"))
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    more = ["--contact", "0.5", "--settings", work.colours(15, 16)]
+    status, out, err = layerlab(work.arguments(proxy.address, more=more))
+    thread.join()
+    assert status == 4 and "2 not reached" in out and f"answers at {proxy.address}" in err
+    assert not list(work.out.glob("*.png"))
+    proxy.refusing = False
+    assert layerlab(work.arguments(proxy.address, more=more))[0] == 0
+    assert work.colours_saved() == [15, 16]
+    assert len(new_prompts(server, history, before)) == runs_in_log(server) - taken == 2
+
+
+def test_a_run_that_is_killed_goes_on_with_the_prompt_that_the_server_has(
+    server, work, layerlab, layerlab_process, history, wait_until
+):
+    work.graph(**SLOW)
+    before, taken = set(history(server)), runs_in_log(server)
+    arguments = work.arguments(server.address, more=["--settings", work.colours(17, 18, 19)])
+    process = layerlab_process(arguments)
+    wait_until(lambda: len(new_prompts(server, history, before)) == 1)
+    wait_until(lambda: get_json(server.address, "/queue")["queue_running"])
+    process.kill()
+    process.wait()
+    status, out, _ = layerlab(arguments)
+    assert status == 0
+    assert work.colours_saved() == [17, 18, 19]
+    assert len(new_prompts(server, history, before)) == runs_in_log(server) - taken == 3

@@ -1,0 +1,197 @@
+"""results.jsonl and the saved images; and the command's bad input. No server is needed."""
+
+import json
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.queue import read_address
+from zimage_layer_lab.cli.queue_prompt import Image
+from zimage_layer_lab.cli.queue_results import Results
+from zimage_layer_lab.cli.queue_settings import Row
+from zimage_layer_lab.cli.queue_worker import DONE, FAILED, UNREACHED, Job, Outcome
+from zimage_layer_lab.cli.queue_workflow import QueueError
+
+GRAPH = {"1": {"class_type": "A", "inputs": {"x": 1}}}
+ROW = Row(3, {"1.x": 1}, GRAPH, "abc-1")
+
+
+def outcome(status=DONE, *images, prompt_id="id"):
+    made = tuple(Image(name, data) for name, data in images)
+    return Outcome(Job(3, prompt_id, GRAPH), "127.0.0.1:8188", status, 1.0, made)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_finished_row_is_known_to_the_next_run(tmp_path):
+    results = Results(tmp_path / "out")
+    assert not results.is_done(ROW) and results.open_id(ROW) is None
+    results.begin(ROW, "id")
+    assert Results(results.out).open_id(ROW) == "id"
+    results.end(ROW, outcome(DONE, ("a_00001_.png", b"1")))
+    again = Results(results.out)
+    assert again.is_done(ROW) and again.open_id(ROW) is None
+    assert names(results.out) == ["0003_a_00001_.png", "results.jsonl"]
+    line = json.loads((results.path).read_text().splitlines()[-1])
+    assert line["files"] == ["0003_a_00001_.png"] and line["settings"] == {"1.x": 1}
+
+
+@pytest.mark.parametrize(("status", "kept"), [(UNREACHED, "id"), (FAILED, None)])
+def test_the_id_is_kept_where_the_server_may_still_have_the_prompt(tmp_path, status, kept):
+    results = Results(tmp_path)
+    results.begin(ROW, "id")
+    results.end(ROW, outcome(status))
+    again = Results(tmp_path)
+    assert again.open_id(ROW) == kept and not again.is_done(ROW)
+
+
+def test_no_file_is_overwritten(tmp_path):
+    results = Results(tmp_path)
+    for data in (b"1", b"2", b"3", b"2"):
+        results.end(ROW, outcome(DONE, ("a.png", data)))
+    assert names(tmp_path) == ["0003_a.png", "0003_a_2.png", "0003_a_3.png", "results.jsonl"]
+    assert (tmp_path / "0003_a_2.png").read_bytes() == b"2"
+
+
+def test_a_name_from_outside_stays_inside_the_folder(tmp_path):
+    out = tmp_path / "out"
+    bad = ["../../x.png", "..\\y.png", "C:z.png", "a\x00b.png", ".."]
+    Results(out).end(ROW, outcome(DONE, *((name, b"1") for name in bad)))
+    assert names(tmp_path) == ["out"]
+    assert names(out) == sorted(
+        ["0003_x.png", "0003_y.png", "0003_C_z.png", "0003_a_b.png", "0003_..", "results.jsonl"]
+    )
+
+
+def test_a_line_that_a_crash_cut_short_costs_only_itself(tmp_path):
+    results = Results(tmp_path)
+    results.begin(ROW, "id")
+    with results.path.open("a") as file:
+        file.write('{"key": "half')
+    other = Row(4, {}, GRAPH, "def-1")
+    Results(tmp_path).begin(other, "id2")
+    again = Results(tmp_path)
+    assert (again.open_id(ROW), again.open_id(other)) == ("id", "id2")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8188", "127.0.0.1:8188"),
+        ("http://gpu-2.lan:8188/", "gpu-2.lan:8188"),
+        ("[::1]:8188", "[::1]:8188"),
+    ],
+)
+def test_addresses(text, address):
+    assert read_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["gpu", "gpu:", ":8188", "gpu:0", "gpu:99999", "https://a:1", "a/b:1"]
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(QueueError, match="give HOST:PORT"):
+        read_address(text)
+
+
+@pytest.fixture
+def queue(tmp_path, capsys):
+    """Run the command on a small graph: arguments -> (exit status, standard error)."""
+    (tmp_path / "w.json").write_text(json.dumps(GRAPH))
+
+    def run(*arguments):
+        given = ["queue", tmp_path / "w.json", "--out", tmp_path / "out", *arguments]
+        status = main([str(argument) for argument in given])
+        return status, " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "2.x=1"], "no node has the id or title '2'"),
+        (["--server", "here"], "give HOST:PORT"),
+        (["--server", "a:1", "--server", "a:1"], "given twice"),
+        (["--timeout", "0"], "--timeout is 0"),
+        (["--timeout", "nan"], "--timeout is nan"),
+        (["--contact", "-1"], "--contact is -1"),
+        (["--repeat", "-1"], "--repeat is -1"),
+    ],
+)
+def test_bad_input_ends_with_1_before_any_server_is_asked(queue, tmp_path, arguments, message):
+    status, err = queue(*arguments)
+    assert status == 1 and message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_is_down_ends_with_4(queue, tmp_path):
+    port = free_port()
+    status, err = queue("--server", f"127.0.0.1:{port}")
+    assert status == 4 and f"no ComfyUI answers at 127.0.0.1:{port}" in err
+    assert "--server HOST:PORT" in err and not (tmp_path / "out").exists()
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A page that has nothing to do with ComfyUI."""
+
+    content = b"hello"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def serving(handler):
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("content", [b"hello", b'{"system": {}}', b"[]"])
+def test_a_port_that_something_else_uses_ends_with_4(queue, content):
+    with serving(type("Handler", (Stranger,), {"content": content})) as address:
+        status, err = queue("--server", address)
+    assert status == 4 and address in err and "ComfyUI" in err
+
+
+def test_several_servers_without_ray_say_how_to_install_it(queue, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, err = queue("--server", "a:1", "--server", "b:1")
+    assert status == 1 and 'python -m pip install "zimage-layer-lab[ray]"' in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_websocket_package_it_says_how_to_install_it(queue, monkeypatch):
+    for name in list(sys.modules):
+        if name.startswith("zimage_layer_lab.cli.queue") or name.endswith("cli.comfy_socket"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "websocket", None)
+    status, err = queue()
+    assert status == 1 and 'python -m pip install "zimage-layer-lab[demo]"' in err
+
+
+def test_an_out_that_is_a_file_is_refused(queue, tmp_path):
+    (tmp_path / "out").touch()
+    status, err = queue()
+    assert status == 1 and "is not a folder" in err
