@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from .caption_length import length_remarks
 from .matching import token_rms
 from .sinks import find_sinks
-from .tokens import Record, Role
+from .tokens import CONTENT_ROLES, UNKNOWN_SOURCE, Record, Role, role_mask
 from .vision import PIXELS_PER_TOKEN
 
 LISTED_SINKS = 10
@@ -36,7 +35,7 @@ def describe(hidden: Tensor, record: Record) -> str:
         ),
         *length_remarks(tokens),
         *_magnitudes(hidden, record),
-        *(_edits(record) or ["edits: none"]),
+        *_edits(record),
     ]
     lines.append(f"prompt:\n{record.prompt}" if record.prompt else "prompt: not known")
     return "\n".join(lines)
@@ -66,24 +65,25 @@ def _magnitudes(hidden: Tensor, record: Record) -> list[str]:
     if not bool(finite.all()):
         count = int((~finite).sum())
         return [f"rms: not measured, {count} values are NaN or infinite; encode in a wider dtype"]
-    rms = token_rms(hidden.float())[..., 0].amax(0)
-    largest = int(rms.argmax())
+    rms = token_rms(hidden.float())[..., 0]
+    loudest = rms.amax(0)
+    largest = int(loudest.argmax())
     lines = [
         f"rms per token: median {float(rms.quantile(0.5)):.4g}, smallest {float(rms.min()):.4g}, "
         f"largest {float(rms.max()):.4g} at {record.describe(largest)}"
     ]
-    sinks = find_sinks(hidden).any(0).nonzero().flatten().tolist()
-    named = ", ".join(record.describe(i) for i in sinks[:LISTED_SINKS])
-    more = f" and {len(sinks) - LISTED_SINKS} more" if len(sinks) > LISTED_SINKS else ""
-    lines.append(f"sink tokens: {named or 'none'}{more}")
-    if sinks and len(sinks) < len(rms):
-        others = torch.ones(len(rms), dtype=torch.bool)
-        others[sinks] = False
-        lines.append(f"rms without them: largest {float(rms[others.to(rms.device)].max()):.4g}")
+    content = role_mask(record.roles, CONTENT_ROLES)
+    is_sink = find_sinks(hidden, content).any(0).cpu()
+    sinks = is_sink.nonzero().flatten().tolist()
+    lines.append(f"sink tokens: {record.names(sinks, LISTED_SINKS) or 'none'}")
+    if 0 < len(sinks) < len(record):
+        rest = float(loudest.cpu()[~is_sink].max())
+        lines.append(f"rms without them: largest {rest:.4g}")
     return lines
 
 
 def _edits(record: Record) -> list[str]:
     if not record.edits:
-        return []
+        known = record.source != UNKNOWN_SOURCE
+        return ["edits: none" if known else "edits: not known"]
     return ["edits:", *(f"  {number}. {edit}" for number, edit in enumerate(record.edits, 1))]

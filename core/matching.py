@@ -70,7 +70,9 @@ def _match_hybrid(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
 
 
 def _match_rms(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
-    return vision * (rms / token_rms(vision).clamp(min=1e-12))
+    """A text token of zeros has no scale to give: its vision token keeps its own."""
+    own = token_rms(vision)
+    return vision * torch.where((rms > 0) & (own > 0), rms / torch.where(own > 0, own, 1.0), 1.0)
 
 
 MATCHES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

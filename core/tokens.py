@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 
 RECORD_KEY = "layer_lab"
 """The key of the conditioning dict under which a :class:`Record` travels."""
+UNKNOWN_SOURCE = "unknown encoder"
+"""``source`` of a conditioning that brought no record."""
+PROMPT_JOINT = "\n[followed by tokens of another prompt]\n"
+"""Between the prompts of two records that were joined."""
 VERSION = 1
 """Of the layout of :class:`Record`."""
 
@@ -40,7 +44,7 @@ class Record:
     """Where the states of one conditioning entry come from. Never changed, only replaced.
 
     Attributes:
-        layer: Hugging Face layer number (negative), None if it is not known.
+        layer: Hugging Face layer number (negative), None if it is not known or not one.
         source: the encoder, in words.
         ids: token id per token, -1 where there is none (image tokens, textual inversion).
         texts: the token as text, one per token.
@@ -50,7 +54,8 @@ class Record:
         version: of this class's layout.
         layers: one layer number per token where they differ (``layer`` is None then), else empty.
         prompt: the whole prompt that was encoded, special tokens included; <|image_pad|> stands
-            for an image. Tokens may have been taken out since.
+            for an image. Tokens may have been taken out since. Several, with
+            :data:`PROMPT_JOINT` between them, where tokens of another prompt were appended.
         images: rows and columns of tokens of each image in ``prompt``.
         checksum: of the states that the record was written for, empty if it was never sealed.
     """
@@ -109,13 +114,15 @@ class Record:
         return self.layers or (self.layer,) * len(self)
 
     def followed_by(self, other: Record) -> Record:
-        """The record of these tokens and then ``other``'s; all else is this one's."""
+        """The record of these tokens and then ``other``'s; encoder and edits are this one's."""
         joined = replace(
             self,
             ids=self.ids + other.ids,
             texts=self.texts + other.texts,
             roles=self.roles + other.roles,
             layers=(),
+            prompt=PROMPT_JOINT.join(filter(None, (self.prompt, other.prompt))),
+            images=self.images + other.images,
         )
         return joined.with_layers(self.token_layers() + other.token_layers())
 
@@ -123,20 +130,30 @@ class Record:
         """The record of ``hidden`` (batch, tokens, width), by whose checksum it is known later."""
         return replace(self, checksum=_checksum(hidden))
 
+    def with_edits_of(self, other: Record, side: str) -> Record:
+        """The same record with what was done to ``other``, which goes into it as its ``side``."""
+        return replace(self, edits=(*self.edits, *(f"{side}: {edit}" for edit in other.edits)))
+
     @property
     def layer_in_words(self) -> str:
-        """ "layer -2", "layers -6 and -2" or "unknown layer"."""
-        names = [str(layer) for layer in dict.fromkeys(self.token_layers()) if layer is not None]
-        if not names:
-            return "unknown layer"
-        return f"layer {names[0]}" if len(names) == 1 else f"layers {' and '.join(names)}"
+        """ "layer -2", "layers -6 and -2", "a mix of layers" or "unknown layer"."""
+        unknown = "unknown layer" if self.source == UNKNOWN_SOURCE else "a mix of layers"
+        layers = list(dict.fromkeys(self.token_layers()))
+        numbers = [str(layer) for layer in layers if layer is not None]
+        words = [f"layer{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"] if numbers else []
+        return " and ".join([*words, *([unknown] if None in layers or not layers else [])])
+
+    def names(self, positions: Sequence[int], most: int = 5) -> str:
+        """The first ``most`` of these tokens as people read them, and how many more there are."""
+        named = ", ".join(self.describe(position) for position in positions[:most])
+        return named + (f" and {len(positions) - most} more" if len(positions) > most else "")
 
     def describe(self, position: int) -> str:
         """``position`` as people read it: number, text and role."""
         return f"{position} {self.texts[position]!r} ({self.roles[position].value})"
 
 
-def plain_record(tokens: int, source: str = "unknown encoder") -> Record:
+def plain_record(tokens: int, source: str = UNKNOWN_SOURCE) -> Record:
     """The record of a conditioning that brought none: every token is TEXT, the layer unknown."""
     return Record(None, source, (-1,) * tokens, ("?",) * tokens, (Role.TEXT,) * tokens)
 
@@ -144,7 +161,8 @@ def plain_record(tokens: int, source: str = "unknown encoder") -> Record:
 def current_record(record: object, hidden: Tensor) -> Record:
     """``record`` if it still describes ``hidden`` (batch, tokens, width), else a plain one.
 
-    A stale record, or one that this version of the pack cannot read, is dropped with a warning.
+    A stale record, or one that this version of the pack cannot read, is dropped with a warning; the
+    plain one says so among its edits.
     """
     tokens = hidden.shape[1]
     if record is None:
@@ -156,7 +174,7 @@ def current_record(record: object, hidden: Tensor) -> Record:
         "The conditioning's layer_lab record is dropped and every token counts as text: %s.",
         problem,
     )
-    return plain_record(tokens)
+    return plain_record(tokens).with_edit(f"record dropped: {problem}")
 
 
 def _problem(record: object, hidden: Tensor) -> str | None:

@@ -10,8 +10,8 @@ from ..core.blend_methods import windows
 from ..core.blending import BlendResult, blend
 from ..core.caption_length import length_remarks
 from ..core.dit_view import dit_change
-from ..core.tokens import Record
-from .conditioning import origin, read_entry, write_entry
+from ..core.tokens import UNKNOWN_SOURCE, Record
+from .conditioning import origin, positions_of, read_entry, write_entry
 
 
 def blend_entry(
@@ -31,9 +31,12 @@ def blend_entry(
     """
     hidden, record = read_entry(text)
     other, other_record = read_entry(vision)
+    # Padding is no content: it is neither measured nor mixed.
+    rows, other_rows = positions_of(record), positions_of(other_record)
+    other_record = other_record.take(other_rows)
     result = blend(
-        hidden,
-        other,
+        hidden[:, rows],
+        other[:, other_rows],
         alpha,
         method,
         match,
@@ -42,23 +45,52 @@ def blend_entry(
         curve=curve,
         max_tokens=max_tokens,
     )
+    result = result._replace(text_sinks=[rows[i] for i in result.text_sinks])
+    own = hidden.clone()
+    own[:, rows] = result.hidden[:, : len(rows)]
+    states = torch.cat([own, result.hidden[:, len(rows) :]], dim=1)
     did = _in_words(method, alpha, match, start_alpha, curve, keep_sinks, result)
+    edit = f"blend: {did}, with {origin(other_record)}"
     new_record = record
     if result.vision_tokens:
         new_record = _appended(record, other_record, result)
-    if not torch.equal(result.hidden, hidden):
-        new_record = new_record.with_edit(f"blend: {did}, with {origin(other_record)}")
+    elif not torch.equal(own, hidden):
+        new_record = _mixed(record, other_record, (own != hidden).any(-1).any(0).tolist())
+    if new_record is not record:
+        new_record = new_record.with_edits_of(other_record, "vision").with_edit(edit)
+    seen = dit_change(hidden, own).summary()
+    if result.vision_tokens:
+        seen = (
+            f"what the DiT sees of the text's {len(record)} tokens does not change; it sees "
+            f"{result.vision_tokens} more"
+        )
     lines = [
         f"text: {len(record)} tokens of {origin(record)}; "
         f"vision: {len(other_record)} tokens of {origin(other_record)}",
         *_sides_differ(record, other_record),
         *_sink_remarks(record, other_record, result),
+        *_no_spread(method, match, len(rows), len(other_rows)),
         *_what_was_done(method, alpha, result),
         *length_remarks(len(new_record)),
-        dit_change(hidden, result.hidden[:, : hidden.shape[1]]).summary(),
+        seen,
     ]
-    entry = write_entry(text, result.hidden, new_record, list(range(hidden.shape[1])))
+    entry = write_entry(text, states, new_record, list(range(hidden.shape[1])))
     return entry, "\n".join(lines)
+
+
+def _mixed(record: Record, other: Record, changed: list[bool]) -> Record:
+    """The record of states into which ``other`` went: no longer of one layer or one model."""
+    theirs = set(other.token_layers())
+    layers = [
+        None if moved and theirs != {layer} else layer
+        for layer, moved in zip(record.token_layers(), changed, strict=True)
+    ]
+    mixed = record.with_layers(layers)
+    if record.fingerprint != other.fingerprint:
+        mixed = replace(mixed, fingerprint="")
+    if record.source != other.source:
+        mixed = replace(mixed, source=f"{record.source} blended with {other.source}")
+    return mixed
 
 
 def _in_words(
@@ -103,7 +135,8 @@ def _appended(record: Record, other: Record, result: BlendResult) -> Record:
 def _sides_differ(text: Record, vision: Record) -> list[str]:
     """What the report says of sides from different layers or models."""
     lines = []
-    if set(text.token_layers()) != set(vision.token_layers()):
+    known = UNKNOWN_SOURCE not in (text.source, vision.source)
+    if known and set(text.token_layers()) != set(vision.token_layers()):
         lines.append(
             f"the sides are of different layers: {text.layer_in_words} and {vision.layer_in_words}"
         )
@@ -129,10 +162,24 @@ def _sink_remarks(text: Record, vision: Record, result: BlendResult) -> list[str
     ):
         if sinks:
             verb = "passed through unblended" if side == "text" else "left out"
-            named = ", ".join(record.describe(i) for i in sinks[:5])
-            more = f" and {len(sinks) - 5} more" if len(sinks) > 5 else ""
-            lines.append(f"{side} sink tokens {verb}: {named}{more}")
+            lines.append(f"{side} sink tokens {verb}: {record.names(sinks)}")
     return lines
+
+
+def _no_spread(method: str, match: str, tokens: int, other_tokens: int) -> list[str]:
+    """A remark where a dimension's spread over tokens is wanted of a single token."""
+    measured = [
+        name
+        for name in (f"match '{match}'", f"method '{method}'")
+        if "per dimension" in name or "hybrid" in name
+    ]
+    if not measured or min(tokens, other_tokens) > 1:
+        return []
+    side = "text" if tokens == 1 else "vision"
+    return [
+        f"{measured[0]} measures each dimension over tokens, and the {side} side has only one: its "
+        "spread counts as 0; 'rms per token' does not need it"
+    ]
 
 
 def _what_was_done(method: str, alpha: float, result: BlendResult) -> list[str]:

@@ -47,7 +47,7 @@ class Blend(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="Share of the vision side: 0 is the text, 1 the method's whole effect. "
-                    "append uses both whole and ignores it.",
+                    "append uses both whole and ignores it; graduated has start_alpha besides.",
                 ),
                 io.Combo.Input(
                     "method",

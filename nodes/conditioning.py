@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
 from ..core.errors import as_states
 from ..core.outliers import default_reference
 from ..core.reference import Reference
-from ..core.tokens import RECORD_KEY, Record, current_record
+from ..core.tokens import (
+    CONTENT_ROLES,
+    RECORD_KEY,
+    UNKNOWN_SOURCE,
+    Record,
+    Role,
+    current_record,
+    role_mask,
+)
 
 
 def read_entry(entry: list) -> tuple[Tensor, Record]:
@@ -24,10 +32,25 @@ def read_entry(entry: list) -> tuple[Tensor, Record]:
     return hidden, current_record(entry[1].get(RECORD_KEY), hidden)
 
 
+def positions_of(record: Record, roles: Iterable[Role] = CONTENT_ROLES) -> list[int]:
+    """Positions of the tokens with one of the ``roles``: by default all but padding.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    kept = role_mask(record.roles, roles).nonzero().flatten().tolist()
+    if not kept:
+        raise ValueError(
+            f"the conditioning of {record.source} holds padding only: encode a prompt that does "
+            "not begin with <|endoftext|>"
+        )
+    return kept
+
+
 def reference_for(hidden: Tensor, record: Record) -> Reference | None:
     """The published Qwen3-4B figures for states they may be of: width 2560, at layer -2 or where
     nothing is known of the encoder (another pack's or a stock node's conditioning)."""
-    unknown = record.layer is None and not record.fingerprint and not record.layers
+    unknown = record.layer is None and record.source == UNKNOWN_SOURCE
     return default_reference(hidden.shape[-1], None) if record.layer == -2 or unknown else None
 
 

@@ -104,8 +104,6 @@ def _aim(
 def _note(hidden: Tensor, record: Record, method: str, result: NormalizeResult) -> str:
     sinks = ""
     if result.sinks:
-        named = ", ".join(record.describe(i) for i in result.sinks[:5])
-        more = f" and {len(result.sinks) - 5} more" if len(result.sinks) > 5 else ""
-        sinks = f", sinks kept: {named}{more}"
+        sinks = f", sinks kept: {record.names(result.sinks)}"
     seen = dit_change(hidden, result.hidden).summary()
     return f"normalize: {method} to {result.target}{sinks}; {seen}"

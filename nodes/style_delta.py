@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -10,14 +11,24 @@ from comfy_api.latest import io, ui
 
 from ..core.dit_view import dit_change
 from ..core.style_delta import HIGHEST_ALPHA, LOWEST_ALPHA, StyleResult, add_style
-from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
+from ..core.tokens import (
+    CONTENT_ROLES,
+    PROMPT_JOINT,
+    UNKNOWN_SOURCE,
+    Record,
+    Role,
+    role_mask,
+)
 from ..core.vision import PIXELS_PER_TOKEN
-from .conditioning import origin, partners, read_entry, write_entry
+from .conditioning import origin, partners, positions_of, read_entry, write_entry
 from .encoder import encode
 from .numbers import check_number
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
+
+READING = "image "
+"""How the notes begin that VL Image Token Encode leaves on each image's size."""
 
 
 class StyleDelta(io.ComfyNode):
@@ -69,7 +80,8 @@ class StyleDelta(io.ComfyNode):
     @classmethod
     def execute(cls, text, styled, alpha, neutral=None, clip=None) -> io.NodeOutput:
         styled = partners(text, styled, "styled")
-        if neutral is None:
+        made_grey = neutral is None
+        if made_grey:
             grey: dict[int, list] = {}  # one styled entry may serve many text entries
             for entry in styled:
                 if id(entry) not in grey:
@@ -79,15 +91,29 @@ class StyleDelta(io.ComfyNode):
         done, notes = [], []
         for entry, style, plain in zip(text, styled, neutral, strict=True):
             hidden, record = read_entry(entry)
+            rows = positions_of(record)  # padding is no content
             style_states, style_record = _image_tokens(style)
             plain_states, plain_record = _image_tokens(plain)
             _require_same_kind(style_record, plain_record)
-            result = add_style(hidden, style_states, plain_states, alpha)
-            note = _note(hidden, record, style_record, plain_record, result, alpha)
+            result = add_style(hidden[:, rows], style_states, plain_states, alpha)
+            states = hidden.clone()
+            states[:, rows] = result.hidden
+            sinks = [rows[i] for i in result.text_sinks]
+            note = "; ".join(
+                [
+                    *_note(record, style_record, result, alpha),
+                    *(_unlike_grey(style_record) if made_grey else []),
+                    *([f"sinks kept: {record.names(sinks)}"] if sinks else []),
+                    dit_change(hidden, states).summary(),
+                ]
+            )
             notes.append(note)
-            if not torch.equal(result.hidden, hidden):
+            if not torch.equal(states, hidden):
+                record = record.with_edits_of(style_record, "styled")
+                if not made_grey:
+                    record = record.with_edits_of(plain_record, "neutral")
                 record = record.with_edit(note)
-            done.append(write_entry(entry, result.hidden, record))
+            done.append(write_entry(entry, states, record))
         return io.NodeOutput(done, ui=ui.PreviewText("\n\n".join(notes)))
 
 
@@ -95,12 +121,17 @@ def _image_tokens(entry: list) -> tuple[torch.Tensor, Record]:
     """The image tokens of an entry, or all but padding if it has none."""
     hidden, record = read_entry(entry)
     roles = (Role.IMAGE,) if Role.IMAGE in record.roles else CONTENT_ROLES
-    kept = role_mask(record.roles, roles).nonzero().flatten().tolist()
-    if not kept:
-        raise ValueError(
-            f"the conditioning of {record.source} holds padding only: there is no style in it"
-        )
+    kept = positions_of(record, roles)
     return hidden[:, kept], record.take(kept)
+
+
+def _unlike_grey(styled: Record) -> list[str]:
+    """What was done to the styled side after reading, which a mid-grey made here has not had."""
+    edits = sum(not edit.startswith(READING) for edit in styled.edits)
+    if not edits:
+        return []
+    log.warning("Style Delta: the styled side was edited, the mid-grey image was not.")
+    return [f"the styled side was edited {edits} times, the mid-grey image was not"]
 
 
 def _mid_grey(clip: Any, styled: list) -> list:
@@ -116,6 +147,11 @@ def _mid_grey(clip: Any, styled: list) -> list:
             f"the styled side ({record.source}) says of no image how it was read, so no mid-grey "
             "one can be read in the same way: connect `neutral`, or encode the styled image with "
             "VL Image Token Encode"
+        )
+    if PROMPT_JOINT in record.prompt:
+        raise ValueError(
+            "the styled side has the tokens of several prompts, so a mid-grey image cannot be read "
+            "in the same way: connect `neutral`, or use Style Delta before you append"
         )
     _, tokens = _image_tokens(styled)
     if tokens.layer is None:
@@ -150,28 +186,21 @@ def _require_same_kind(styled: Record, neutral: Record) -> None:
         )
 
 
-def _note(
-    hidden: torch.Tensor,
-    text: Record,
-    styled: Record,
-    neutral: Record,
-    result: StyleResult,
-    alpha: float,
-) -> str:
+def _note(text: Record, styled: Record, result: StyleResult, alpha: float) -> list[str]:
     parts = [
         f"style delta: alpha {alpha:g}, {result.styled_tokens} styled minus "
         f"{result.neutral_tokens} neutral tokens of {origin(styled)}"
     ]
-    if {*text.token_layers()} != {*styled.token_layers()}:
+    known = UNKNOWN_SOURCE not in (text.source, styled.source)
+    if known and {*text.token_layers()} != {*styled.token_layers()}:
         parts.append(f"the text is of {text.layer_in_words}")
     if text.fingerprint and styled.fingerprint and text.fingerprint != styled.fingerprint:
         parts.append(f"the text comes from another model, {text.source}")
     if result.delta_rms == 0:
         log.warning("Style Delta: the styled and the neutral side are equal; nothing is added.")
         parts.append("the two sides are equal, nothing is added")
+    elif math.isinf(result.delta_rms):
+        parts.append("the styled side is all zeros")
     else:
         parts.append(f"their difference has {result.delta_rms:.3g} of the styled side's rms")
-    if result.text_sinks:
-        parts.append(f"sinks kept: {', '.join(text.describe(i) for i in result.text_sinks[:5])}")
-    parts.append(dit_change(hidden, result.hidden).summary())
-    return "; ".join(parts)
+    return parts

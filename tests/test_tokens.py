@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from zimage_layer_lab.core.tokens import (
+    PROMPT_JOINT,
     RECORD_KEY,
     Record,
     Role,
@@ -178,7 +179,8 @@ def test_a_stale_record_is_dropped_with_a_warning_that_names_both_lengths(record
     """Another node cut or joined the states after the record was written."""
     with caplog.at_level(logging.WARNING):
         current = current_record(record, hidden_of(tokens))
-    assert current == plain_record(tokens)
+    assert dataclasses.replace(current, edits=()) == plain_record(tokens)
+    assert f"describes 3 tokens but the conditioning has {tokens}" in current.edits[0]
     (warning,) = caplog.records
     assert warning.levelno == logging.WARNING
     assert "describes 3 tokens" in warning.getMessage() and f"has {tokens}" in warning.getMessage()
@@ -191,8 +193,9 @@ def test_a_record_of_other_values_is_dropped_with_a_warning(record, place, caplo
     changed = hidden_of(3)
     changed[place] += 1e-3
     with caplog.at_level(logging.WARNING):
-        assert current_record(sealed, changed) == plain_record(3)
-    assert "changed the values" in caplog.text
+        current = current_record(sealed, changed)
+    assert dataclasses.replace(current, edits=()) == plain_record(3)
+    assert "changed the values" in caplog.text and "changed the values" in current.edits[0]
 
 
 def test_moving_widening_or_slicing_a_tensor_keeps_its_record(record):
@@ -206,14 +209,14 @@ def test_moving_widening_or_slicing_a_tensor_keeps_its_record(record):
 @pytest.mark.parametrize("strange", [{"layer": -2}, "text", 7])
 def test_a_record_of_an_unknown_kind_is_dropped_with_a_warning(strange, caplog):
     with caplog.at_level(logging.WARNING):
-        assert current_record(strange, hidden_of(3)) == plain_record(3)
+        assert current_record(strange, hidden_of(3)).ids == plain_record(3).ids
     assert "unknown kind" in caplog.text
 
 
 def test_a_record_of_a_newer_version_is_dropped_and_the_way_out_is_said(record, caplog):
     newer = dataclasses.replace(record, version=2)
     with caplog.at_level(logging.WARNING):
-        assert current_record(newer, hidden_of(3)) == plain_record(3)
+        assert current_record(newer, hidden_of(3)).edits[0].startswith("record dropped: ")
     assert "version 2" in caplog.text and "update" in caplog.text
 
 
@@ -230,16 +233,35 @@ def test_a_record_with_a_layer_per_token_follows_its_tokens(record):
 
 def test_a_record_followed_by_another_has_both_ones_tokens(record):
     other = dataclasses.replace(record, layer=-6, source="Qwen3-VL", edits=("read",))
-    joined = record.followed_by(other)
+    joined = record.followed_by(dataclasses.replace(other, prompt="b", images=((1, 2),)))
     assert joined.ids == record.ids * 2 and joined.roles == record.roles * 2
     assert joined.layers == (-2, -2, -2, -6, -6, -6)
     assert (joined.source, joined.edits) == (record.source, record.edits)
     assert record.followed_by(record).layer == -2
+    assert joined.prompt == "b" and joined.images == ((1, 2),)
+    whole = dataclasses.replace(record, prompt="a", images=((3, 4),)).followed_by(joined)
+    assert whole.prompt == f"a{PROMPT_JOINT}b" and whole.images == ((3, 4), (1, 2))
 
 
-@pytest.mark.parametrize(("layer", "words"), [(-2, "layer -2"), (None, "unknown layer")])
+def test_the_edits_of_another_side_are_taken_over_under_its_name(record):
+    other = dataclasses.replace(record, edits=("read", "masked twice"))
+    taken = record.with_edits_of(other, "vision").edits
+    assert taken == ("masked", "vision: read", "vision: masked twice")
+
+
+def test_tokens_are_named_up_to_a_number(record):
+    assert record.names([0, 2], 5) == "0 '<|im_start|>' (template), 2 '<|image_pad|>' (image)"
+    assert record.names([0, 1, 2], 1) == "0 '<|im_start|>' (template) and 2 more"
+    assert record.names([]) == ""
+
+
+@pytest.mark.parametrize(("layer", "words"), [(-2, "layer -2"), (None, "a mix of layers")])
 def test_the_layer_in_words(record, layer, words):
     assert dataclasses.replace(record, layer=layer).layer_in_words == words
+    assert plain_record(3).layer_in_words == "unknown layer"
+    assert (
+        record.with_layers((-2, None, -6)).layer_in_words == "layers -2 and -6 and a mix of layers"
+    )
 
 
 def test_role_mask_marks_the_wanted_roles_only(record):

@@ -32,12 +32,13 @@ def picture(vl_clip, pack):
 
 def edited(pack, conditioning, picture) -> dict[str, list]:
     """Every node that edits a conditioning, run on this one."""
+    plain = [[states(picture).flip(1), {}]]
     return {
         "mask": run(pack.OutlierMask, conditioning=conditioning)[0],
         "normalize": run(pack.Normalize, conditioning=conditioning)[0],
         "blend": run(pack.Blend, text=conditioning, vision=picture)[0],
         "fit": run(pack.FitTokens, conditioning=conditioning, max_tokens=5, method="pool")[0],
-        "style": run(pack.StyleDelta, text=conditioning, styled=picture, neutral=picture)[0],
+        "style": run(pack.StyleDelta, text=conditioning, styled=picture, neutral=plain)[0],
         "schedule": run(pack.ScheduledBlend, text=conditioning, vision=picture, steps=1)[0],
     }
 
