@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
+
+LONGEST_SHOWN = 60
+"""Characters of a bad value that a message repeats."""
 
 
 class NonFiniteError(ValueError):
     """A tensor holds NaN or infinity; the message names the tokens and dimensions."""
 
 
-def require_finite_number(name: str, value: float, low: float, high: float) -> float:
-    """``value`` as a float inside ``low``..``high``; ValueError names it otherwise."""
-    value = float(value)
-    if not math.isfinite(value) or not low <= value <= high:
-        limit = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
-        raise ValueError(f"{name} is {value}: it must be a number {limit}")
-    return value
+def require_finite_number(name: str, value: Any, low: float, high: float) -> float:
+    """``value`` as a float inside ``low``..``high``.
+
+    Raises:
+        ValueError: for any other number, and for whatever is no number (text and True are none);
+            the message names the input.
+    """
+    limit = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
+    try:
+        number = math.nan if isinstance(value, (str, bytes, bool)) else float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large: it must be a number {limit}") from None
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan  # RuntimeError: a tensor of several values.
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ValueError(f"{name} is {shortened(value)}: it must be a number {limit}")
+    return number
+
+
+def shortened(value: object) -> str:
+    """``value`` as a message shows it, cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
 
 
 def require_finite_states(hidden: Tensor, what: str) -> None:

@@ -8,7 +8,8 @@ THINK_BLOCKS = {"none": "", "empty": "<think>\n\n</think>\n\n", "open": "<think>
 Qwen3-VL's Thinking models opens one."""
 
 IMAGE_PAD = "<|image_pad|>"
-VISION_BLOCK = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>"
+VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+VISION_BLOCK = f"{VISION_START}{IMAGE_PAD}{VISION_END}"
 
 
 def build_prompt(

@@ -104,19 +104,35 @@ def fit_images(
             without antialias), unless the image is over the budget: then it is scaled down so.
 
     Raises:
-        ValueError: for an empty batch, other channel counts, NaN or infinity, an unknown
-            preprocessing, or a size that :func:`token_grid` refuses.
+        ValueError: for an unknown preprocessing, what :func:`single_images` refuses, or a size that
+            :func:`token_grid` refuses.
     """
     if preprocessing not in PREPROCESSING:
         raise ValueError(f"preprocessing {preprocessing!r} is not one of exact, host")
-    batches = [images] if isinstance(images, Tensor) else list(images)
-    for batch in batches:
-        _require_images(batch)
-    single = [batch[i : i + 1] for batch in batches for i in range(batch.shape[0])]
     return [
         _fit_image(image, max_tokens, preprocessing, number)
-        for number, image in enumerate(single, 1)
+        for number, image in enumerate(single_images(images), 1)
     ]
+
+
+def single_images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """Every image of one batch, or of several, as a batch of one, in their order.
+
+    Raises:
+        ValueError: for an empty list, something in it that is no image (its place is named), an
+            empty batch, other channel counts, NaN or infinity.
+    """
+    batches = [images] if isinstance(images, Tensor) else list(images)
+    if not batches:
+        raise ValueError("image is an empty list: give at least one image")
+    for number, batch in enumerate(batches, 1):
+        if not isinstance(batch, Tensor):
+            raise ValueError(
+                f"image {number} of {len(batches)} is {type(batch).__name__}, not an image: look "
+                "at the node that made it"
+            )
+        _require_images(batch)
+    return [batch[i : i + 1] for batch in batches for i in range(batch.shape[0])]
 
 
 def _require_images(batch: Tensor) -> None:

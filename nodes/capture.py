@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
+from ..core.errors import shortened
+from ..core.layers import LayerRangeError, whole_layer
 from ..core.prompt import build_prompt
 from .encoder import encode
 from .types import CATEGORY
@@ -26,10 +28,13 @@ def layer_input(default: int) -> io.Int.Input:
 
 def check_layer(layer: int | None) -> bool | str:
     """Validation of a typed-in ``layer``; None is a connected one, checked when it runs."""
-    if layer is None or -DEEPEST_LAYER <= layer < DEEPEST_LAYER:
-        return True
+    try:
+        if layer is None or -DEEPEST_LAYER <= whole_layer(layer) < DEEPEST_LAYER:
+            return True
+    except LayerRangeError as error:
+        return str(error)
     return (
-        f"layer {layer} does not exist: Qwen3-4B and Qwen3-VL-4B have layers "
+        f"layer {shortened(layer)} does not exist: Qwen3-4B and Qwen3-VL-4B have layers "
         f"-{DEEPEST_LAYER} to -1 (or 0 to {DEEPEST_LAYER - 1})"
     )
 

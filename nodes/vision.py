@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..core.caption_length import length_remarks
-from ..core.prompt import IMAGE_PAD, THINK_BLOCKS, build_prompt
+from ..core.prompt import IMAGE_PAD, THINK_BLOCKS, VISION_END, VISION_START, build_prompt
 from ..core.tokens import Role, role_mask
-from ..core.vision import HOST_LARGEST_TOKENS, HOST_SMALLEST_TOKENS, PREPROCESSING, fit_images
+from ..core.vision import (
+    HOST_LARGEST_TOKENS,
+    HOST_SMALLEST_TOKENS,
+    PREPROCESSING,
+    fit_images,
+    single_images,
+)
 from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
 from .encoder import Encoding, encode
-from .lists import runs
+from .lists import only, runs
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
@@ -29,6 +35,19 @@ SELECTIONS: dict[str, tuple[Role, ...]] = {
 }
 TEXT_PLACES = ("after the images", "before the images")
 TOGETHER, EACH = "one prompt", "one prompt each"
+CHOICES: dict[str, tuple[str, ...]] = {
+    "tokens": tuple(SELECTIONS),
+    "think_block": tuple(THINK_BLOCKS),
+    "text_place": TEXT_PLACES,
+    "preprocessing": PREPROCESSING,
+    "several_images": (TOGETHER, EACH),
+}
+RESERVED = {
+    IMAGE_PAD: "stands for an image and would take its place",
+    VISION_START: "stands before an image and would count as one of its markers",
+    VISION_END: "stands behind an image and would count as one of its markers",
+}
+"""Special tokens that no text may hold, and why."""
 
 
 class VLEncode(io.ComfyNode):
@@ -143,10 +162,13 @@ class VLEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, **settings) -> io.NodeOutput:
-        images = [image]
-        if EACH in settings.get("several_images", ()):
-            images = [[batch[i : i + 1]] for batch in image for i in range(batch.shape[0])]
-        done = [_encode(**values) for values in runs({**settings, "images": images})]
+        together = only("several_images", settings.get("several_images", [TOGETHER])) != EACH
+        single = single_images(image)
+        images = [single] if together else [[one] for one in single]
+        planned = list(runs({**settings, "images": images}))
+        for values in planned:
+            _require_usable(values)
+        done = [_encode(**values) for values in planned]
         conditionings, prompts, shown = zip(*done, strict=True)
         return io.NodeOutput(
             list(conditionings), list(prompts), ui=ui.PreviewText("\n\n".join(shown))
@@ -159,6 +181,26 @@ def _layer(name: str, default: int, tokens: str) -> io.Int.Input:
     given.id, given.optional, given.advanced = name, True, True
     given.tooltip = f"With two_layers: the hidden state of {tokens}, counted as `layer` is."
     return given
+
+
+def _require_usable(values: Mapping[str, Any]) -> None:
+    """Raise ValueError for what a connected input may bring: the host checks typed ones only."""
+    for name, known in CHOICES.items():
+        if name in values and values[name] not in known:
+            raise ValueError(f"{name} {values[name]!r} is not one of {', '.join(known)}")
+    budget = values["max_image_tokens"]
+    if not isinstance(budget, int) or not HOST_SMALLEST_TOKENS <= budget <= HOST_LARGEST_TOKENS:
+        raise ValueError(
+            f"max_image_tokens is {budget}: ComfyUI gives an image between "
+            f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
+        )
+    for name in ("text", "system_prompt"):
+        text = values[name]
+        if not isinstance(text, str):
+            raise ValueError(f"{name} is {type(text).__name__}, not text: connect a text, or none")
+        for token, meaning in RESERVED.items():
+            if token in text:
+                raise ValueError(f"the {name} holds {token}, which {meaning}: remove it")
 
 
 def _encode(
@@ -178,16 +220,6 @@ def _encode(
     several_images: str = TOGETHER,
 ) -> tuple[list, str, str]:
     """One prompt: its conditioning, the exact prompt, and what is shown."""
-    if not HOST_SMALLEST_TOKENS <= max_image_tokens <= HOST_LARGEST_TOKENS:
-        raise ValueError(
-            f"max_image_tokens is {max_image_tokens}: ComfyUI gives an image between "
-            f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
-        )
-    if IMAGE_PAD in text or IMAGE_PAD in system_prompt:
-        raise ValueError(
-            f"the text holds {IMAGE_PAD}, which stands for an image and would take its place: "
-            "remove it"
-        )
     fitted = fit_images(images, max_image_tokens, preprocessing)
     prompt = build_prompt(
         text, system_prompt, think_block, len(fitted), text_first=text_place == TEXT_PLACES[1]

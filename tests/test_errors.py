@@ -34,6 +34,23 @@ def test_a_whole_number_comes_back_as_float():
     assert isinstance(require_finite_number("alpha", 1, 0, 1), float)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [None, "x", "0.5", True, [1], [], {"a": 1}, 1j, 10**400, 10**5000, torch.ones(2)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_number_is_refused_and_the_input_named(value):
+    """A workflow sent over HTTP may hold any JSON."""
+    with pytest.raises(ValueError, match="^alpha is .*between 0 and 1$"):
+        require_finite_number("alpha", value, 0.0, 1.0)
+
+
+def test_a_long_value_is_cut_in_the_message():
+    with pytest.raises(ValueError) as error:
+        require_finite_number("alpha", ["x"] * 1000, 0.0, 1.0)
+    assert len(str(error.value)) < 150
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_non_finite_value_is_named_by_token_and_dimension(bad, dtype):

@@ -7,11 +7,50 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from transformers import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 from zimage_layer_lab.core.vision import fit_images, host_grid, token_grid
 
 SIDE = st.integers(1, 9000)
 BUDGET = st.one_of(st.integers(1, 80), st.integers(1, 20000))
+
+
+def processed(image):
+    """(height, width, 3) uint8 as Qwen3-VL's own processor hands it on, back as pixels."""
+    processor = Qwen2VLImageProcessor(
+        patch_size=16,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+        # The fewest and most pixels of Qwen/Qwen3-VL-4B-Instruct's preprocessor_config.json.
+        size={"shortest_edge": 65536, "longest_edge": 16777216},
+    )
+    made = processor(images=[image.movedim(-1, 0)], return_tensors="pt")
+    [[_, rows, columns]] = made["image_grid_thw"].tolist()
+    # Patches in blocks of 2 x 2; each has 3 channels and 2 equal frames of 16 x 16 pixels.
+    patches = made["pixel_values"].reshape(rows // 2, columns // 2, 2, 2, 3, 2, 16, 16)
+    pixels = patches[:, :, :, :, :, 0].permute(0, 2, 5, 1, 3, 6, 4)
+    return pixels.reshape(rows * 16, columns * 16, 3) / 2 + 0.5
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(256, 320), (300, 421), (700, 513), (90, 130), (1, 1), (50, 1200)]
+)
+def test_exact_preprocessing_gives_the_pixels_of_transformers_own_processor(height, width):
+    generator = torch.Generator().manual_seed(height)
+    image = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
+    (fitted,) = fit_images(image[None].float() / 255, 16384)
+    theirs = processed(image)
+    assert fitted.pixels[0].shape == theirs.shape
+    assert float((fitted.pixels[0] - theirs).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("offset", [-0.49, 0.49])
+def test_values_between_two_bytes_are_rounded_to_the_nearest_before_resizing(offset):
+    """As a file of them would be written; the error of a picture is far from a byte's 0.5."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(1, 255, (300, 421, 3), generator=generator, dtype=torch.uint8)
+    (fitted,) = fit_images((image[None].float() + offset) / 255, 16384)
+    assert float((fitted.pixels[0] - processed(image)).abs().max()) < 1e-6
 
 
 @given(height=SIDE, width=SIDE, budget=BUDGET)
@@ -223,3 +262,14 @@ def test_an_image_with_nan_or_infinity_is_refused(bad):
     images[1, 5, 6, 2] = bad
     with pytest.raises(ValueError, match="NaN or infinity"):
         fit_images(images, 1024)
+
+
+def test_no_image_at_all_is_refused():
+    with pytest.raises(ValueError, match="image is an empty list"):
+        fit_images([], 1024)
+
+
+@pytest.mark.parametrize("bad", [None, "a.png", 3, [1]])
+def test_something_in_the_list_that_is_no_image_is_named_by_its_place(bad):
+    with pytest.raises(ValueError, match=f"image 2 of 2 is {type(bad).__name__}, not an image"):
+        fit_images([torch.zeros(1, 64, 64, 3), bad], 1024)
