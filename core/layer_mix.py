@@ -34,12 +34,13 @@ def mix_layers(
         states: one (batch, tokens, width) or (tokens, width) per layer, all of one shape, any
             float dtype.
         weights: one per layer. They need not add up to 1; a negative one leads away from its
-            layer. "mean of normalised layers" does not use them.
+            layer; one of weight 0 has no part in it. "mean of normalised layers" does not use
+            them.
         method: "raw" is sum(w_i h_i) / sum(w_i). "rms matched" is the same after each token has
-            been given the rms that it has in the first state. "mean of normalised layers" takes
-            each token to mean 0 and variance 1 over its width (layer norm without weights), then
-            the plain mean; the method asks for all hidden states of the encoder. A token that is
-            constant over its width has no direction left and counts as zeros there.
+            been given the rms that it has in the first state with a weight. "mean of normalised
+            layers" takes each token to mean 0 and variance 1 over its width (layer norm without
+            weights), then the plain mean; the method asks for all hidden states of the encoder. A
+            token that is constant over its width has no direction left and counts as zeros there.
 
     Returns:
         The shape, dtype and device of the first state. Worked out in float32; what the dtype
@@ -68,17 +69,19 @@ def mix_layers(
         name = f"state {number} of the {len(states)} to mix"
         require_finite_states(as_states(state, name), name)
     shares = [1 / len(states)] * len(states) if averaged else _shares(weights)
-    first = states[0]
+    dtype, device = states[0].dtype, states[0].device
+    weighted = [pair for pair in zip(states, shares, strict=True) if pair[1]]
+    first = weighted[0][0].to(device)
     target = None if method == "raw" or averaged else token_rms(first.float())
     mixed = torch.zeros_like(first, dtype=torch.float32)
-    for state, share in zip(states, shares, strict=True):
-        values = state.to(first.device, torch.float32)
+    for number, (state, share) in enumerate(weighted):
+        values = state.to(device, torch.float32)
         if averaged:
             values = _normalised(values)
-        elif target is not None and state is not first:
+        elif target is not None and number:
             values = _unit_rms(values) * target
         mixed.add_(values, alpha=share)
-    return to_dtype(mixed, first.dtype)
+    return to_dtype(mixed, dtype)
 
 
 def _shares(weights: Sequence[float]) -> list[float]:

@@ -10,6 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from .errors import shortened
 
 _NUMBER = r"([+-]?[0-9]{1,18})"
 _LAYER = re.compile(_NUMBER)
@@ -29,15 +33,21 @@ def hidden_state_index(layer: int, blocks: int) -> int:
     Raises:
         LayerRangeError: if this encoder has no such hidden state; the message names the range.
     """
-    if isinstance(layer, bool) or not math.isfinite(layer) or int(layer) != layer:
-        raise LayerRangeError(f"layer {layer!r} is not a whole number")
-    layer = int(layer)
+    layer = whole_layer(layer)
     if not -(blocks + 1) <= layer <= blocks:
         raise LayerRangeError(
             f"layer {layer} does not exist: this encoder has {blocks} blocks, so layers run from "
             f"-{blocks + 1} to -1 (or 0 to {blocks}); 0 is the embeddings, -1 the normed output"
         )
     return layer if layer >= 0 else layer + blocks + 1
+
+
+def whole_layer(layer: Any) -> int:
+    """``layer`` as an int; LayerRangeError if it is no whole number (2.5, NaN, text, True)."""
+    # The rest of NaN and of infinity is NaN, which is not 0.
+    if isinstance(layer, bool) or not isinstance(layer, Real) or layer % 1 != 0:
+        raise LayerRangeError(f"layer {shortened(layer)} is not a whole number")
+    return int(layer)
 
 
 def negative_layer(index: int, blocks: int) -> int:
@@ -62,10 +72,11 @@ def parse_layers(text: str, blocks: int) -> tuple[int, ...]:
         LayerRangeError: if this encoder has no such layer.
         ValueError: for anything else that is no such list; the message names the bad part.
     """
-    if text.strip().lower() == "all":
+    parts = _parts(text, "layers", "-2, -6, -10..-20, or all")
+    if [part.lower() for part in parts] == ["all"]:
         return tuple(negative_layer(index, blocks) for index in range(blocks + 1))
     indices: list[int] = []
-    for part in _parts(text, "layers", "-2, -6, -10..-20, or all"):
+    for part in parts:
         if single := _LAYER.fullmatch(part):
             indices.append(hidden_state_index(int(single[1]), blocks))
         elif ends := _RANGE.fullmatch(part):
@@ -128,6 +139,11 @@ def check_weights(weights: Sequence[float]) -> None:
 
 def _parts(text: str, what: str, example: str) -> list[str]:
     """``text`` between its commas."""
+    if not isinstance(text, str):
+        raise ValueError(
+            f"the list of {what} is {shortened(text)}, which is no text: write for example "
+            f"{example}"
+        )
     if not text.strip():
         raise ValueError(f"the list of {what} is empty: write for example {example}")
     parts = [part.strip() for part in text.split(",")]

@@ -15,6 +15,12 @@ from .errors import as_states, require_finite_number, require_finite_states
 from .masking import to_dtype
 from .sinks import find_sinks
 
+UNHEARD = 0.01
+"""A token that gets less attention from every new token than this part of an even share (1 over
+the number of content tokens) counts as lost (a choice)."""
+QUERIES_AT_ONCE = 256
+"""New tokens whose attention is held in memory at one time."""
+
 
 class FitResult(NamedTuple):
     """What :func:`fit_tokens` did.
@@ -25,7 +31,8 @@ class FitResult(NamedTuple):
         sources: for each token left, the position of the old token it stands for: itself, or the
             one in the middle of those it was made from. Rising.
         sinks: old positions of sink tokens that were passed through.
-        lost: old tokens, padding apart, that have no influence on the result.
+        lost: old tokens, padding apart, that have no influence on the result, or with "attention
+            pool" next to none (:data:`UNHEARD`) on any entry of the batch.
         padding: old tokens left out because they were not selected.
     """
 
@@ -48,7 +55,8 @@ def fit_tokens(
             align_corners=False), so tokens that are no neighbour of a sampling point are lost.
             "pool": area means (adaptive average pooling), every token counts. "attention pool":
             the area means of the RMS-normed tokens are queries that attend to all tokens, each as
-            its RMS-normed self; every token counts. But for "truncate", sink tokens (of any
+            its RMS-normed self. A token counts as far as it is like one of the means: one unlike
+            them all has next to no weight, and is lost. But for "truncate", sink tokens (of any
             entry of the batch) are no content: they stay bit for bit, between the same neighbours,
             and only the others are shortened, to ``max_tokens`` less the number of sinks.
         selected: (tokens,) bool; if the sequence is too long, the others (padding) are left out
@@ -87,20 +95,20 @@ def fit_tokens(
             "or remove them first with Outlier Mask, mode 'drop sinks'"
         )
     content = [position for position in there if not is_sink[position]]
-    shortened = METHODS[method](hidden[:, content].float(), room)
+    shortened, lost = METHODS[method](hidden[:, content].float(), room)
     middles = [content[(2 * i + 1) * len(content) // (2 * room)] for i in range(room)]
     fitted = torch.cat([to_dtype(shortened, hidden.dtype), hidden[:, sinks]], dim=1)
     merged = [*middles, *sinks]
     order = sorted(range(budget), key=merged.__getitem__)
-    lost = _tokens_between_points(len(content), room) if method == "interpolate" else 0
     return FitResult(fitted[:, order], [merged[i] for i in order], sinks, lost, padding)
 
 
-def _interpolate(content: Tensor, length: int) -> Tensor:
+def _interpolate(content: Tensor, length: int) -> tuple[Tensor, int]:
     """Linear, at (i + 0.5) * tokens / length - 0.5, which lies inside when shortening."""
     low, share = _sampling(content.shape[1], length)
     share = (share.double() / (2 * length)).to(content)[:, None]
-    return torch.lerp(content[:, low], content[:, low + 1], share)
+    lost = _tokens_between_points(content.shape[1], length)
+    return torch.lerp(content[:, low], content[:, low + 1], share), lost
 
 
 def _sampling(tokens: int, length: int) -> tuple[Tensor, Tensor]:
@@ -119,14 +127,22 @@ def _pool(content: Tensor, length: int) -> Tensor:
     return functional.adaptive_avg_pool1d(content.mT, length).mT
 
 
-def _attention_pool(content: Tensor, length: int) -> Tensor:
+def _attention_pool(content: Tensor, length: int) -> tuple[Tensor, int]:
     keys = rms_norm(content)
-    return functional.scaled_dot_product_attention(_pool(keys, length), keys, content)
+    tokens, width = content.shape[1:]
+    largest = content.new_zeros(tokens)
+    pooled = []
+    for queries in _pool(keys, length).split(QUERIES_AT_ONCE, dim=1):
+        weights = (queries @ keys.mT / math.sqrt(width)).softmax(dim=-1)
+        largest = torch.maximum(largest, weights.amax((0, 1)))
+        pooled.append(weights @ content)
+    return torch.cat(pooled, dim=1), int((largest < UNHEARD / tokens).sum())
 
 
-METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "truncate": lambda content, length: content[:, :length],
+METHODS: dict[str, Callable[[Tensor, int], tuple[Tensor, int]]] = {
+    "truncate": lambda content, length: (content[:, :length], content.shape[1] - length),
     "interpolate": _interpolate,
-    "pool": _pool,
+    "pool": lambda content, length: (_pool(content, length), 0),
     "attention pool": _attention_pool,
 }
+"""The shortened (batch, length, width) and how many tokens are lost, of (batch, tokens, width)."""

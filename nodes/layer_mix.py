@@ -11,10 +11,10 @@ from comfy_api.latest import io, ui
 from ..core.layer_mix import MEAN_OF_NORMALISED, METHODS, mix_layers
 from ..core.layers import parse_layer_weights, parse_layers
 from ..core.prompt import build_prompt
-from .capture import prompt_inputs
+from .capture import prompt_inputs, text_inputs
 from .conditioning import read_entry, write_entry
 from .encoder import block_count, encode
-from .layer_sweep import LARGEST_BLOCKS, text_inputs
+from .layer_sweep import LARGEST_BLOCKS
 from .types import CATEGORY
 
 
@@ -41,8 +41,9 @@ class LayerMix(io.ComfyNode):
                     options=list(METHODS),
                     default="rms matched",
                     tooltip="raw: the weighted mean as it is. rms matched: each token first gets "
-                    "the scale it has at the first layer named. mean of normalised layers: all "
-                    "layers of the encoder, each token normalised, same share; ignores weights.",
+                    "the scale it has at the first layer with a weight. mean of normalised layers: "
+                    "all layers of the encoder, each token normalised, same share; ignores "
+                    "weights.",
                 ),
                 *(_optional(given) for given in prompt_inputs()),
             ],

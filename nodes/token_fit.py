@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+
 from comfy_api.latest import io, ui
 
 from ..core.token_fit import METHODS, FitResult, fit_tokens
@@ -21,8 +22,8 @@ class FitTokens(io.ComfyNode):
             node_id="LayerLabFitTokens",
             display_name="Fit Tokens",
             category=CATEGORY,
-            description="Shortens a conditioning to a number of tokens: cut off, sampled, or "
-            "pooled so that every token counts. Shorter ones pass through untouched.",
+            description="Shortens a conditioning to a number of tokens: cut off, sampled or "
+            "pooled. Shorter ones pass through untouched.",
             search_aliases=["token budget", "truncate conditioning", "token pooling", "too long"],
             inputs=[
                 io.Conditioning.Input(
@@ -42,7 +43,8 @@ class FitTokens(io.ComfyNode):
                     default="truncate",
                     tooltip="truncate: the first tokens. interpolate: linear samples; tokens "
                     "between them are lost. pool: means over equal spans; every token counts. "
-                    "attention pool: like pool, but each span gathers the tokens most like it.",
+                    "attention pool: like pool, but each span gathers the tokens most like it; "
+                    "those unlike every span are lost.",
                 ),
             ],
             outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],
@@ -65,12 +67,19 @@ class FitTokens(io.ComfyNode):
                 continue
             note = _note(record, method, result)
             # Where every token left is an old one, the attention mask is cut like the states.
-            is_cut = torch.equal(hidden[:, result.sources], result.hidden)
-            new_record = record.take(result.sources).with_edit(note)
-            kept = result.sources if is_cut else None
+            is_old = (hidden[:, result.sources] == result.hidden).all(-1).all(0).tolist()
+            new_record = _shortened(record, result.sources, is_old).with_edit(note)
+            kept = result.sources if all(is_old) else None
             fitted.append(write_entry(entry, result.hidden, new_record, kept))
             notes.append(note)
         return io.NodeOutput(fitted, ui=ui.PreviewText("\n\n".join(notes)))
+
+
+def _shortened(record: Record, sources: list[int], is_old: list[bool]) -> Record:
+    """The record of the tokens left; one made from several has no id of its own."""
+    taken = record.take(sources)
+    ids = (number if old else -1 for number, old in zip(taken.ids, is_old, strict=True))
+    return replace(taken, ids=tuple(ids))
 
 
 def _note(record: Record, method: str, result: FitResult) -> str:

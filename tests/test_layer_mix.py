@@ -87,9 +87,25 @@ def test_all_the_weight_on_the_first_layer_gives_it_bit_for_bit(method, weights)
     assert torch.equal(mix_layers(states, weights, method), states[0])
 
 
-def test_rms_matched_gives_a_single_other_layer_the_first_ones_length_token_by_token():
+@pytest.mark.parametrize("method", WEIGHTED)
+@pytest.mark.parametrize("dtype", EPSILON)
+@pytest.mark.parametrize("weights", [[0, 1, 0], [0.0, -3.0, 0.0], [1e-320, 1e300, 0]])
+def test_all_the_weight_on_any_layer_gives_it_bit_for_bit(method, dtype, weights):
+    states = make_states(3, 3, dtype=dtype, massive=13504.0)
+    assert torch.equal(mix_layers(states, weights, method), states[1])
+
+
+@pytest.mark.parametrize("method", WEIGHTED)
+def test_a_layer_of_weight_0_has_no_part_in_the_mix(method):
+    states = make_states(13, 4)
+    mixed = mix_layers(states, [0, 0.7, 0, 0.3], method)
+    assert_close(mixed, states[1::2], [0.7, 0.3], method)
+    assert torch.equal(mixed, mix_layers(states[1::2], [0.7, 0.3], method))
+
+
+def test_rms_matched_gives_another_layer_the_first_ones_length_token_by_token():
     states = make_states(4, 2)
-    mixed = mix_layers(states, [0, 1], "rms matched")
+    mixed = mix_layers(states, [1e-9, 1], "rms matched")
     np.testing.assert_allclose(rms(mixed.numpy()), rms(states[0].numpy()), rtol=1e-5)
     cosine = torch.nn.functional.cosine_similarity(mixed, states[1].float(), dim=-1)
     assert torch.allclose(cosine, torch.ones_like(cosine), atol=1e-6)

@@ -49,7 +49,7 @@ def test_the_message_names_the_layer_and_the_range_of_this_encoder(layer):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("layer", [True, False, 2.5, -0.5])
+@pytest.mark.parametrize("layer", [True, False, 2.5, -0.5, "x", "-2", None, [], [1], {"a": 1}, 1j])
 def test_what_is_no_whole_number_is_no_layer(layer):
     with pytest.raises(LayerRangeError, match="whole number"):
         hidden_state_index(layer, 36)
@@ -59,6 +59,20 @@ def test_what_is_no_whole_number_is_no_layer(layer):
 def test_a_layer_that_is_not_finite_is_a_value_error(layer):
     with pytest.raises(ValueError):
         hidden_state_index(layer, 36)
+
+
+def test_a_layer_too_large_for_a_float_is_out_of_range():
+    with pytest.raises(LayerRangeError, match="36 blocks"):
+        hidden_state_index(10**400, 36)
+
+
+@pytest.mark.parametrize("value", [None, -2, 2.5, True, ["-2"], {"-2": 1}])
+@pytest.mark.parametrize(
+    ("parse", "named"), [(parse_layers, "list of layers"), (parse_layer_weights, "list of weights")]
+)
+def test_a_list_that_is_no_text_is_refused(parse, named, value):
+    with pytest.raises(ValueError, match=f"the {named} is .*no text: write"):
+        parse(value, 36)
 
 
 def test_a_whole_float_is_taken_as_its_integer():

@@ -56,6 +56,14 @@ def weights_of(x, method, length):
     return {"interpolate": linear, "pool": area}[method](len(x), length)
 
 
+def count_lost(weights, method):
+    """Tokens without a share in any new one; with attention, with under 1 % of an even share."""
+    largest = weights.max(0)
+    if method == "attention pool":
+        return int((largest < 0.01 / len(largest)).sum())
+    return int((largest == 0).sum())
+
+
 def assert_close(got, want, relative=2e-5):
     assert got.shape == want.shape
     assert np.abs(got - want).max() <= relative * np.abs(want).max()
@@ -69,7 +77,7 @@ def test_each_method_follows_its_formula(method, tokens, length):
     x = hidden[0].double().numpy()
     weights = weights_of(x, method, length)
     assert_close(result.hidden[0].double().numpy(), weights @ x)
-    assert result.lost == int((weights.max(0) == 0).sum())
+    assert result.lost == count_lost(weights, method)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -87,7 +95,48 @@ def test_4100_tokens_fit_into_512(method):
     assert_close(result.hidden[0, 1:].double().numpy(), weights @ x[1:])
     assert result.sinks == [0]
     # Two neighbours of each of 511 points, but for the one in the middle, which is a token.
-    assert result.lost == {"interpolate": 4099 - (2 * 511 - 1)}.get(method, 0)
+    if method == "interpolate":
+        assert result.lost == 4099 - (2 * 511 - 1)
+    assert result.lost == count_lost(weights, method)
+
+
+@pytest.mark.parametrize("outlier", [4, 29])
+def test_a_token_unlike_the_mean_of_its_span_is_lost_to_attention_pool_alone(outlier):
+    """Thirty tokens of one direction and one of the opposite one: it attends nowhere."""
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(1, 1, 256, generator=generator).repeat(1, 30, 1)
+    hidden[:, outlier] *= -1
+    weights = attention(hidden[0].double().numpy(), 6)
+    assert weights[:, outlier].max() < 1e-6
+    assert fit_tokens(hidden, 6, "attention pool").lost == 1
+    assert fit_tokens(hidden, 6, "pool").lost == 0
+
+
+@pytest.mark.parametrize(("part", "lost"), [(0.0099, 1), (0.0101, 0)])
+def test_a_token_is_lost_under_1_percent_of_an_even_share(part, lost):
+    """A token at right angles to nine equal ones, of which one span of ten makes one mean."""
+    tokens, width, share = 10, 4096, part / 10
+    # Each equal token is a, with a * 9 + share = 1; the mean's own angle gives the score.
+    angle = np.linspace(0, np.pi, 20001)
+    normed = np.stack([np.cos(angle), np.sin(angle)], 1)
+    mean = (9 * np.array([1.0, 0.0]) + normed) / tokens
+    scale = math.sqrt(width)
+    gap = scale * (mean[:, 0] - (mean * normed).sum(1))
+    found = 1 / (1 + 9 * np.exp(gap))
+    chosen = angle[np.abs(found - share).argmin()]
+    hidden = torch.zeros(1, tokens, width, dtype=torch.float64)
+    hidden[..., 0] = scale
+    hidden[:, 4, :2] = torch.tensor([math.cos(chosen), math.sin(chosen)]) * scale
+    weights = attention(hidden[0].numpy(), 1)
+    assert weights[0, 4] == pytest.approx(share, rel=5e-3)
+    assert fit_tokens(hidden, 1, "attention pool").lost == lost
+
+
+def test_a_token_that_one_entry_of_a_batch_hears_is_not_lost():
+    hidden = torch.randn(1, 1, 256, generator=torch.Generator().manual_seed(1)).repeat(2, 30, 1)
+    hidden[0, 4] *= -1
+    assert fit_tokens(hidden[:1], 6, "attention pool").lost == 1
+    assert fit_tokens(hidden, 6, "attention pool").lost == 0
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -119,8 +119,10 @@ def test_the_record_has_no_single_layer_and_names_the_mix(clip, pack, method, ed
 
 
 @pytest.mark.parametrize("method", ["raw", "rms matched"])
-@pytest.mark.parametrize("weights", ["-6: 0.3", "-6: 1, -2: 0"])
-def test_all_the_weight_on_the_first_layer_is_that_layer_with_no_edit(clip, pack, weights, method):
+@pytest.mark.parametrize(
+    "weights", ["-6: 0.3", "-6: 1, -2: 0", "-2: 0, -6: 1", "-2: 0, -6: 2, 0: 0"]
+)
+def test_all_the_weight_on_one_layer_is_that_layer_with_no_edit(clip, pack, weights, method):
     [mixed] = run(pack.LayerMix, clip=clip, text=PROMPT, weights=weights, method=method)
     alone, _ = run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-6)
     assert torch.equal(states(mixed), states(alone)) and record(mixed) == record(alone)
@@ -191,6 +193,25 @@ def test_bad_weights_that_are_connected_are_refused_before_the_encoder_runs(
 ):
     with pytest.raises(ValueError, match=named):
         run(pack.LayerMix, clip=clip, text=PROMPT, weights=weights)
+    assert not decoder_passes
+
+
+@pytest.mark.parametrize("weights", [5, ["-2: 1"], {"-2": 1}])
+def test_weights_that_are_no_text_are_refused_typed_and_connected(
+    clip, pack, decoder_passes, weights
+):
+    message = pack.LayerMix.validate_inputs(weights=weights, method="raw")
+    assert "list of weights" in message and "no text" in message
+    with pytest.raises(ValueError, match="list of weights.*no text"):
+        run(pack.LayerMix, clip=clip, text=PROMPT, weights=weights, method="raw")
+    assert not decoder_passes
+
+
+@pytest.mark.parametrize("method", [None, [], 3])
+def test_a_method_that_is_no_text_is_refused_when_it_runs(clip, pack, decoder_passes, method):
+    """A typed null cannot be told from a connected input before."""
+    with pytest.raises(ValueError, match="method .* is not one of raw"):
+        run(pack.LayerMix, clip=clip, text=PROMPT, method=method)
     assert not decoder_passes
 
 
