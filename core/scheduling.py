@@ -15,6 +15,8 @@ CURVES: dict[str, Callable[[float], float]] = {
 }
 """How far the share has gone from start to end, 0..1, at ``t`` from 0 (first range) to 1 (last)."""
 MOST_STEPS = 100
+NOISE_LEVELS = 1000
+"""Of the table from which ComfyUI's schedulers choose (``ModelSamplingDiscreteFlow``)."""
 
 
 class Range(NamedTuple):
@@ -29,6 +31,9 @@ def schedule(
     curve: str = "linear", start_alpha: float = 0.5, end_alpha: float = 0.0, steps: int = 4
 ) -> list[Range]:
     """``steps`` ranges of equal length that touch; neighbours of one share are joined.
+
+    Every border between two ranges lies half a noise level before its even place, between two
+    levels, where no sampling step is: a step on it would run both neighbours.
 
     Args:
         curve: "linear", "cosine" (slow at both ends) or "step" (one change, in the middle; with
@@ -52,8 +57,15 @@ def schedule(
         gone = CURVES[curve](number / (count - 1)) if count > 1 else 0.0
         # The end is met exactly, and a share that does not change is not rounded.
         alpha = end_alpha if gone == 1 else start_alpha + gone * (end_alpha - start_alpha)
-        start, end = number / count, (number + 1) / count
+        start, end = _border(number, count), _border(number + 1, count)
         if ranges and ranges[-1].alpha == alpha:
             start = ranges.pop().start
         ranges.append(Range(start, end, alpha))
     return ranges
+
+
+def _border(number: int, count: int) -> float:
+    """Where range ``number`` of ``count`` begins; the first and the last border are the ends."""
+    if number in (0, count):
+        return number / count
+    return (number * NOISE_LEVELS // count - 0.5) / NOISE_LEVELS

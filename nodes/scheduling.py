@@ -44,8 +44,8 @@ class ScheduledBlend(io.ComfyNode):
                     default=4,
                     min=1,
                     max=MOST_STEPS,
-                    tooltip="Number of ranges of constant share. A sampling step on the border of "
-                    "two ranges gets the mean of both, and takes twice the time.",
+                    tooltip="Number of ranges of constant share, over the whole schedule. With "
+                    "more ranges than sampling steps some get no step.",
                 ),
                 io.Combo.Input(
                     "method",

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zimage_layer_lab.core.scheduling import CURVES, MOST_STEPS, schedule
 
+"""Half a step of ComfyUI's table of 1000 noise levels."""
 SHARE = st.one_of(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.floats(0, 1))
 FORMULAS = {
     "linear": lambda t: t,
@@ -50,8 +51,11 @@ def test_ranges_touch_cover_everything_and_differ_from_their_neighbours(curve, s
         assert one.end == other.start and one.alpha != other.alpha
     for one in ranges:
         assert one.start < one.end and 0 <= one.alpha <= 1
-        for border in (one.start, one.end):
-            assert border * steps == pytest.approx(round(border * steps), abs=1e-9)
+        for border in {one.start, one.end} - {0.0, 1.0}:
+            # Between two of the 1000 noise levels, the first of them at or before an even place.
+            level = border * 1000 + 0.5
+            assert level == pytest.approx(round(level), abs=1e-9)
+            assert any(round(level) == number * 1000 // steps for number in range(1, steps))
 
 
 @given(curve=st.sampled_from(list(FORMULAS)), start=SHARE, end=SHARE, steps=st.integers(2, 100))
@@ -79,20 +83,33 @@ def test_the_share_never_turns_back(curve, start, end, steps):
 def test_the_defaults_go_from_a_half_to_nothing_in_four():
     thirds = [0.5, 1 / 3, 1 / 6, 0.0]
     ranges = schedule()
-    assert [(r.start, r.end) for r in ranges] == [(0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1)]
+    borders = [0.0, 0.2495, 0.4995, 0.7495, 1.0]
+    assert [r.start for r in ranges] == pytest.approx(borders[:-1], abs=1e-12)
+    assert [r.end for r in ranges] == pytest.approx(borders[1:], abs=1e-12)
     assert [r.alpha for r in ranges] == pytest.approx(thirds, abs=1e-12)
 
 
 @pytest.mark.parametrize("steps", [2, 4, 10, 100])
 def test_step_changes_once_in_the_middle(steps):
-    assert schedule("step", 0.8, 0.2, steps) == [(0.0, 0.5, 0.8), (0.5, 1.0, 0.2)]
+    assert schedule("step", 0.8, 0.2, steps) == [(0.0, 0.4995, 0.8), (0.4995, 1.0, 0.2)]
 
 
 @pytest.mark.parametrize("steps", [3, 5, 99])
 def test_step_changes_at_the_border_before_the_middle_of_an_odd_number(steps):
     one, other = schedule("step", 0.8, 0.2, steps)
-    assert one.end == other.start == (steps - 1) / 2 / steps
+    even = (steps - 1) / 2 / steps
+    assert one.end == other.start and even - 0.0015 < one.end < even
     assert (one.alpha, other.alpha) == (0.8, 0.2)
+
+
+@pytest.mark.parametrize("ranges", [2, 4, 5, 8])
+@pytest.mark.parametrize("sampling", [4, 8, 9, 10, 12, 20])
+def test_every_step_of_the_simple_scheduler_is_in_exactly_one_range(sampling, ranges):
+    """It takes every (1000 / steps)-th of 1000 noise levels; a range holds both its ends."""
+    found = schedule("linear", 1.0, 0.0, ranges)
+    for step in range(sampling):
+        at = int(step * 1000 / sampling) / 1000
+        assert sum(r.start <= at <= r.end for r in found) == 1
 
 
 @pytest.mark.parametrize(

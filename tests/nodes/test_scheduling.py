@@ -18,6 +18,8 @@ from .stock import (
 )
 
 SHIFT = 3.0
+BEFORE = 0.0005
+"""How far a border lies before its even place: half a step of the host's 1000 noise levels."""
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +83,9 @@ def test_every_range_is_embedding_blend_at_its_share(pack, text, vision, curve, 
         end_alpha=end,
         steps=5,
     )
-    borders = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert [span(entry) for entry in result] == list(zip(borders, borders[1:], strict=False))
+    borders = [0.0, 0.1995, 0.3995, 0.5995, 0.7995, 1.0]
+    assert [span(entry)[0] for entry in result] == pytest.approx(borders[:-1], abs=1e-12)
+    assert [span(entry)[1] for entry in result] == pytest.approx(borders[1:], abs=1e-12)
     for entry, alpha in zip(result, alphas, strict=True):
         assert_blended(pack, entry, text, vision, alpha)
 
@@ -91,7 +94,7 @@ def test_step_makes_two_ranges(pack, text, vision):
     [result] = run(
         pack.ScheduledBlend, text=text, vision=vision, curve="step", start_alpha=0.8, end_alpha=0.2
     )
-    assert [span(entry) for entry in result] == [(0.0, 0.5), (0.5, 1.0)]
+    assert [span(entry) for entry in result] == [(0.0, 0.4995), (0.4995, 1.0)]
     assert_blended(pack, result[0], text, vision, 0.8)
     assert_blended(pack, result[1], text, vision, 0.2)
 
@@ -107,7 +110,9 @@ def test_method_and_match_are_embedding_blends(pack, text, vision, settings):
 
 def test_an_edit_is_recorded_only_where_the_share_is_not_0(pack, text, vision):
     [result] = run(pack.ScheduledBlend, text=text, vision=vision, steps=3)
-    assert [len(entry[1]["layer_lab"].edits) for entry in result] == [1, 1, 0]
+    # The blend's own edit, after those that the vision side brought.
+    both = len(vision[0][1]["layer_lab"].edits) + 1
+    assert [len(entry[1]["layer_lab"].edits) for entry in result] == [both, both, 0]
     assert torch.equal(result[2][0], states(text))
 
 
@@ -123,10 +128,10 @@ def test_an_entry_that_has_a_range_is_divided_within_it(
     spans = [span(entry) for entry in result]
     assert (spans[0][0], spans[-1][1]) == (first, last)
     assert all(one[1] == other[0] for one, other in zip(spans, spans[1:], strict=False))
-    length = (last - first) / steps
     for number, (start, end) in enumerate(spans):
-        assert start == pytest.approx(first + number * length, abs=1e-12)
-        assert end == pytest.approx(first + (number + 1) * length, abs=1e-12)
+        parts = [number / steps, (number + 1) / steps]
+        want = [first + (part - BEFORE * (0 < part < 1)) * (last - first) for part in parts]
+        assert [start, end] == pytest.approx(want, abs=1e-12)
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -139,7 +144,8 @@ def test_every_region_is_scheduled_as_if_alone_and_keeps_its_options(
     [result] = run(
         pack.ScheduledBlend, text=regions, vision=vision + other if each else vision, steps=2
     )
-    assert [span(entry) for entry in result] == [(0, 0.5), (0.5, 1), (0.5, 0.75), (0.75, 1)]
+    assert [span(entry)[0] for entry in result] == pytest.approx([0, 0.4995, 0.5, 0.74975])
+    assert [span(entry)[1] for entry in result] == pytest.approx([0.4995, 1, 0.74975, 1])
     for number, entry in enumerate(result):
         region, partner = regions[number // 2], partners[number // 2]
         bare = [[region[0], {k: v for k, v in region[1].items() if not k.endswith("_percent")}]]
@@ -150,8 +156,8 @@ def test_every_region_is_scheduled_as_if_alone_and_keeps_its_options(
 def test_what_is_shown_names_every_range_share_and_report(pack, text, vision):
     answer = output(pack.ScheduledBlend, text=text, vision=vision, steps=2)
     shown = answer.ui.as_dict()["text"][0]
-    assert "0 to 0.5 of sampling, alpha 0.5" in shown
-    assert "0.5 to 1 of sampling, alpha 0" in shown
+    assert "0 to 0.4995 of sampling, alpha 0.5" in shown
+    assert "0.4995 to 1 of sampling, alpha 0" in shown
     _, report = run(pack.Blend, text=text, vision=vision, alpha=0.5)
     assert report in shown
 
@@ -213,7 +219,8 @@ def test_sampling_equals_a_graph_of_stock_ranges(host, model, pack, text, vision
     by_hand: list = []
     for number, alpha in enumerate((1.0, 0.75, 0.5, 0.25)):
         blended, _ = run(pack.Blend, text=text, vision=vision, alpha=alpha)
-        part = set_range(host, blended, number / 4, (number + 1) / 4)
+        borders = [0.0, 0.2495, 0.4995, 0.7495, 1.0]
+        part = set_range(host, blended, borders[number], borders[number + 1])
         by_hand = host.nodes.ConditioningCombine().combine(by_hand, part)[0]
     ours, stock = (sample(host, model, one, steps=4) for one in (scheduled, by_hand))
     assert torch.equal(ours, stock) and bool(ours.isfinite().all())
@@ -227,36 +234,61 @@ def test_a_share_that_does_not_change_samples_as_the_plain_blend(host, model, pa
     assert torch.equal(sample(host, model, scheduled), sample(host, model, blended))
 
 
-@pytest.mark.parametrize(
-    ("steps", "ranges", "scheduler", "twofold"),
-    [(2, 2, "simple", 1), (4, 4, "simple", 3), (6, 3, "simple", 0), (3, 7, "beta", 0)],
-)
-def test_every_sampling_step_sees_the_states_of_its_range_and_on_a_border_of_both(
-    host, model, pack, text, vision, steps, ranges, scheduler, twofold
-):
-    [scheduled] = run(pack.ScheduledBlend, text=text, vision=vision, steps=ranges)
-    seen: dict[float, list[torch.Tensor]] = {}
+def seen_while_sampling(host, model, scheduled: list, **settings) -> dict[float, list[int]]:
+    """Noise left at each sampling step (1 to 0, as percentages count) -> the ranges it ran."""
+    seen: dict[float, list[int]] = {}
 
     def note(apply, arguments):
-        seen.setdefault(float(arguments["timestep"][0]), []).extend(arguments["c"]["c_crossattn"])
+        sigma = float(arguments["timestep"][0])
+        noise_left = sigma / (SHIFT - (SHIFT - 1) * sigma)  # inverse of the flow's time shift
+        for context in arguments["c"]["c_crossattn"]:
+            [number] = [
+                i for i, (hidden, _) in enumerate(scheduled) if torch.equal(hidden[0], context)
+            ]
+            seen.setdefault(noise_left, []).append(number)
         return apply(arguments["input"], arguments["timestep"], **arguments["c"])
 
     watched = model.clone()
     watched.set_model_unet_function_wrapper(note)
-    assert bool(sample(host, watched, scheduled, steps=steps, scheduler=scheduler).isfinite().all())
+    assert bool(sample(host, watched, scheduled, **settings).isfinite().all())
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("steps", "ranges", "scheduler"),
+    [(2, 2, "simple"), (4, 4, "simple"), (8, 4, "simple"), (6, 3, "simple"), (3, 7, "beta")],
+)
+def test_every_sampling_step_runs_its_one_range(
+    host, model, pack, text, vision, steps, ranges, scheduler
+):
+    [scheduled] = run(pack.ScheduledBlend, text=text, vision=vision, steps=ranges)
+    seen = seen_while_sampling(host, model, scheduled, steps=steps, scheduler=scheduler)
     assert len(seen) == steps  # the host calls no model for a step without conditioning
-    counts = []
-    for sigma, contexts in seen.items():
-        noise_left = sigma / (SHIFT - (SHIFT - 1) * sigma)  # inverse of the flow's time shift
+    for noise_left, found in seen.items():
         at = (1 - noise_left) * ranges
-        # The host's table has 1000 noise levels, so a border is met to about a thousandth.
-        border = abs(at - round(at)) < 0.01 and 0 < round(at) < ranges
-        expected = {round(at) - 1, round(at)} if border else {int(at + 0.01)}
-        found = {
-            number
-            for number, entry in enumerate(scheduled)
-            if any(torch.equal(entry[0][0], context) for context in contexts)
-        }
-        assert found and found <= expected and len(contexts) == len(found)
-        counts.append(len(found))
-    assert counts.count(2) == twofold and set(counts) <= {1, 2}
+        # A step at the even place of a border, met to a level of the table, is in the one after.
+        border = abs(at - round(at)) < 0.001 * ranges
+        assert found == [round(at) if border else int(at)]
+
+
+@pytest.mark.parametrize("ranges", [2, 4, 5, 8])
+@pytest.mark.parametrize("steps", [4, 8, 9, 10, 12, 20])
+def test_no_step_of_the_hosts_own_sigmas_is_in_two_ranges_or_in_none(
+    host, model, pack, text, vision, steps, ranges
+):
+    """Compared as the host does: a range holds both its ends."""
+    from comfy.samplers import calculate_sigmas
+    from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
+
+    [shifted] = ModelSamplingAuraFlow().patch_aura(model, SHIFT)
+    sampling = shifted.get_model_object("model_sampling")
+    [scheduled] = run(pack.ScheduledBlend, text=text, vision=vision, steps=ranges)
+    spans = [[float(sampling.percent_to_sigma(p)) for p in span(entry)] for entry in scheduled]
+    for sigma in calculate_sigmas(sampling, "simple", steps)[:-1].tolist():
+        assert sum(end <= sigma <= start for start, end in spans) == 1
+
+
+def test_with_denoise_below_1_the_early_ranges_never_run(host, model, pack, text, vision):
+    [scheduled] = run(pack.ScheduledBlend, text=text, vision=vision, steps=4)
+    seen = seen_while_sampling(host, model, scheduled, steps=2, denoise=0.4)
+    assert {number for found in seen.values() for number in found} == {2, 3}
