@@ -121,11 +121,12 @@ def post_prompt(
 
 
 def find_prompt(address: str, prompt_id: str) -> Place:
-    """Where the prompt is. Between queue and history it may be unknown for a moment."""
-    entry = get_json(address, f"/history/{prompt_id}").get(prompt_id)
-    if entry is not None:
-        return Place(entry, None)
-    return Place(None, _place_in_queue(get_json(address, "/queue"), prompt_id))
+    """Where the prompt is. The queue is asked first: prompts go from there to the history, so one
+    that moves in between is still seen."""
+    ahead = _place_in_queue(get_json(address, "/queue"), prompt_id)
+    if ahead is not None:
+        return Place(None, ahead)
+    return Place(get_json(address, f"/history/{prompt_id}").get(prompt_id), None)
 
 
 def is_gone(address: str, prompt_id: str) -> bool:

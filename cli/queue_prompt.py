@@ -29,6 +29,9 @@ ASK_EVERY = 2.0
 ASK_EVERY_ALONE = 0.5
 """The same while there is no websocket."""
 
+SHORTEST_WAIT = 0.05
+"""Seconds for which the websocket is listened to at least between two questions."""
+
 LOSSES = 2
 """How often a restarting server may forget a prompt; it may be what makes it stop."""
 
@@ -132,19 +135,25 @@ def _follow(
     """The prompt's history entry, once it has ended well."""
     deadline = time.monotonic() + limits.prompt
     heard = time.monotonic()
+    next_ask = heard  # once at the start: a resumed prompt may have ended already
     was_away = False
     while True:
         left = deadline - time.monotonic()
         seconds = ASK_EVERY if events.connected else ASK_EVERY_ALONE
-        event = events.receive(min(seconds, left) if left > 0 else ASK_EVERY_ALONE)
+        until_ask = next_ask - time.monotonic()
+        event = events.receive(max(min(seconds, left, until_ask), SHORTEST_WAIT))
         late = time.monotonic() > deadline
-        if event is not None:
+        # Other prompts and packs talk on the same socket, so only this prompt's own words count.
+        if event is not None and event["data"].get("prompt_id") == prompt_id:
             heard = time.monotonic()
-        if event is not None and not _ends(event, prompt_id) and not late:
+            next_ask = heard + ASK_EVERY
             progress = _progress(event, prompt_id)
             if progress is not None:
                 on_progress(progress)
+        ended = event is not None and _ends(event, prompt_id)
+        if not ended and not late and time.monotonic() < next_ask:
             continue
+        next_ask = time.monotonic() + seconds
         try:
             place = find_prompt(address, prompt_id)
             if place.unknown and is_gone(address, prompt_id):

@@ -84,7 +84,7 @@ class Results:
             # A line that a crash cut short must not swallow this one.
             if file.tell() and not _ends_with_newline(file):
                 file.write(b"\n")
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self._last[row.key] = line
@@ -95,7 +95,7 @@ class Results:
         except FileNotFoundError:
             return []
         lines = []
-        for line in text.splitlines():
+        for line in text.split("\n"):
             try:
                 content = json.loads(line)
             except ValueError:

@@ -213,11 +213,14 @@ def _apply(
 
 
 def _move_seeds(workflow: Workflow, graph: dict[str, Any], turn: int) -> dict[Target, Any]:
-    """Move them on in ``graph``; returns what they are now."""
+    """Move them on in ``graph``; returns what they are now. A negative one (drawn by the node, in
+    some packs) is left as it is."""
     seeds: dict[Target, Any] = {}
     for target in _seeds(workflow):
         inputs = graph[target.node]["inputs"]
-        inputs[target.input] = seeds[target] = (inputs[target.input] + turn) % SEED_RANGE
+        if turn and inputs[target.input] >= 0:
+            inputs[target.input] = (inputs[target.input] + turn) % SEED_RANGE
+        seeds[target] = inputs[target.input]
     return seeds
 
 

@@ -42,6 +42,16 @@ def test_a_finished_row_is_known_to_the_next_run(tmp_path):
     assert line["files"] == ["0003_a_00001_.png"] and line["settings"] == {"1.x": 1}
 
 
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\nb", "\ud83d"])
+def test_a_row_with_a_strange_line_end_or_half_a_character_is_known_again(tmp_path, text):
+    """They come along with text that is pasted from web pages."""
+    row = Row(3, {"1.x": text}, GRAPH, "abc-1")
+    results = Results(tmp_path)
+    results.begin(row, "id")
+    results.end(row, outcome(DONE))
+    assert Results(tmp_path).is_done(row)
+
+
 @pytest.mark.parametrize(("status", "kept"), [(UNREACHED, "id"), (FAILED, None)])
 def test_the_id_is_kept_where_the_server_may_still_have_the_prompt(tmp_path, status, kept):
     results = Results(tmp_path)

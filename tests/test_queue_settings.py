@@ -219,6 +219,14 @@ def test_repeats_move_every_seed_once_and_nothing_else(workflow):
     ]
 
 
+def test_a_seed_is_what_was_asked_for_unless_a_repeat_moves_it(workflow):
+    """-1 means "draw one" to some packs: it is neither wrapped nor moved."""
+    rows, _ = make_rows(workflow, ["10.noise_seed=-1"], None, 2)
+    assert [row.graph["10"]["inputs"]["noise_seed"] for row in rows] == [-1, -1]
+    [row], _ = make_rows(workflow, ["10.noise_seed=18446744073709551616"], None, 1)
+    assert row.graph["10"]["inputs"]["noise_seed"] == 2**64
+
+
 def test_the_whole_list_is_repeated_from_each_row_s_own_seed(workflow):
     rows, _ = make_rows(workflow, [], [{"Seed.value": 10}, {"Seed.value": 20}], 2)
     assert [row.graph["5"]["inputs"]["value"] for row in rows] == [10, 20, 11, 21]

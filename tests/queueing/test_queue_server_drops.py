@@ -1,10 +1,12 @@
 """Lines that drop: everything comes out once, and no prompt is queued twice."""
 
 import threading
+import uuid
 
 import pytest
-from zimage_layer_lab.cli.comfy_client import get_json
+from zimage_layer_lab.cli.comfy_client import get_json, queue_prompt
 from zimage_layer_lab.cli.comfy_socket import EventSocket
+from zimage_layer_lab.cli.queue_prompt import Limits, run_prompt
 
 SLOW = {"size": 1024, "radius": 15}
 """Keeps a CPU busy for most of a second."""
@@ -134,3 +136,27 @@ def test_a_run_that_is_killed_goes_on_with_the_prompt_that_the_server_has(
     assert status == 0
     assert work.colours_saved() == [17, 18, 19]
     assert len(new_prompts(server, history, before)) == runs_in_log(server) - taken == 3
+
+
+def test_the_end_of_a_prompt_is_seen_while_others_talk_on_the_socket(server):
+    """A prompt that has ended sends nothing more; other prompts' and packs' events are no news."""
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": dict(width=8, height=8, batch_size=1, color=0)},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    limits, done = Limits(prompt=20, contact=20), threading.Event()
+    prompt_id = str(uuid.uuid4())
+    run_prompt(server.address, graph, prompt_id, limits)
+
+    def chat():
+        while not done.wait(0.3):
+            queue_prompt(server.address, graph, client_id=prompt_id)
+
+    talker = threading.Thread(target=chat)
+    talker.start()
+    try:
+        again = run_prompt(server.address, graph, prompt_id, limits)
+    finally:
+        done.set()
+        talker.join()
+    assert len(again.images) == 1
