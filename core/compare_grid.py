@@ -133,16 +133,16 @@ def _pixels(batch: Tensor | None, number: int) -> list[np.ndarray | None]:
     return list(levels.expand(-1, -1, -1, 3).cpu().numpy())
 
 
-def read_titles(name: str, given: Sequence[str]) -> tuple[str, ...]:
-    """Titles of one axis: a single text is divided at its line ends, else at its commas.
+def read_titles(name: str, given: Sequence[str], typed: bool = True) -> tuple[str, ...]:
+    """Titles of one axis: a single ``typed`` text is divided at its line ends, else at its commas.
 
     Raises:
         ValueError: if one of several titles is empty, as its row or column would shift.
     """
     titles = list(given)
-    if len(titles) == 1:
-        text = str(titles[0]).strip().strip(",")
-        titles = text.split("\n" if "\n" in text else ",")
+    if len(titles) == 1 and typed:
+        text = str(titles[0]).strip().removesuffix(",").strip()
+        titles = text.split("\n" if "\n" in text else ",") if text else []
     titles = [" ".join(str(title).split()) for title in titles]
     if titles in ([], [""]):
         return ()
@@ -270,7 +270,11 @@ def compare_table(
     lines = [
         f"{images} image{'' if images == 1 else 's'} in {shape.rows} x {shape.columns} "
         f"(rows x columns), against index {baseline}: {cells[baseline].label}",
-        *([f"{missing} of {len(rows) - 1} cells without an image"] if missing else []),
+        *(
+            [f"{missing} of {len(rows) - 1} cells without an image; images fill the rest in order"]
+            if missing
+            else []
+        ),
         *align(rows),
         "PSNR and SSIM (1: equal) are those of the 8-bit pixels. Grid score: energy at the "
         "16-pixel period over that of its neighbourhood; about 1 where no such grid stands out.",

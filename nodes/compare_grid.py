@@ -77,6 +77,7 @@ class CompareGrid(io.ComfyNode):
                     "baseline's. heat map: the same in colours, on one scale for all cells.",
                 ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("image", display_name="image"),
                 io.String.Output(
@@ -103,6 +104,12 @@ class CompareGrid(io.ComfyNode):
         return True
 
     @classmethod
+    def _is_typed(cls, name: str) -> bool:
+        """Whether an input is a text on the node: a connected one may be a prompt with commas."""
+        node = (cls.hidden.prompt or {}).get(cls.hidden.unique_id) if cls.hidden else None
+        return not isinstance((node or {}).get("inputs", {}).get(name), list)
+
+    @classmethod
     def execute(
         cls,
         images: Sequence[Tensor],
@@ -120,8 +127,8 @@ class CompareGrid(io.ComfyNode):
         shape = grid_shape(
             len(cells),
             only("columns", columns),
-            read_titles("row_titles", row_titles),
-            read_titles("column_titles", column_titles),
+            read_titles("row_titles", row_titles, cls._is_typed("row_titles")),
+            read_titles("column_titles", column_titles, cls._is_typed("column_titles")),
         )
         chosen = only("baseline", baseline)
         check_baseline(cells, chosen)

@@ -105,5 +105,8 @@ def _is_below(folder: Path, name: str) -> bool:
     """Whether ``name`` leads to somewhere below ``folder``, links followed."""
     if "\0" in name:
         return False
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
     return path != folder.resolve() and path.is_relative_to(folder.resolve())

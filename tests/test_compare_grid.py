@@ -140,6 +140,17 @@ def test_titles_are_divided_by_commas_or_lines_or_are_a_list(given, titles):
     assert read_titles("row_titles", given) == titles
 
 
+def test_a_connected_title_is_not_divided():
+    """It may be a prompt; only a text typed on the node is a list."""
+    given = ["A heron at dawn, mist over the river"]
+    assert read_titles("row_titles", given, typed=False) == tuple(given)
+
+
+def test_an_empty_first_title_is_refused_too():
+    with pytest.raises(ValueError, match="title 1 of 3 is empty"):
+        read_titles("row_titles", [",a,b"])
+
+
 @pytest.mark.parametrize("given", [["a,,b"], ["a\n\nb"], ["a", "", "b"]])
 def test_an_empty_title_would_shift_the_others_and_is_refused(given):
     with pytest.raises(ValueError, match="column_titles: title 2 of 3 is empty"):
