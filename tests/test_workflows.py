@@ -34,6 +34,7 @@ NAMED_AS_CHOICE = "qwen3vl_4b_fp8_scaled.safetensors"
 NOTES = {"MarkdownNote", "Note"}
 UPLOAD_BUTTON = "upload"
 TITLE_HEIGHT = 30
+ANY_TYPE = "*"
 
 
 def read(path: Path) -> dict:
@@ -77,6 +78,7 @@ def test_each_template_has_an_api_twin_and_a_thumbnail():
     assert NAMES == [
         "layer_compare",
         "layer_mix",
+        "layer_sweep_grid",
         "style_delta",
         "vl_blend_alpha",
         "vl_layer_compare",
@@ -112,7 +114,8 @@ def test_every_link_is_known_at_both_ends(saved):
         source, sink = nodes[origin]["outputs"][out], nodes[target]["inputs"][into]
         assert link in source["links"]
         assert link == sink["link"]
-        assert kind == source["type"] == sink["type"]
+        assert kind == sink["type"]
+        assert kind in (source["type"], ANY_TYPE)
     inputs = [slot["link"] for node in nodes.values() for slot in node["inputs"]]
     outputs = [
         x for node in nodes.values() for slot in node["outputs"] for x in slot["links"] or []
@@ -168,7 +171,8 @@ def test_seeds_stay_fixed_between_runs(saved):
 
 def test_samplers_differ_only_by_their_conditioning(api):
     samplers = [n["inputs"] for n in api.values() if n["class_type"] == "LayerLabZImageSampler"]
-    assert len(samplers) >= 2
+    sources = {api[inputs["positive"][0]]["class_type"] for inputs in samplers}
+    assert len(samplers) >= 2 or sources == {"LayerLabLayerSweep"}, "nothing to compare"
     shared = [{k: v for k, v in inputs.items() if k != "positive"} for inputs in samplers]
     assert all(inputs == shared[0] for inputs in shared)
     assert is_link(shared[0]["seed"])

@@ -54,6 +54,11 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["start_alpha", "curve", "keep_sinks", "max_tokens"],
         ["conditioning", "report"],
     ),
+    "LayerLabCompareGrid": (
+        ["images", "labels", "columns", "baseline"],
+        ["row_titles", "column_titles", "difference"],
+        ["image", "report"],
+    ),
     "LayerLabZImageSampler": (
         [
             "model",

@@ -94,7 +94,8 @@ class Frontend:
         self.page.evaluate(SMALL)
         self.page.click('[data-testid="queue-button"]')
         self.page.wait_for_function(
-            f"(type) => ({SHOWN})(type).every((images) => images.length && images[0][0])",
+            f"(type) => ({SHOWN})(type).length && "
+            f"({SHOWN})(type).every((images) => images.length && images[0][0])",
             arg=awaited,
             timeout=2 * WAIT,
         )

@@ -14,6 +14,7 @@ WORKFLOWS = (
     "vl_masking",
     "style_delta",
     "layer_mix",
+    "layer_sweep_grid",
 )
 
 
@@ -94,17 +95,64 @@ def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
 
 
-def test_a_help_page_opens_in_the_side_panel(page):
-    page.page.evaluate(
-        """() => {
-          const node = app.graph.nodes.find((one) => one.type === "LayerLabOutlierReport");
-          app.canvas.selectNode(node);
-        }"""
-    )
+def open_help(page, node_id: str, text: str) -> None:
+    """Open the help of a node in the graph; wait for ``text`` and until its picture is loaded."""
+    select = "(type) => app.canvas.selectNode(app.graph.nodes.find((one) => one.type === type))"
+    page.page.evaluate(select, node_id)
     page.page.wait_for_timeout(500)
     page.page.click('[data-testid="info-button"]')
-    page.page.wait_for_selector("text=which token carries each", timeout=20_000)
+    page.page.wait_for_selector(f"text={text}", timeout=20_000)
+    page.page.wait_for_function(
+        "(end) => [...document.images].some((one) => one.src.endsWith(end) && one.naturalWidth)",
+        arg=f"/docs/pictures/{node_id}.png",
+        timeout=20_000,
+    )
+
+
+def test_a_help_page_opens_in_the_side_panel_with_its_picture(page):
+    page.page.evaluate(
+        "async (graph) => { await app.loadApiJson(graph, 'help') }",
+        {"1": node("LayerLabOutlierReport", threshold=10)},
+    )
+    page.page.wait_for_timeout(1000)
+    open_help(page, "LayerLabOutlierReport", "which token carries each")
     page.screenshot("help_page")
+
+
+def test_the_subgraph_is_inserted_from_the_node_library_and_runs(page):
+    graph = {
+        "1": node("CLIPLoader", clip_name="qwen_3_4b.safetensors", type="lumina2"),
+        "2": node("UNETLoader", unet_name="z_image_turbo_bf16.safetensors", weight_dtype="default"),
+        "3": node("VAELoader", vae_name="ae.safetensors"),
+        "4": node("PreviewImage"),
+    }
+    page.page.evaluate("async (graph) => { await app.loadApiJson(graph, 'subgraph') }", graph)
+    page.page.wait_for_timeout(1000)
+    page.page.click('button:has-text("Nodes")')
+    page.page.locator('input[placeholder*="earch"]').first.fill("Compare two layers")
+    page.page.get_by_text("Compare two layers", exact=True).first.click()
+    page.page.mouse.click(1200, 800)
+    page.page.wait_for_function("() => app.graph.nodes.length === 5", timeout=20_000)
+    page.page.evaluate(
+        """() => {
+          const find = (id) => app.graph.getNodeById(id);
+          const added = app.graph.nodes.find((one) => one.title === "Compare two layers");
+          [1, 2, 3].forEach((id, slot) => find(id).connect(0, added, slot));
+          added.connect(0, find(4), 0);
+          const values = {text: "a red fox", layer_b: -5, width: 128, height: 128};
+          for (const widget of added.widgets)
+            if (widget.name in values) widget.value = values[widget.name];
+        }"""
+    )
+    [[[width, height]]] = page.run("PreviewImage")
+    assert width > 2 * 128 and height > 128
+    assert page.toasts() == []
+    prompt = page.page.evaluate("async () => (await app.graphToPrompt()).output")
+    samplers = [
+        one["inputs"] for one in prompt.values() if one["class_type"] == "LayerLabZImageSampler"
+    ]
+    assert [one["width"] for one in samplers] == [128, 128]
+    page.screenshot("subgraph")
 
 
 def test_the_language_can_be_switched_to_chinese(page, server, pack_root):
@@ -118,6 +166,7 @@ def test_the_language_can_be_switched_to_chinese(page, server, pack_root):
             "() => LiteGraph.registered_node_types['LayerLabOutlierMask'].title"
         )
         assert known == title
+        open_help(page, "LayerLabOutlierMask", "汇聚点")
         page.screenshot("chinese")
     finally:
         set_settings(server.address, Comfy_Locale="en")

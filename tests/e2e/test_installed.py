@@ -96,5 +96,7 @@ def test_the_archive_holds_no_tests_and_what_the_pack_needs(pack_root):
         "web/docs/LayerLabBlend.md",
         "locales/zh/nodeDefs.json",
         "workflows/api/layer_compare.json",
+        "subgraphs/Compare two layers.json",
+        "web/docs/pictures/LayerLabBlend.png",
     ):
         assert needed in names

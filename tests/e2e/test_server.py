@@ -1,62 +1,14 @@
 """The shipped workflows, queued headless on a real server."""
 
-import io
+import json
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
 from PIL import Image
-from zimage_layer_lab.cli.comfy_client import (
-    PromptFailed,
-    PromptRefused,
-    fetch_image,
-    get_json,
-    output_images,
-    queue_prompt,
-    wait_for,
-)
+from zimage_layer_lab.cli.comfy_client import PromptFailed, PromptRefused, get_json, queue_prompt
 
-TIMEOUT = 600
-
-
-def run_and_read(server, graph: dict) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Queue ``graph``, wait, and return its images by file name prefix and its texts by node id."""
-    prompt_id = queue_prompt(server.address, graph, client_id="test")
-    entry = wait_for(server.address, prompt_id, TIMEOUT)
-    pictures = {
-        image["filename"].rsplit("_", 2)[0]: np.asarray(
-            Image.open(io.BytesIO(fetch_image(server.address, image)))
-        )
-        for image in output_images(entry)
-    }
-    texts = {
-        number: "\n\n".join(shown["text"])
-        for number, shown in entry["outputs"].items()
-        if "text" in shown
-    }
-    return pictures, texts
-
-
-def run(server, graph: dict) -> dict[str, np.ndarray]:
-    """Queue ``graph``, wait, and return its images by file name prefix."""
-    return run_and_read(server, graph)[0]
-
-
-def by_title(graph: dict, title: str) -> str:
-    """The id of the one node with that title."""
-    titles = {number: node.get("_meta", {}).get("title") for number, node in graph.items()}
-    [number] = [number for number, named in titles.items() if named == title]
-    return number
-
-
-def require_all_different(pictures: dict[str, np.ndarray]) -> None:
-    for one, other in combinations(sorted(pictures), 2):
-        assert not np.array_equal(pictures[one], pictures[other]), (one, other)
-
-
-def inputs_of(graph: dict, class_type: str) -> list[dict]:
-    return [node["inputs"] for node in graph.values() if node["class_type"] == class_type]
+from .prompts import by_title, inputs_of, place_of, require_all_different, run, run_and_read
 
 
 def test_the_pack_loads_and_lists_its_nodes(server):
@@ -180,6 +132,37 @@ def test_layer_mix_sweeps_one_sampler_over_the_layers_of_the_plain_rows(server, 
     require_all_different(pictures)
 
 
+def test_layer_sweep_grid_shows_each_layers_own_picture_under_its_label(server, workflow):
+    graph = workflow("layer_sweep_grid")
+    [sweep] = inputs_of(graph, "LayerLabLayerSweep")
+    [grid] = inputs_of(graph, "LayerLabCompareGrid")
+    sweep["layers"] = "-2..-7"  # the tiny encoder has 8 blocks
+    graph["name"] = {
+        "class_type": "StringConcatenate",
+        "inputs": {"string_a": "cell", "string_b": grid["labels"], "delimiter": "_"},
+    }
+    graph["each"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": grid["images"], "filename_prefix": ["name", 0]},
+    }
+    pictures, texts = run_and_read(server, graph)
+    whole = pictures.pop("grid")
+    labels = [f"layer {layer}" for layer in range(-2, -8, -1)]
+    [shown] = [name for name in pictures if name.startswith("ComfyUI_temp")]
+    assert np.array_equal(pictures.pop(shown), whole), "not what the node itself shows"
+    assert set(pictures) == {f"cell_{label}" for label in labels}
+    require_all_different(pictures)
+    places = []
+    for label in labels:
+        y, x = place_of(pictures[f"cell_{label}"], whole)
+        places.append((y, x))
+        above = whole[y - 20 : y, x : x + 128]
+        assert above.min() < 100 < above.max(), f"{label}: nothing is written above it"
+    assert len({y for y, _ in places}) == 2 and places == sorted(places)
+    report = texts[by_title(graph, "Report")].splitlines()
+    assert [line.split("  ")[-1].strip() for line in report[2:8]] == labels
+
+
 def test_a_stock_list_of_images_of_different_sizes_is_read_as_one_prompt(server, workflow):
     """A batch cannot hold two sizes; CreateList can."""
     for name, size in (("wide.png", (512, 256)), ("tall.png", (288, 384))):
@@ -258,6 +241,20 @@ def test_the_workflows_are_offered_as_templates(server, pack_root):
     files = {path.stem for path in (pack_root / "workflows").glob("*.json")}
     assert set(templates["zimage-layer-lab"]) == files
     assert "vl_masking" in files
+
+
+def test_the_subgraph_is_offered_in_the_node_library(server, pack_root):
+    listed = get_json(server.address, "/global_subgraphs")
+    ours = {
+        entry["name"]: number
+        for number, entry in listed.items()
+        if entry["info"]["node_pack"] == "custom_nodes.zimage-layer-lab"
+    }
+    assert set(ours) == {path.stem for path in (pack_root / "subgraphs").glob("*.json")}
+    served = get_json(server.address, f"/global_subgraphs/{ours['Compare two layers']}")
+    [subgraph] = json.loads(served["data"])["definitions"]["subgraphs"]
+    types = {node["type"] for node in subgraph["nodes"]}
+    assert types <= set(get_json(server.address, "/object_info"))
 
 
 def test_the_page_gets_the_script_that_shows_texts(server):
