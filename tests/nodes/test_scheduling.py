@@ -119,7 +119,7 @@ def test_an_edit_is_recorded_only_where_the_share_is_not_0(pack, text, vision):
 @pytest.mark.parametrize(
     ("first", "last"), [(0.3, 0.9), (0.1, 1.0), (0.0, 0.35), (0.05, 0.95), (0.7, 0.8), (0.3, 1.0)]
 )
-@pytest.mark.parametrize("steps", [1, 3, 7])
+@pytest.mark.parametrize("steps", [1, 4, 8])
 def test_an_entry_that_has_a_range_is_divided_within_it(
     host, pack, text, vision, first, last, steps
 ):
