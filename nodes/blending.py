@@ -8,7 +8,7 @@ from ..core.blending import CURVES, MATCHES, METHODS
 from ..core.caption_length import trained_positions
 from .blend_entry import blend_entry
 from .conditioning import partners
-from .numbers import check_number
+from .numbers import check_numbers
 from .types import CATEGORY
 
 FEWEST_TOKENS, MOST_TOKENS = 2, 65536
@@ -117,15 +117,11 @@ class Blend(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, alpha=None, start_alpha=None, max_tokens=None) -> bool | str:
-        for name, value, low, high in (
+        return check_numbers(
             ("alpha", alpha, 0.0, 1.0),
             ("start_alpha", start_alpha, 0.0, 1.0),
             ("max_tokens", max_tokens, FEWEST_TOKENS, MOST_TOKENS),
-        ):
-            verdict = check_number(name, value, low, high)
-            if verdict is not True:
-                return verdict
-        return True
+        )
 
     @classmethod
     def execute(

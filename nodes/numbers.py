@@ -35,3 +35,9 @@ def check_number(name: str, value: float | None, low: float, high: float) -> boo
     except ValueError as error:
         return str(error)
     return True
+
+
+def check_numbers(*numbers: tuple[str, float | None, float, float]) -> bool | str:
+    """:func:`check_number` for several (name, value, low, high): the first message, or True."""
+    verdicts = (check_number(*number) for number in numbers)
+    return next((verdict for verdict in verdicts if verdict is not True), True)

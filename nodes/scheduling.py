@@ -9,7 +9,7 @@ from ..core.blending import MATCHES, METHODS
 from ..core.scheduling import CURVES, MOST_STEPS, schedule
 from .blend_entry import blend_entry
 from .conditioning import partners
-from .numbers import check_number
+from .numbers import check_numbers
 from .types import CATEGORY
 
 
@@ -75,15 +75,11 @@ class ScheduledBlend(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_alpha=None, end_alpha=None, steps=None) -> bool | str:
-        for name, value, low, high in (
+        return check_numbers(
             ("start_alpha", start_alpha, 0.0, 1.0),
             ("end_alpha", end_alpha, 0.0, 1.0),
             ("steps", steps, 1, MOST_STEPS),
-        ):
-            verdict = check_number(name, value, low, high)
-            if verdict is not True:
-                return verdict
-        return True
+        )
 
     @classmethod
     def execute(

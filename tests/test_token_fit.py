@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from zimage_layer_lab.core.errors import NonFiniteError
 from zimage_layer_lab.core.token_fit import METHODS, fit_tokens
 
+from .token_fit_formulas import area, attention, linear
+
 WIDTH = 16
 SHORTENING = [method for method in METHODS if method != "truncate"]
 
@@ -19,35 +21,6 @@ def sample(tokens, width=WIDTH, sinks=(), seed=0, batch=1):
     hidden = torch.randn(batch, tokens, width, generator=generator)
     hidden[:, list(sinks)] *= 100
     return hidden
-
-
-def area(tokens, length):
-    """(length, tokens): adaptive average pooling, each window from floor to ceil."""
-    weights = np.zeros((length, tokens))
-    for row in range(length):
-        start, end = row * tokens // length, -(-(row + 1) * tokens // length)
-        weights[row, start:end] = 1.0 / (end - start)
-    return weights
-
-
-def linear(tokens, length):
-    """(length, tokens): two-point sampling, align_corners=False."""
-    weights = np.zeros((length, tokens))
-    for row in range(length):
-        point = (row + 0.5) * tokens / length - 0.5
-        low = math.floor(point)
-        weights[row, low] += 1 - (point - low)
-        if point > low:
-            weights[row, low + 1] += point - low
-    return weights
-
-
-def attention(x, length):
-    """(length, tokens): softmax of scaled products of pooled and plain RMS-normed tokens."""
-    normed = x / np.sqrt((x**2).mean(1, keepdims=True) + 1e-5)
-    scores = area(len(x), length) @ normed @ normed.T / math.sqrt(x.shape[1])
-    weights = np.exp(scores - scores.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
 
 
 def weights_of(x, method, length):
