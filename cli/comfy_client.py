@@ -38,7 +38,6 @@ __all__ = [
     "fetch_image",
     "find_prompt",
     "get_json",
-    "is_gone",
     "is_loopback",
     "output_images",
     "post_prompt",
@@ -94,7 +93,11 @@ def queue_prompt(address: str, prompt: Mapping[str, Any], client_id: str) -> str
 
 
 def post_prompt(
-    address: str, prompt: Mapping[str, Any], client_id: str, prompt_id: str | None = None
+    address: str,
+    prompt: Mapping[str, Any],
+    client_id: str,
+    prompt_id: str | None = None,
+    timeout: float = _REQUEST_TIMEOUT,
 ) -> Queued:
     """Queue `prompt`, a graph in API format.
 
@@ -106,7 +109,8 @@ def post_prompt(
     if prompt_id is not None:
         content["prompt_id"] = prompt_id
     try:
-        answer = json.loads(request(address, "/prompt", body=json.dumps(content).encode()))
+        body = json.dumps(content).encode()
+        answer = json.loads(request(address, "/prompt", body=body, timeout=timeout))
     except urllib.error.HTTPError as error:
         refusal = _refusal(address, error)
         node_errors = refusal.get("node_errors") or {}
@@ -120,34 +124,28 @@ def post_prompt(
     return Queued(answer["prompt_id"], left_out)
 
 
-def find_prompt(address: str, prompt_id: str) -> Place:
+def find_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOUT) -> Place:
     """Where the prompt is. The queue is asked first: prompts go from there to the history, so one
     that moves in between is still seen."""
-    ahead = _place_in_queue(get_json(address, "/queue"), prompt_id)
+    ahead = _place_in_queue(get_json(address, "/queue", timeout), prompt_id)
     if ahead is not None:
         return Place(None, ahead)
-    return Place(get_json(address, f"/history/{prompt_id}").get(prompt_id), None)
+    return Place(get_json(address, f"/history/{prompt_id}", timeout).get(prompt_id), None)
 
 
-def is_gone(address: str, prompt_id: str) -> bool:
-    """Whether the server knows nothing of the prompt, also when asked several times."""
-    for _ in range(_MISSES_UNTIL_GONE):
-        if not find_prompt(address, prompt_id).unknown:
-            return False
-        time.sleep(_POLL_INTERVAL)
-    return True
-
-
-def cancel_prompt(address: str, prompt_id: str) -> None:
+def cancel_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOUT) -> None:
     """Take the prompt from the queue, or interrupt it if it runs; other prompts are left alone."""
-    for path, what in (
-        ("/queue", {"delete": [prompt_id]}),
-        ("/interrupt", {"prompt_id": prompt_id}),
-    ):
+
+    def post(path: str, what: Mapping[str, Any]) -> None:
         try:
-            request(address, path, body=json.dumps(what).encode())
+            request(address, path, body=json.dumps(what).encode(), timeout=timeout)
         except urllib.error.HTTPError as error:
             raise ComfyClientError(f"http://{address}{path}: HTTP {error.code}") from None
+
+    post("/queue", {"delete": [prompt_id]})
+    # An old ComfyUI does not read the id and interrupts whatever runs: so only if this one does.
+    if find_prompt(address, prompt_id, timeout).ahead == 0:
+        post("/interrupt", {"prompt_id": prompt_id})
 
 
 def comfyui_at(address: str, timeout: float = 10.0) -> str:
@@ -259,7 +257,7 @@ def request(
 
 def is_loopback(address: str) -> bool:
     """A proxy set for the outside world must not be asked for this machine's own server."""
-    host = address.rpartition(":")[0]
+    host = address.rpartition(":")[0].lower()
     return host.startswith("127.") or host in ("localhost", "[::1]")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import urllib.parse
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 
@@ -16,19 +16,19 @@ from .comfy_client import (
     ComfyClientError,
     ServerUnreachable,
     comfyui_at,
-    find_prompt,
     get_json,
 )
 from .console import make_console
+from .queue_lock import sole_run
 from .queue_progress import QueueProgress
 from .queue_prompt import Limits
-from .queue_results import FILE, Results
+from .queue_results import FILE, Results, writing_in
+from .queue_servers import DEFAULT_SERVER, has_prompt, read_servers
 from .queue_settings import Fraction, Row, has_seed, make_rows, read_table
 from .queue_worker import DONE, FAILED, REFUSED, UNREACHED, Job, Outcome, attempt
 from .queue_workflow import QueueError, Workflow
 from .ray_cluster import LOCAL, ClusterError, require_ray
 
-DEFAULT_SERVER = "127.0.0.1:8188"
 ALL_DONE, BAD_INPUT, NOT_ALL_DONE, NO_SERVER = 0, 1, 3, 4
 """Exit statuses. argparse itself gives 2 for words that it cannot read."""
 
@@ -47,12 +47,6 @@ def run_queue(options: argparse.Namespace) -> int:
     except (NoServer, ComfyClientError) as error:
         sys.stderr.write(f"layerlab queue: {error}\n")
         return NO_SERVER
-    except OSError as error:
-        sys.stderr.write(
-            f"layerlab queue: {options.out} cannot be written: {error.strerror or error}. Make "
-            "room, or name another --out; started again, it goes on where it stopped\n"
-        )
-        return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write(
             "\nlayerlab queue: what a server has been given goes on there; the same command again "
@@ -66,10 +60,8 @@ def queue_workflow(options: argparse.Namespace, console: Console) -> int:
     workflow = Workflow.read(options.workflow)
     table = read_table(options.settings) if options.settings else None
     rows, fractions = make_rows(workflow, options.set, table, options.repeat)
-    servers = [read_address(text) for text in options.server or [DEFAULT_SERVER]]
+    servers = read_servers(options.server or [DEFAULT_SERVER], options.ray)
     limits = Limits(_seconds("--timeout", options.timeout), _seconds("--contact", options.contact))
-    if len(set(servers)) < len(servers):
-        raise QueueError("--server: an address is given twice")
     if options.out.exists() and not options.out.is_dir():
         raise QueueError(f"--out {options.out} is not a folder: name another")
     if options.ray or len(servers) > 1:
@@ -88,8 +80,14 @@ def queue_workflow(options: argparse.Namespace, console: Console) -> int:
     servers = living(servers, console)
     refuse_fractions(servers[0], fractions)
     progress = QueueProgress(console, len(rows), 0)
-    run = Run(console, workflow, results, limits, progress, _varying(rows))
-    with run.progress:
+    with ExitStack() as stack:
+        with writing_in(options.out):
+            stack.enter_context(sole_run(options.out))
+        # Another run may have ended in the folder since it was read.
+        results = Results(options.out)
+        waiting = [row for row in rows if not results.is_done(row)]
+        run = Run(console, workflow, results, limits, progress, _varying(rows))
+        stack.enter_context(run.progress)
         run.skip(len(rows) - len(waiting))
         if len(servers) == 1 and not options.ray:
             run.one_by_one(waiting, servers[0])
@@ -141,7 +139,9 @@ class Run:
         """First what an interrupted run left with a server: no other may do it again."""
         for row in rows:
             prompt_id = self._results.open_id(row)
-            holders = (server for server in servers if prompt_id and _has(server, prompt_id))
+            if prompt_id is None:
+                continue
+            holders = (s for s in servers if has_prompt(s, prompt_id, self._limits))
             if holder := next(holders, None):
                 show = self.progress.follower(self._workflow.title)
                 try:
@@ -179,16 +179,6 @@ class Run:
             self._console.print(f"{what} {outcome.seconds:.1f} s, {names}", markup=False)
         else:
             _warn(self._console, f"{what} {outcome.status}: {outcome.error}")
-
-
-def read_address(text: str) -> str:
-    """HOST:PORT of what may be pasted from a browser. Raises QueueError."""
-    address = re.sub(r"^http://", "", text.strip()).rstrip("/")
-    host, _, port = address.rpartition(":")
-    valid = re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]|[\w.-]+", host) and port.isdecimal()
-    if not valid or not 0 < int(port) < 65536:
-        raise QueueError(f"--server {text}: give HOST:PORT, such as {DEFAULT_SERVER}")
-    return address
 
 
 def living(servers: Sequence[str], console: Console) -> list[str]:
@@ -231,13 +221,6 @@ def _varying(rows: Sequence[Row]) -> list[str]:
         for key in keys
         if any(row.settings.get(key, absent) != rows[0].settings.get(key, absent) for row in rows)
     ]
-
-
-def _has(server: str, prompt_id: str) -> bool:
-    try:
-        return not find_prompt(server, prompt_id).unknown
-    except ComfyClientError:
-        return False
 
 
 def _seconds(name: str, value: float) -> float:

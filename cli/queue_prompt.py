@@ -7,21 +7,24 @@ server is asked whether it has that id.
 from __future__ import annotations
 
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from .comfy_client import (
+    ComfyClientError,
     PromptFailed,
     ServerUnreachable,
     cancel_prompt,
     fetch_image,
     find_prompt,
-    is_gone,
+    get_json,
     output_images,
     post_prompt,
 )
 from .comfy_errors import raise_if_failed
 from .comfy_socket import EventSocket
+from .queue_workflow import name_of
 
 ASK_EVERY = 2.0
 """Seconds of silence on the websocket after which the server is asked over HTTP."""
@@ -35,6 +38,13 @@ SHORTEST_WAIT = 0.05
 LOSSES = 2
 """How often a restarting server may forget a prompt; it may be what makes it stop."""
 
+OLDEST_COMFYUI = "0.26.0"
+"""The pack's oldest; it takes the prompt's id from the client."""
+
+# A prompt moves from the queue to the history between two requests; only repeated absence from
+# both means that it is gone.
+_MISSES_UNTIL_GONE, _BETWEEN_MISSES = 5, 0.2
+_LONGEST_ANSWER, _SHORTEST_ANSWER = 10.0, 1.0
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 _Result = TypeVar("_Result")
 
@@ -44,6 +54,11 @@ class Limits(NamedTuple):
 
     prompt: float
     contact: float
+
+    @property
+    def answer(self) -> float:
+        """Seconds for one answer: a server that hangs is asked again before it is given up."""
+        return max(_SHORTEST_ANSWER, min(_LONGEST_ANSWER, self.contact / 3))
 
 
 class Image(NamedTuple):
@@ -100,6 +115,8 @@ def run_prompt(
                 entry = _follow(address, prompt_id, events, limits, on_progress)
             except _Forgotten:
                 continue
+        if left_out is None:
+            left_out = _left_out(address, graph, entry, limits)
         images = _images(address, entry, limits)
         return Finished(images, tuple(left_out))
     raise PromptFailed(
@@ -110,19 +127,28 @@ def run_prompt(
 
 def _queue_once(
     address: str, graph: Mapping[str, Any], prompt_id: str, client_id: str, limits: Limits
-) -> list[str]:
+) -> list[str] | None:
+    """What the server says that it leaves out; None if it had the prompt already."""
     sent = False
 
-    def ask_or_send() -> list[str]:
+    def ask_or_send() -> list[str] | None:
         nonlocal sent
         # What was sent may still be on its way, or in validation.
-        absent = is_gone(address, prompt_id) if sent else find_prompt(address, prompt_id).unknown
-        if not absent:
-            return []
+        look = _is_gone if sent else _is_unknown
+        if not look(address, prompt_id, limits):
+            return None
         sent = True
-        return post_prompt(address, graph, client_id, prompt_id).left_out
+        queued = post_prompt(address, graph, client_id, prompt_id, limits.answer)
+        if queued.prompt_id != prompt_id:
+            cancel_prompt(address, queued.prompt_id, limits.answer)
+            raise ComfyClientError(
+                f"the ComfyUI at {address} is too old: it gave the prompt an id of its own, under "
+                "which it could not be found again, so it was taken back. Update it to ComfyUI "
+                f"{OLDEST_COMFYUI} or newer"
+            )
+        return queued.left_out
 
-    return _patiently(ask_or_send, limits.contact)
+    return patiently(ask_or_send, limits.contact)
 
 
 def _follow(
@@ -155,8 +181,8 @@ def _follow(
             continue
         next_ask = time.monotonic() + seconds
         try:
-            place = find_prompt(address, prompt_id)
-            if place.unknown and is_gone(address, prompt_id):
+            place = find_prompt(address, prompt_id, limits.answer)
+            if place.unknown and _is_gone(address, prompt_id, limits):
                 if was_away:
                     raise _Forgotten
                 raise PromptFailed(
@@ -167,7 +193,7 @@ def _follow(
                 raise_if_failed(place.entry)
                 return place.entry
             if late:
-                cancel_prompt(address, prompt_id)
+                cancel_prompt(address, prompt_id, limits.answer)
                 raise PromptFailed(
                     f"it did not end within {limits.prompt:g} s and was taken back; a longer "
                     "--timeout lets it"
@@ -181,6 +207,28 @@ def _follow(
                 raise ServerUnreachable(f"{error} (for {away:.0f} s)") from error
 
 
+def _left_out(
+    address: str, graph: Mapping[str, Any], entry: Mapping[str, Any], limits: Limits
+) -> list[str]:
+    """The outputs that did not run, for a prompt to which the server's answer was not heard."""
+    # (number, id, graph, extra data, the outputs to run)
+    ran = set(entry["prompt"][4])
+
+    def is_output(kind: str) -> bool:
+        path = f"/object_info/{urllib.parse.quote(kind, safe='')}"
+        listed = patiently(lambda: get_json(address, path, limits.answer), limits.contact)
+        return bool((listed.get(kind) or {}).get("output_node"))
+
+    others = {node_id: node for node_id, node in graph.items() if node_id not in ran}
+    outputs = {kind for kind in {n["class_type"] for n in others.values()} if is_output(kind)}
+    return [
+        f"{name_of(node_id, node)}: it, or what it takes from, is not valid; queued anew by the "
+        "same command it is told why"
+        for node_id, node in others.items()
+        if node["class_type"] in outputs
+    ]
+
+
 def _images(address: str, entry: Mapping[str, Any], limits: Limits) -> tuple[Image, ...]:
     """The saved images; of a graph that saves none its previews."""
     listed = output_images(entry)
@@ -188,13 +236,26 @@ def _images(address: str, entry: Mapping[str, Any], limits: Limits) -> tuple[Ima
     return tuple(
         Image(
             image["filename"],
-            _patiently(lambda image=image: fetch_image(address, image), limits.contact),
+            patiently(lambda image=image: fetch_image(address, image), limits.contact),
         )
         for image in wanted
     )
 
 
-def _patiently(action: Callable[[], _Result], seconds: float) -> _Result:
+def _is_unknown(address: str, prompt_id: str, limits: Limits) -> bool:
+    return find_prompt(address, prompt_id, limits.answer).unknown
+
+
+def _is_gone(address: str, prompt_id: str, limits: Limits) -> bool:
+    """Whether the server knows nothing of the prompt, also when asked several times."""
+    for _ in range(_MISSES_UNTIL_GONE):
+        if not _is_unknown(address, prompt_id, limits):
+            return False
+        time.sleep(_BETWEEN_MISSES)
+    return True
+
+
+def patiently(action: Callable[[], _Result], seconds: float) -> _Result:
     """``action()``, again and again while the server does not answer, for up to ``seconds``."""
     for pause in _pauses(seconds):
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..core.files import write_whole
 from .queue_prompt import Image
 from .queue_settings import Row
 from .queue_worker import DONE, UNREACHED, Outcome
+from .queue_workflow import QueueError
 
 FILE = "results.jsonl"
 QUEUED = "queued"
@@ -22,7 +24,10 @@ QUEUED = "queued"
 
 
 class Results:
-    """The folder ``out``: a line is added to its results.jsonl for every prompt and for its end."""
+    """The folder ``out``: a line is added to its results.jsonl for every prompt and for its end.
+
+    What cannot be read or written raises QueueError.
+    """
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -42,20 +47,22 @@ class Results:
 
     def begin(self, row: Row, prompt_id: str) -> None:
         """Note the id, before any server has it."""
-        self._add(row, status=QUEUED, prompt_id=prompt_id)
+        with writing_in(self.out):
+            self._add(row, status=QUEUED, prompt_id=prompt_id)
 
     def end(self, row: Row, outcome: Outcome) -> list[Path]:
         """Save the images, then note the outcome; returns the files."""
-        files = [self._save(row.number, image) for image in outcome.images]
-        self._add(
-            row,
-            status=outcome.status,
-            prompt_id=outcome.job.prompt_id,
-            server=outcome.server,
-            files=[file.name for file in files],
-            error=outcome.error,
-            seconds=round(outcome.seconds, 3),
-        )
+        with writing_in(self.out):
+            files = [self._save(row.number, image) for image in outcome.images]
+            self._add(
+                row,
+                status=outcome.status,
+                prompt_id=outcome.job.prompt_id,
+                server=outcome.server,
+                files=[file.name for file in files],
+                error=outcome.error,
+                seconds=round(outcome.seconds, 3),
+            )
         return files
 
     def _save(self, number: int, image: Image) -> Path:
@@ -94,6 +101,8 @@ class Results:
             text = self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise QueueError(f"{self.path} cannot be read: {error.strerror or error}") from error
         lines = []
         for line in text.split("\n"):
             try:
@@ -103,6 +112,18 @@ class Results:
             if isinstance(content, dict) and isinstance(content.get("key"), str):
                 lines.append(content)
         return lines
+
+
+@contextmanager
+def writing_in(out: Path) -> Iterator[None]:
+    """Tells an OSError of the body as a QueueError about the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise QueueError(
+            f"--out {out} cannot be written: {error.strerror or error}. Make room, or name another "
+            "--out; started again, it goes on where it stopped"
+        ) from error
 
 
 def _ends_with_newline(file: Any) -> bool:

@@ -10,15 +10,19 @@ from .comfy_client import ComfyClientError, PromptRefused, ServerUnreachable
 from .queue_prompt import Image, Limits, Progress, run_prompt
 
 DONE, REFUSED, FAILED, UNREACHED = "done", "refused", "failed", "not reached"
-"""How a prompt can end. Not reached: no server answers any more, so no other prompt can go on."""
+"""How a prompt can end. Not reached: no server answers any more; a later run may take it up."""
 
 
 class Job(NamedTuple):
-    """What a server gets: a graph in API format under an id chosen beforehand."""
+    """What a server gets: a graph in API format under an id chosen beforehand.
+
+    ``losses``: how many servers went away while they had it.
+    """
 
     number: int
     prompt_id: str
     graph: Mapping[str, Any]
+    losses: int = 0
 
 
 class Outcome(NamedTuple):

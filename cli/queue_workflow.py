@@ -12,7 +12,7 @@ SHOWN = 40
 
 
 class QueueError(ValueError):
-    """The command cannot begin; the message says why and what to do."""
+    """The command cannot begin, or go on; the message says why and what to do."""
 
 
 class Target(NamedTuple):

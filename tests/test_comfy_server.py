@@ -206,15 +206,13 @@ def test_a_node_that_raised_and_a_deleted_prompt_are_failures(monkeypatch):
         "exception_message": "bad\n",
     }
     entry = {"status": {"status_str": "error", "messages": [["execution_error", error]]}}
+    answers = {"/queue": {"queue_running": [], "queue_pending": []}, "/history/id": {"id": entry}}
     monkeypatch.setattr(comfy_client, "_POLL_INTERVAL", 0.0)
-    monkeypatch.setattr(comfy_client, "get_json", lambda address, path: {"id": entry})
+    monkeypatch.setattr(comfy_client, "get_json", lambda address, path, timeout: answers[path])
     with pytest.raises(comfy_client.PromptFailed, match=r"node 7 \(KSampler\) raised ValueError"):
         comfy_client.wait_for("x:1", "id", 1.0)
 
-    nothing = {"queue_running": [], "queue_pending": []}
-    monkeypatch.setattr(
-        comfy_client, "get_json", lambda address, path: nothing if path == "/queue" else {}
-    )
+    answers["/history/id"] = {}
     with pytest.raises(comfy_client.PromptFailed, match="deleted"):
         comfy_client.wait_for("x:1", "id", 1.0)
 
@@ -222,3 +220,22 @@ def test_a_node_that_raised_and_a_deleted_prompt_are_failures(monkeypatch):
 def test_no_server_is_said_plainly():
     with pytest.raises(comfy_client.ServerUnreachable, match="no ComfyUI answers at 127.0.0.1:9"):
         comfy_client.get_json("127.0.0.1:9", "/queue")
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_only_the_own_prompt_is_interrupted(monkeypatch, runs):
+    """A ComfyUI that does not read the id of an interrupt stops whatever runs."""
+    running = [[0, "mine" if runs else "other's"]]
+    posted = []
+    monkeypatch.setattr(
+        comfy_client, "request", lambda at, path, body, timeout: posted.append(path)
+    )
+    monkeypatch.setattr(
+        comfy_client,
+        "get_json",
+        lambda at, path, timeout: (
+            {"queue_running": running, "queue_pending": []} if path == "/queue" else {}
+        ),
+    )
+    comfy_client.cancel_prompt("x:1", "mine")
+    assert posted == (["/queue", "/interrupt"] if runs else ["/queue"])

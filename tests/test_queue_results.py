@@ -1,7 +1,10 @@
 """results.jsonl and the saved images; and the command's bad input. No server is needed."""
 
 import json
+import os
+import re
 import socket
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -9,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from zimage_layer_lab.cli import main
-from zimage_layer_lab.cli.queue import read_address
-from zimage_layer_lab.cli.queue_prompt import Image
+from zimage_layer_lab.cli.queue_lock import sole_run
+from zimage_layer_lab.cli.queue_prompt import Image, Limits
 from zimage_layer_lab.cli.queue_results import Results
+from zimage_layer_lab.cli.queue_servers import read_address, read_servers
 from zimage_layer_lab.cli.queue_settings import Row
 from zimage_layer_lab.cli.queue_worker import DONE, FAILED, UNREACHED, Job, Outcome
 from zimage_layer_lab.cli.queue_workflow import QueueError
@@ -110,6 +114,71 @@ def test_what_is_no_address_is_refused(text):
         read_address(text)
 
 
+@pytest.mark.parametrize("cluster", ["auto", "head:6379"])
+@pytest.mark.parametrize("address", ["127.0.0.1:8188", "localhost:8188", "127.1.2.3:1", "[::1]:1"])
+def test_another_machine_s_actor_must_not_be_sent_to_its_own_loopback(cluster, address):
+    with pytest.raises(QueueError, match="this machine's own name.*--ray without an address"):
+        read_servers(["gpu1:8188", address], cluster)
+    for here in (None, "local"):
+        assert read_servers([address], here) == [address]
+    assert read_servers(["gpu1:8188"], cluster) == ["gpu1:8188"]
+
+
+@pytest.mark.parametrize("other", ["localhost:8188", "LocalHost:08188", "http://127.0.0.1:8188/"])
+def test_a_server_spelt_otherwise_is_the_same_server(other):
+    with pytest.raises(QueueError, match="given twice"):
+        read_servers(["127.0.0.1:8188", other], None)
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+    out = tmp_path / "out"
+    with sole_run(out):
+        with pytest.raises(QueueError, match=f"in use by process {os.getpid()}: wait"):
+            with sole_run(out):
+                pass
+    with sole_run(out):
+        pass
+
+
+def test_a_run_that_was_killed_holds_nothing(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from zimage_layer_lab.cli.queue_lock import sole_run\n"
+        "with sole_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(QueueError, match=f"in use by process {other.pid}"):
+            with sole_run(tmp_path):
+                pass
+    finally:
+        other.kill()
+        other.communicate()
+    with sole_run(tmp_path):
+        pass
+
+
+def test_what_cannot_be_written_or_read_names_the_folder(tmp_path):
+    results = Results(tmp_path)
+    results.path.mkdir()
+    with pytest.raises(QueueError, match=f"--out {re.escape(str(tmp_path))} cannot be written"):
+        results.begin(ROW, "id")
+    with pytest.raises(QueueError, match="results.jsonl cannot be read"):
+        Results(tmp_path)
+
+
+@pytest.mark.parametrize(("contact", "answer"), [(30, 10), (600, 10), (12, 4), (0.5, 1)])
+def test_a_server_that_hangs_is_asked_again_before_it_is_given_up(contact, answer):
+    assert Limits(3600, contact).answer == answer
+
+
 @pytest.fixture
 def queue(tmp_path, capsys):
     """Run the command on a small graph: arguments -> (exit status, standard error)."""
@@ -135,6 +204,7 @@ def free_port():
         (["--set", "2.x=1"], "no node has the id or title '2'"),
         (["--server", "here"], "give HOST:PORT"),
         (["--server", "a:1", "--server", "a:1"], "given twice"),
+        (["--server", "localhost:1", "--ray", "head:6379"], "this machine's own name"),
         (["--timeout", "0"], "--timeout is 0"),
         (["--timeout", "nan"], "--timeout is nan"),
         (["--contact", "-1"], "--contact is -1"),

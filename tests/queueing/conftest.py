@@ -180,7 +180,8 @@ def wait_until():
 class CuttingProxy:
     """TCP in front of a server. It cuts what it is told to, by how a request begins.
 
-    ``seen`` counts the requests by their first line's method and path.
+    A request that is to ``hang`` gets no answer, and its line stays open. ``seen`` has the requests
+    by their first line's method and path, and ``refused`` those that came while it was refusing.
     """
 
     def __init__(self, address):
@@ -188,8 +189,10 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.seen = []
+        self.refused = []
         self.lose_answers = {}
         self.lose_requests = {}
+        self.hang = {}
         self.refusing = False
         self._open = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -220,13 +223,19 @@ class CuttingProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        data = b"" if self.refusing else client.recv(65536)
+        data = client.recv(65536)
         if not data:
             return self._close(client)
         began = " ".join(data.split(b"\r\n")[0].decode("latin-1").split()[:2])
+        if self.refusing:
+            self.refused.append(began)
+            return self._close(client)
         self.seen.append(began)
         if self._spend(self.lose_requests, began):
             return self._close(client)
+        if self._spend(self.hang, began):
+            self._open.append((began, (client,)))
+            return None
         server = socket.create_connection(self._target)
         self._open.append((began, (client, server)))
         server.sendall(data)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from zimage_layer_lab.cli.comfy_client import get_json
 
 
@@ -110,9 +111,11 @@ def test_an_unknown_node_is_refused_by_its_title(server, work, layerlab):
     assert status == 3 and "'My node' not found. The custom node may not be installed." in err
 
 
+@pytest.mark.parametrize("heard", [True, False])
 def test_outputs_that_the_server_leaves_out_are_a_failure_with_the_rest_saved(
-    server, work, layerlab
+    server, proxy, work, layerlab, heard
 ):
+    """Also when the server's answer, which alone says what is wrong, gets lost."""
     work.graph()
     content = json.loads(work.workflow.read_text())
     content["4"] = {
@@ -125,9 +128,28 @@ def test_outputs_that_the_server_leaves_out_are_a_failure_with_the_rest_saved(
         "inputs": {"images": ["4", 0], "filename_prefix": "wrong"},
     }
     work.graph(content)
-    status, _, err = layerlab(work.arguments(server.address))
-    assert status == 3 and "node 4 \"Wrong\" (EmptyImage), input 'width'" in err
+    proxy.lose_answers["POST /prompt"] = 0 if heard else 1
+    status, _, err = layerlab(work.arguments(proxy.address))
+    what = "node 4 \"Wrong\" (EmptyImage), input 'width'" if heard else 'node 5 "SaveImage"'
+    assert status == 3 and what in err
     assert "left out" in err and len(work.pictures()) == 1
+    if not heard:
+        _, _, err = layerlab(work.arguments(proxy.address))
+        assert "node 4 \"Wrong\" (EmptyImage), input 'width'" in err
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(
+    server, work, layerlab, layerlab_process, wait_until
+):
+    work.graph(size=1024, radius=15)
+    arguments = work.arguments(server.address, more=["--settings", work.colours(22, 23)])
+    process = layerlab_process(arguments)
+    wait_until(lambda: get_json(server.address, "/queue")["queue_running"])
+    status, _, err = layerlab(arguments)
+    assert status == 1 and f"is in use by process {process.pid}" in err
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    assert work.colours_saved() == [22, 23]
 
 
 def test_decimals_that_the_server_would_cut_off_are_refused_and_others_are_not(

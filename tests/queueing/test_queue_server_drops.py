@@ -1,10 +1,12 @@
 """Lines that drop: everything comes out once, and no prompt is queued twice."""
 
+import json
 import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from zimage_layer_lab.cli.comfy_client import get_json, queue_prompt
+from zimage_layer_lab.cli.comfy_client import ComfyClientError, get_json, queue_prompt
 from zimage_layer_lab.cli.comfy_socket import EventSocket
 from zimage_layer_lab.cli.queue_prompt import Limits, run_prompt
 
@@ -160,3 +162,53 @@ def test_the_end_of_a_prompt_is_seen_while_others_talk_on_the_socket(server):
         done.set()
         talker.join()
     assert len(again.images) == 1
+
+
+class OldServer(BaseHTTPRequestHandler):
+    """Takes prompts as ComfyUI did before it took their ids: each gets one of the server's own."""
+
+    posted: list[tuple[str, dict]]
+
+    def do_GET(self):
+        queue = {"queue_running": [], "queue_pending": []}
+        self._answer(queue if self.path == "/queue" else {})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.posted.append((self.path, body))
+        self._answer({"prompt_id": "its-own", "node_errors": {}})
+
+    def _answer(self, content):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_server_that_gives_ids_of_its_own_is_too_old_and_gets_its_prompt_back():
+    posted = []
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Handler", (OldServer,), {"posted": posted})
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(ComfyClientError, match="too old.*ComfyUI 0.26.0 or newer"):
+            run_prompt(address, {}, str(uuid.uuid4()), Limits(20, 20))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [path for path, _ in posted] == ["/prompt", "/queue"]
+    assert posted[1][1] == {"delete": ["its-own"]}
+
+
+def test_a_server_that_hangs_once_is_asked_again(server, proxy, work, layerlab):
+    """A request without an answer costs a third of --contact, so a run survives it."""
+    work.graph()
+    proxy.hang["GET /queue"] = 1
+    more = ["--contact", "6", "--settings", work.colours(20)]
+    status, out, err = layerlab(work.arguments(proxy.address, more=more))
+    assert status == 0, (out, err)
+    assert work.colours_saved() == [20]

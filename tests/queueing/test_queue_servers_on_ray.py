@@ -1,11 +1,15 @@
 """Two real servers on Ray, of which one is killed while it draws; then what is left of them."""
 
+import json
 import os
 import signal
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from zimage_layer_lab.cli.comfy_client import get_json
+from zimage_layer_lab.cli.queue_prompt import Limits
+from zimage_layer_lab.cli.queue_worker import DONE, FAILED, Job
 
 pytest.importorskip("ray", reason="ray, an optional extra, is not installed")
 
@@ -30,6 +34,45 @@ def kill(server):
 
 def is_running(server):
     return bool(get_json(server.address, "/queue")["queue_running"])
+
+
+def jobs(graph, *losses):
+    """A job for each number of servers that went away before."""
+    return [Job(n, str(uuid.uuid4()), graph, lost) for n, lost in enumerate(losses, start=1)]
+
+
+def test_another_server_is_looked_for_as_long_as_contact_says(server, proxy):
+    """One that loads a model gives no answer for a while."""
+    from zimage_layer_lab.cli.queue_ray import least_busy
+
+    proxy.lose_requests["GET /system_stats"] = 3
+    assert least_busy([proxy.address, "127.0.0.1:9"], Limits(20, 20)) == proxy.address
+    assert proxy.seen.count("GET /system_stats") == 4
+    proxy.refusing = True
+    assert least_busy([proxy.address, "127.0.0.1:9"], Limits(20, 0.5)) is None
+
+
+def test_a_worker_that_finds_no_server_leaves_its_prompt_to_the_others(server, proxy, work):
+    """The living server runs prompts, but gives those who look for one no answer."""
+    from zimage_layer_lab.cli.queue_ray import run_on_servers
+
+    proxy.lose_requests["GET /system_stats"] = 10**6
+    servers = ["127.0.0.1:9", proxy.address]
+    work.graph()
+    graph = json.loads(work.workflow.read_text())
+    outcomes = list(run_on_servers("local", servers, jobs(graph, 0, 0, 0), Limits(60, 1)))
+    assert sorted(outcome.job.number for outcome in outcomes) == [1, 2, 3]
+    assert {(outcome.status, outcome.server) for outcome in outcomes} == {(DONE, proxy.address)}
+    assert any("answers at 127.0.0.1:9" in line for line in outcomes[-1].lost)
+
+
+def test_a_prompt_that_three_servers_died_of_is_failed_whoever_had_it(work):
+    from zimage_layer_lab.cli.queue_ray import ServerWorker
+
+    worker = ServerWorker("127.0.0.1:9", ["127.0.0.1:9"], Limits(20, 0.2))
+    (job,) = jobs({}, 2)
+    outcome = worker.run(job)
+    assert outcome.status == FAILED and "3 servers went away while they had it" in outcome.error
 
 
 def test_a_server_killed_in_mid_run_costs_only_time(
@@ -79,7 +122,7 @@ def test_a_server_that_was_started_anew_gets_the_prompt_again(
     wait_until(lambda: is_running(first))
     proxy.refusing = True
     proxy.cut("")
-    wait_until(lambda: not is_running(first))
+    wait_until(lambda: not is_running(first) and "GET /queue" in proxy.refused)
     proxy.point_to(server.address)
     proxy.refusing = False
     out, err = process.communicate(timeout=60)
