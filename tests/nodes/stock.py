@@ -79,6 +79,12 @@ def record(conditioning: list) -> Any:
     return options[RECORD]
 
 
+def with_states(conditioning: list, hidden: torch.Tensor) -> list:
+    """The same entry with other states, as if they had come from the encoder."""
+    [[_, options]] = conditioning
+    return [[hidden, {**options, RECORD: options[RECORD].sealed(hidden)}]]
+
+
 def same_options(ours: dict, theirs: dict) -> bool:
     """Whether two conditioning dicts are equal but for the pack's record."""
     ours = {key: value for key, value in ours.items() if key != RECORD}

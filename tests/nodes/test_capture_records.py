@@ -152,7 +152,7 @@ def test_the_record_is_dropped_with_a_warning_after_stock_concat(host, clip, pac
     with caplog.at_level(logging.WARNING):
         masked, report = run(pack.OutlierMask, conditioning=joined)
     tokens = states(joined).shape[1]
-    assert f"{tokens} tokens" in caplog.text and "dropped" in caplog.text
+    assert f"the conditioning has {tokens}" in caplog.text and "dropped" in caplog.text
     assert len(record(masked)) == tokens
     assert set(record(masked).roles) == {Role.TEXT} and record(masked).layer is None
     assert "unknown layer" in report

@@ -6,7 +6,7 @@ import torch
 from zimage_layer_lab.core.reference import Reference
 from zimage_layer_lab.core.tokens import Role
 
-from .stock import output, record, run, states
+from .stock import output, record, run, states, with_states
 
 THRESHOLD = 1.2
 """Random weights have no massive activations, so real encodings need a low threshold."""
@@ -190,7 +190,7 @@ def test_drop_sinks_removes_the_tokens_and_shortens_the_attention_mask_with_them
 def test_drop_sinks_keeps_the_records_of_the_tokens_that_are_left(pack, encoding):
     hidden = states(encoding).clone()
     hidden[0, 0] *= 1000
-    conditioning = [[hidden, dict(encoding[0][1])]]
+    conditioning = with_states(encoding, hidden)
     masked, report = run(pack.OutlierMask, conditioning=conditioning, mode="drop sinks")
     assert record(masked).ids == record(encoding).ids[1:]
     assert record(masked).roles == record(encoding).roles[1:]

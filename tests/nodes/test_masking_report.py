@@ -10,7 +10,17 @@ import torch
 from zimage_layer_lab.core.reference import PUBLISHED, Reference
 from zimage_layer_lab.core.tokens import Role
 
-from .stock import empty_latent, ksample, record, run, same_options, snapshot, states, unchanged
+from .stock import (
+    empty_latent,
+    ksample,
+    record,
+    run,
+    same_options,
+    snapshot,
+    states,
+    unchanged,
+    with_states,
+)
 
 
 def normal_states(std: torch.Tensor, mean: float = 0.0, tokens: int = 60) -> torch.Tensor:
@@ -105,7 +115,7 @@ def test_the_token_that_carries_an_outlier_is_named(clip, pack):
     encoding, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=-6)
     hidden = states(encoding).clone()
     hidden[0, 5, 77] = 4000.0
-    conditioning = [[hidden, dict(encoding[0][1])]]
+    conditioning = with_states(encoding, hidden)
     _, report = run(pack.OutlierMask, conditioning=conditioning)
     assert record(conditioning).texts[5] == " fox"
     assert "5 ' fox' (text)" in row(report, 77) and "sink-borne" in row(report, 77)

@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from zimage_layer_lab.core.reference import Reference
 from zimage_layer_lab.core.tokens import Record, Role
 
-from .stock import output, record, run, snapshot, states, text_encode, unchanged
+from .stock import output, record, run, snapshot, states, text_encode, unchanged, with_states
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_real_encoding_names_its_tokens(clip, model, report_node, pack):
     encoding, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=-6)
     hidden = states(encoding).clone()
     hidden[0, 5, 77] = 4000.0
-    conditioning = [[hidden, dict(encoding[0][1])]]
+    conditioning = with_states(encoding, hidden)
     before = snapshot(conditioning)
     image, report = run(report_node, conditioning=conditioning, model=model)
     assert record(conditioning).texts[5] == " fox"
