@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,45 @@ class LoadedDecoder:
             Hidden state index -> (batch, tokens, width), and (batch, tokens) bool on the CPU,
             False on padding.
         """
-        lengths = torch.tensor([len(ids) for ids in prompts])
-        padded = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
+        with capture_hidden_states(self.decoder, layers) as capture:
+            valid = self._run(prompts)
+        return capture.passes[0], valid
+
+    @torch.no_grad()
+    def stream_states(
+        self,
+        prompts: Sequence[Sequence[int]],
+        layers: Sequence[int],
+        receive: Callable[[int, Tensor, Tensor], None],
+    ) -> Tensor:
+        """The same without keeping them: ``receive(index, states, valid)`` for each hidden state
+        while the pass goes on; returns the (batch, tokens) bool."""
+        valid = _valid(prompts)
+
+        def hand_over(index: int, hidden: Tensor) -> None:
+            receive(index, hidden, valid)
+
+        with capture_hidden_states(self.decoder, layers, hand_over):
+            return self._run(prompts)
+
+    def _run(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """One pass of the decoder; (batch, tokens) bool."""
+        valid = _valid(prompts)
+        padded = torch.zeros(valid.shape, dtype=torch.int64)
         for row, ids in zip(padded, prompts, strict=True):
             row[: len(ids)] = torch.tensor(list(ids))
-        valid = torch.arange(padded.shape[1]) < lengths[:, None]
-        with capture_hidden_states(self.decoder, layers) as capture:
-            self.decoder(
-                input_ids=padded.to(self.device),
-                attention_mask=valid.long().to(self.device),
-                use_cache=False,
-            )
-        return capture.passes[0], valid
+        self.decoder(
+            input_ids=padded.to(self.device),
+            attention_mask=valid.long().to(self.device),
+            use_cache=False,
+        )
+        return valid
+
+
+def _valid(prompts: Sequence[Sequence[int]]) -> Tensor:
+    """(batch, longest) bool, False on the padding that brings them to one length."""
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
 @dataclass(frozen=True)
@@ -146,6 +173,7 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
         "the weights cannot be read",
         "They must be whole safetensors files or a whole .gguf file: download them again",
     ):
+        files.require_weights(kind, config)
         model, info = kind.from_pretrained(
             folder,
             dtype=choose_dtype(dtype, target, config),

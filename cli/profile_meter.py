@@ -64,8 +64,15 @@ class ProfileMeter:
         """Statistics of one shard alone at the hidden states ``indices``."""
         stats = ProfileStats(self._model.blocks, self._model.width, tuple(indices))
         for batch in shard:
-            states, valid = self._model.batch_states([ids for _, ids in batch], indices)
-            stats.update_batch(states, valid, [number for number, _ in batch])
+            numbers = [number for number, _ in batch]
+            valid = self._model.stream_states(
+                [ids for _, ids in batch],
+                indices,
+                lambda index, hidden, valid, numbers=numbers: stats.update_layer(
+                    index, hidden, valid, numbers
+                ),
+            )
+            stats.finish_batch(valid)
             done(len(batch), int(valid.sum()))
         return stats
 

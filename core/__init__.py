@@ -2,7 +2,7 @@
 
 from .blending import BlendResult, blend
 from .capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
-from .channel_stats import ChannelStats, SplitStats
+from .channel_stats import ChannelStats
 from .dit_view import DitChange, dit_change
 from .errors import NonFiniteError
 from .layers import LayerRangeError, hidden_state_index, negative_layer
@@ -17,6 +17,7 @@ from .reference import (
     save_reference,
 )
 from .sinks import find_sinks
+from .split_stats import SplitStats
 from .tokens import RECORD_KEY, Record, Role, assign_roles, current_record
 
 __all__ = [

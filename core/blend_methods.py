@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .matching import moments, standardised, token_rms
+from .matching import moments, rescale, token_rms
+from .moments import working_dtype
 
 ATTENTION_DAMPING = 0.8
 """The most attended token keeps 1 - 0.8 of its share of vision (llm-dit's formula)."""
@@ -37,14 +38,19 @@ class Amount(NamedTuple):
     curve: str
 
 
+def _shares(text: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros on the text's device, float32 or better."""
+    return torch.zeros(shape, dtype=working_dtype(text.dtype), device=text.device)
+
+
 def _constant_share(text: Tensor, amount: Amount) -> Tensor:
-    return text.new_full((1, 1, 1), amount.alpha)
+    return _shares(text, (1, 1, 1)).fill_(amount.alpha)
 
 
 def _style_share(text: Tensor, amount: Amount) -> Tensor:
     """llm-dit's style_only: the last third of the dimensions."""
     width = text.shape[-1]
-    share = text.new_zeros(1, 1, width)
+    share = _shares(text, (1, 1, width))
     share[..., width * 2 // 3 :] = amount.alpha
     return share
 
@@ -56,7 +62,7 @@ def _graduated_share(text: Tensor, amount: Amount) -> Tensor:
     t = torch.arange(tokens, dtype=torch.float64) / (tokens - 1)
     rise = CURVES[amount.curve](t)
     share = (1 - rise) * amount.start_alpha + rise * amount.alpha
-    return share.to(text)[None, :, None]
+    return _shares(text, (1, tokens, 1)).copy_(share[None, :, None])
 
 
 def _attention_share(text: Tensor, amount: Amount) -> Tensor:
@@ -64,7 +70,8 @@ def _attention_share(text: Tensor, amount: Amount) -> Tensor:
     low, high = received.amin(1, keepdim=True), received.amax(1, keepdim=True)
     spread = high - low
     rank = torch.where(spread > ATTENTION_NOISE * high, (received - low) / spread, 0.0)
-    return (amount.alpha * (1 - ATTENTION_DAMPING * rank)).to(text)[..., None]
+    shares = amount.alpha * (1 - ATTENTION_DAMPING * rank)
+    return shares.to(text.device, working_dtype(text.dtype))[..., None]
 
 
 def attention_received(hidden: Tensor) -> Tensor:
@@ -85,23 +92,22 @@ def attention_received(hidden: Tensor) -> Tensor:
 
 def adain(text: Tensor, vision: Tensor) -> Tensor:
     """Each text token with the mean and std over the width of its own vision token."""
-    mean, std = moments(vision, (2,))
-    return standardised(text, *moments(text, (2,))) * std + mean
+    return rescale(text, *moments(text, (2,)), *moments(vision, (2,)))
 
 
 def adain_per_dimension(text: Tensor, vision: Tensor) -> Tensor:
     """Each dimension of the text with its mean and std over all tokens of the vision side."""
-    mean, std = moments(vision, (1,))
-    return standardised(text, *moments(text, (1,))) * std + mean
+    return rescale(text, *moments(text, (1,)), *moments(vision, (1,)))
 
 
-def slerp(text: Tensor, vision: Tensor, share: Tensor) -> Tensor:
+def slerp(text: Tensor, vision: Tensor, share: Tensor | float, out: Tensor) -> Tensor:
     """``share`` of the way along the great circle of each token pair; length changes linearly.
 
     Tokens that are nearly parallel, nearly opposite or zero have no such circle: they are mixed
     linearly.
     """
-    one, other, share = text.double(), vision.double(), share.double()
+    one, other = text.double(), vision.double()
+    share = torch.as_tensor(share, device=text.device).double()
     length = torch.linalg.vector_norm(one, dim=-1, keepdim=True)
     other_length = torch.linalg.vector_norm(other, dim=-1, keepdim=True)
     unit, other_unit = one / length.clamp(min=1e-300), other / other_length.clamp(min=1e-300)
@@ -113,7 +119,7 @@ def slerp(text: Tensor, vision: Tensor, share: Tensor) -> Tensor:
     direction = ((1 - share) * angle).sin() * unit + (share * angle).sin() * other_unit
     arc = direction / sine.clamp(min=SMALLEST_SINE) * torch.lerp(length, other_length, share)
     bent = (sine > SMALLEST_SINE) & (length > 0) & (other_length > 0)
-    return torch.where(bent, arc, torch.lerp(one, other, share)).to(text.dtype)
+    return out.copy_(torch.where(bent, arc, torch.lerp(one, other, share)))
 
 
 class Method(NamedTuple):
@@ -123,13 +129,13 @@ class Method(NamedTuple):
         pairing: a key of :data:`PAIRINGS`.
         target: ``(text, matched vision)`` to what the text moves towards.
         share: how far each value moves, 0..1, broadcastable to the text.
-        mix: ``(text, target, share)`` to the result.
+        mix: ``(text, target, share, out=...)``, the share one number or a tensor that broadcasts.
     """
 
     pairing: str = "area"
     target: Callable[[Tensor, Tensor], Tensor] = lambda text, vision: vision
     share: Callable[[Tensor, Amount], Tensor] = _constant_share
-    mix: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.lerp
+    mix: Callable[..., Tensor] = torch.lerp
 
 
 METHODS: dict[str, Method] = {
@@ -149,11 +155,36 @@ METHODS: dict[str, Method] = {
 def _resample_area(vision: Tensor, length: int) -> Tensor:
     if vision.shape[1] < length:
         return _resample_two_point(vision, length)
-    return functional.interpolate(vision.mT, size=length, mode="area").mT
+    if vision.shape[1] == length:
+        return vision
+    first, last = windows("area", vision.shape[1], length).T
+    sizes = last - first + 1
+    starts = sizes.cumsum(0) - sizes
+    # Every window's rows, one window after the other; embedding_bag takes the mean of each.
+    rows = torch.arange(int(sizes.sum())) + (first - starts).repeat_interleave(sizes)
+    rows, starts = rows.to(vision.device), starts.to(vision.device)
+    return _each(vision, lambda entry: functional.embedding_bag(rows, entry, starts, mode="mean"))
 
 
 def _resample_two_point(vision: Tensor, length: int) -> Tensor:
-    return functional.interpolate(vision.mT, size=length, mode="linear", align_corners=False).mT
+    tokens = vision.shape[1]
+    if tokens == length:
+        return vision
+    point = ((torch.arange(length, dtype=torch.float64) + 0.5) * tokens / length - 0.5).clamp(min=0)
+    first = point.long().clamp(max=tokens - 1)
+    rows = torch.stack([first, (first + 1).clamp(max=tokens - 1)], 1).to(vision.device)
+    share = point - first
+    shares = torch.stack([1 - share, share], 1)
+    shares = shares.to(vision.device, working_dtype(vision.dtype))
+    return _each(
+        vision,
+        lambda entry: functional.embedding_bag(rows, entry, mode="sum", per_sample_weights=shares),
+    )
+
+
+def _each(vision: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
+    entries = [resample(entry.to(working_dtype(entry.dtype))) for entry in vision]
+    return entries[0][None] if len(entries) == 1 else torch.stack(entries)
 
 
 PAIRINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -163,7 +194,8 @@ PAIRINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "whole": lambda vision, length: vision,
 }
 """``pairing(vision, length)``: the vision side, (batch, tokens, width), brought to ``length``
-tokens: by area means (linearly where it grows), by two-point sampling, cut off, or left whole."""
+tokens: by area means (linearly where it grows), by two-point sampling, cut off, or left whole. What
+is resampled is float32 or float64."""
 
 
 def windows(pairing: str, tokens: int, length: int) -> Tensor:

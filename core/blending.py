@@ -14,9 +14,16 @@ from torch import Tensor
 
 from .blend_methods import CURVES, METHODS, PAIRINGS, Amount, Method, windows
 from .caption_length import trained_positions
-from .errors import as_states, require_finite_number, require_finite_states
+from .errors import (
+    as_states,
+    require_choice,
+    require_finite_number,
+    require_finite_states,
+    require_whole_number,
+)
 from .masking import to_dtype
 from .matching import MATCHES, Z_LIMIT, token_rms
+from .moments import chunks
 from .sinks import find_sinks
 
 __all__ = ["CURVES", "MATCHES", "METHODS", "Z_LIMIT", "BlendResult", "blend"]
@@ -99,25 +106,28 @@ def blend(
         ValueError: widths or batches that do not fit, numbers outside their range or NaN, unknown
             names, a text that leaves "append" no room.
         NonFiniteError: if a side holds NaN or infinity.
+
+    >>> text, vision = torch.zeros(1, 2, 4), torch.ones(1, 6, 4)
+    >>> blend(text, vision, alpha=0.25, match="none").hidden[0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
     """
     alpha = require_finite_number("alpha", alpha, 0.0, 1.0)
     start_alpha = require_finite_number("start_alpha", start_alpha, 0.0, 1.0)
     max_tokens = trained_positions() if max_tokens is None else max_tokens
-    max_tokens = int(require_finite_number("max_tokens", max_tokens, 2, math.inf))
+    max_tokens = require_whole_number("max_tokens", max_tokens, 2, math.inf)
     for name, value, known in (
         ("method", method, METHODS),
         ("match", match, MATCHES),
         ("curve", curve, CURVES),
     ):
-        if value not in known:
-            raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+        require_choice(name, value, known)
     text, vision = _sides(text, vision)
     keep_sinks = keep_sinks and method != "interpolate (llm-dit)"
     text_sinks = _shared_sinks(text, keep_sinks)
     vision_sinks = _shared_sinks(vision, keep_sinks)
-    working = torch.promote_types(torch.promote_types(text.dtype, vision.dtype), torch.float32)
-    side = text[:, ~text_sinks.to(text.device)].to(working)
-    other = vision[:, ~vision_sinks.to(vision.device)].to(text.device, working)
+    side, other = _without(text, text_sinks), _without(vision, vision_sinks).to(text.device)
+    if torch.float64 in (text.dtype, vision.dtype):
+        side, other = side.double(), other.double()
     if side.shape[1] == 0 or other.shape[1] == 0:
         raise ValueError(
             "every token of one side counts as a sink in some entry of the batch, so nothing is "
@@ -162,6 +172,11 @@ def _shared_sinks(hidden: Tensor, wanted: bool) -> Tensor:
     return find_sinks(hidden).any(0).cpu()
 
 
+def _without(hidden: Tensor, sinks: Tensor) -> Tensor:
+    """``hidden`` without its ``sinks`` (tokens,); itself where there are none."""
+    return hidden[:, ~sinks.to(hidden.device)] if bool(sinks.any()) else hidden
+
+
 def _append(text: Tensor, side: Tensor, other: Tensor, match: str, max_tokens: int) -> Tensor:
     """The vision tokens that go after ``text``, pooled to the room that it leaves."""
     room = max_tokens - text.shape[1]
@@ -189,18 +204,21 @@ def _mix(
     content, length = other.shape[1], side.shape[1]
     aligned = PAIRINGS[method.pairing](other, length)
     if method.pairing == "whole":
-        partner, rms = side, _median_rms(side)
+        partner = side
     else:
         partner = side[:, : aligned.shape[1]]
-        rms = token_rms(partner)
     rows = rows[: partner.shape[1]]
     share = method.share(partner, amount)
-    hidden = text.clone()
-    if bool((share > 0).any()):
-        target = method.target(partner, MATCHES[match](aligned, partner, rms))
-        mixed = to_dtype(method.mix(partner, target, share), text.dtype)
-        # A share of 0 leaves every bit as it was, the sign of a zero too.
-        hidden[:, rows] = torch.where(share > 0, mixed, text[:, rows])
+    blended = share > 0
+    if bool(blended.any()):
+        matched = MATCHES[match](aligned, partner, _rms_to_match(match, method, partner))
+        mixed = _mixed(partner, method.target(partner, matched), share, method, text.dtype)
+        if not bool(blended.all()):
+            # A share of 0 leaves every bit as it was, the sign of a zero too.
+            mixed = torch.where(blended, mixed, text[:, rows])
+        hidden = mixed if len(rows) == text.shape[1] else text.index_copy(1, rows, mixed)
+    else:
+        hidden = text.clone()
     used = _tokens_used(method.pairing, content, length, share)
     return BlendResult(
         hidden=hidden,
@@ -214,6 +232,39 @@ def _mix(
     )
 
 
+def _rms_to_match(match: str, method: Method, partner: Tensor) -> Tensor | None:
+    if match != "rms per token":
+        return None
+    return _median_rms(partner) if method.pairing == "whole" else token_rms(partner)
+
+
+def _mixed(
+    partner: Tensor, target: Tensor, share: Tensor, method: Method, dtype: torch.dtype
+) -> Tensor:
+    """(batch, tokens, width) in ``dtype``, a few tokens at a time, so that only the result is a
+    tensor of full size."""
+    result = torch.empty(partner.shape, dtype=dtype, device=partner.device)
+    limit = torch.finfo(dtype).max
+    for number, (rows, aims) in enumerate(zip(partner, target, strict=True)):
+        own = share[min(number, len(share) - 1)]
+        whole = float(own) if own.numel() == 1 else None
+        start = 0
+        for part in chunks(rows):
+            stop = start + len(part)
+            aim = aims[start:stop].to(share.dtype)
+            weight = whole if whole is not None else own if len(own) == 1 else own[start:stop]
+            place = result[number, start:stop]
+            same = dtype == share.dtype
+            values = (
+                place if same else torch.empty(part.shape, dtype=share.dtype, device=part.device)
+            )
+            method.mix(part.to(share.dtype), aim, weight, out=values).clamp_(-limit, limit)
+            if not same:
+                place.copy_(values)
+            start = stop
+    return result
+
+
 def _median_rms(side: Tensor) -> Tensor:
     """(batch, 1, 1): the rms to match where no token is paired with another."""
     return token_rms(side).quantile(0.5, dim=1, keepdim=True)
@@ -225,10 +276,11 @@ def _tokens_used(pairing: str, content: int, length: int, share: Tensor) -> int:
     if pairing == "whole":
         return content if bool(taken.any()) else 0
     spans = windows(pairing, content, length)
-    reached = torch.zeros(content, dtype=torch.bool)
-    for first, last in spans[taken.expand(len(spans))].tolist():
-        reached[first : last + 1] = True
-    return int(reached.sum())
+    first, last = spans[taken.expand(len(spans))].T
+    # How many windows each token lies in: one more where one begins, one less behind its end.
+    steps = torch.bincount(first, minlength=content + 1)
+    steps -= torch.bincount(last + 1, minlength=content + 1)
+    return int((steps.cumsum(0)[:content] > 0).sum())
 
 
 def _share_range(share: Tensor) -> tuple[float, float]:

@@ -8,7 +8,7 @@ added only after the block has returned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -61,7 +61,11 @@ def find_decoder(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def capture_hidden_states(decoder: nn.Module, layers: Sequence[int]) -> Iterator[Capture]:
+def capture_hidden_states(
+    decoder: nn.Module,
+    layers: Sequence[int],
+    receive: Callable[[int, Tensor], None] | None = None,
+) -> Iterator[Capture]:
     """Within the context every forward pass of ``decoder`` is cut short and recorded.
 
     Blocks above the highest layer asked for are not run (block 0 always is, so that the decoder's
@@ -70,6 +74,9 @@ def capture_hidden_states(decoder: nn.Module, layers: Sequence[int]) -> Iterator
     Args:
         decoder: from :func:`find_decoder`.
         layers: Hugging Face layer numbers, negative or not; see :mod:`.layers`.
+        receive: is given each hidden state's index and its states (batch, tokens, width) as the
+            pass comes to them, instead of their being kept: one layer in memory at a time. They
+            are the decoder's own and change when the hook returns.
 
     Raises:
         LayerRangeError: if a layer does not exist.
@@ -94,7 +101,10 @@ def capture_hidden_states(decoder: nn.Module, layers: Sequence[int]) -> Iterator
         stack.restore()
 
     def keep(index: int, hidden: Tensor) -> None:
-        capture.passes[-1].setdefault(index, hidden.detach().clone())
+        if receive is not None:
+            receive(index, hidden.detach())
+        else:
+            capture.passes[-1].setdefault(index, hidden.detach().clone())
 
     def on_input(index: int):
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -1,4 +1,4 @@
-"""Streaming, mergeable statistics of every dimension, with and without sink tokens.
+"""Streaming, mergeable statistics of every dimension.
 
 Means and sums of powers of deviations are merged by the pairwise update of Chan, Golub and LeVeque
 (1979), for the third and fourth power as in Pebay ("Formulas for robust, one-pass parallel
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .sinks import find_sinks
+from .moments import column_moments, higher_moments, wide
 
 NAMED_NON_FINITE = 16
 """How many non-finite values are named; the others are only counted."""
@@ -33,12 +33,6 @@ class NonFinite(NamedTuple):
     prompt: int
     position: int
     dimension: int
-
-
-def wide(hidden: Tensor) -> Tensor:
-    """``hidden`` in float64; on the CPU where the device (Apple's MPS) has no float64."""
-    hidden = hidden.detach()
-    return (hidden.cpu() if hidden.device.type == "mps" else hidden).double()
 
 
 @dataclass
@@ -86,35 +80,77 @@ class ChannelStats:
             raise ValueError(f"rows have shape {tuple(rows.shape)}, not (tokens, {self.width})")
         if len(rows) == 0:
             return
-        x = wide(rows).cpu()
-        where = torch.as_tensor(range(len(x)) if positions is None else positions)
-        number = torch.as_tensor(prompt).expand(len(x))
+        rows = rows.detach() if rows.element_size() > 1 else rows.detach().float()
+        where = torch.as_tensor(range(len(rows)) if positions is None else positions)
+        number = torch.as_tensor(prompt).expand(len(rows))
+        order = None
         if number.numel() > 1 and bool((number.diff() < 0).any()):
             # min and max name the first of equal values: let that be the first prompt's.
             order = number.argsort(stable=True)
-            x, where, number = x[order], where[order], number[order]
         part = ChannelStats(self.width)
-        finite = x.isfinite()
-        if not bool(finite.all()):
-            bad = (~finite).nonzero()
-            part.non_finite = len(bad)
-            part.non_finite_places = [
-                NonFinite(int(number[row]), int(where[row]), column)
-                for row, column in bad[:NAMED_NON_FINITE].tolist()
-            ]
-        part.count = finite.sum(0).double()
-        held = torch.where(finite, x, 0.0)
-        part.mean = held.sum(0) / part.count.clamp(min=1)
-        deviation = torch.where(finite, x - part.mean, 0.0)
-        square = deviation * deviation
-        part.m2 = square.sum(0)
-        part.m3 = (square * deviation).sum(0)
-        part.m4 = (square * square).sum(0)
-        part.low, low_row = torch.where(finite, x, torch.inf).min(0)
-        part.high, high_row = torch.where(finite, x, -torch.inf).max(0)
-        part.low_place = torch.stack([number[low_row], where[low_row]], dim=1)
-        part.high_place = torch.stack([number[high_row], where[high_row]], dim=1)
+        moments = column_moments(rows)
+        if bool(moments.m2.isfinite().all()):
+            part.count += len(rows)
+            part.mean, part.m2 = moments.mean, moments.m2
+            part.m3, part.m4 = higher_moments(rows, moments)
+            part._find_extremes(rows, where, number, order, self)
+        else:
+            if order is not None:
+                rows, where, number = rows[order.to(rows.device)], where[order], number[order]
+            part._measure_finite(rows, where, number)
         self._absorb(part)
+
+    def _find_extremes(
+        self, rows: Tensor, where: Tensor, number: Tensor, order: Tensor | None, known: ChannelStats
+    ) -> None:
+        """Minimum and maximum of finite ``rows``; their places only where ``known`` may need them.
+
+        To find a place takes ten times as long as to find a value, and few are new.
+        """
+        low, high = torch.stack([rows.amin(0), rows.amax(0)]).cpu().double()
+        self.low, self.high = low, high
+        first = int(number.min())
+        for new, equal, old_places, places, extreme in (
+            (low < known.low, low == known.low, known.low_place, self.low_place, torch.argmin),
+            (
+                high > known.high,
+                high == known.high,
+                known.high_place,
+                self.high_place,
+                torch.argmax,
+            ),
+        ):
+            # Equal values (the template's first tokens) count where their place comes earlier.
+            earlier = equal & (old_places[:, 0] >= first)
+            dimensions = (new | earlier).nonzero().flatten()
+            columns = rows.index_select(1, dimensions.to(rows.device))
+            if order is not None:
+                columns = columns[order.to(rows.device)]
+            row = extreme(columns, 0).cpu()
+            row = row if order is None else order[row]
+            places[dimensions] = torch.stack([number[row], where[row]], dim=1)
+
+    def _measure_finite(self, rows: Tensor, where: Tensor, number: Tensor) -> None:
+        """All figures of ``rows`` without their NaN and infinity, which are counted and named."""
+        x = wide(rows).cpu()
+        finite = x.isfinite()
+        bad = (~finite).nonzero()
+        self.non_finite = len(bad)
+        self.non_finite_places = [
+            NonFinite(int(number[row]), int(where[row]), column)
+            for row, column in bad[:NAMED_NON_FINITE].tolist()
+        ]
+        self.count = finite.sum(0).double()
+        self.mean = torch.where(finite, x, 0.0).sum(0) / self.count.clamp(min=1)
+        deviation = torch.where(finite, x - self.mean, 0.0)
+        square = deviation * deviation
+        self.m2 = square.sum(0)
+        self.m3 = (square * deviation).sum(0)
+        self.m4 = (square * square).sum(0)
+        self.low, low_row = torch.where(finite, x, torch.inf).min(0)
+        self.high, high_row = torch.where(finite, x, -torch.inf).max(0)
+        self.low_place = torch.stack([number[low_row], where[low_row]], dim=1)
+        self.high_place = torch.stack([number[high_row], where[high_row]], dim=1)
 
     def merge(self, other: ChannelStats) -> ChannelStats:
         """A new object with both; equal to having streamed both through one."""
@@ -197,16 +233,19 @@ class ChannelStats:
         total = self.m2.sum() + between
         return float((total / (self.count.sum() - 1).clamp(min=1)).sqrt())
 
-    def farthest(self, dimension: int) -> tuple[Place, float]:
-        """The token farthest from this dimension's mean, and its share of the squared deviations.
+    def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
+        """Of each of ``dimensions`` (n,): the token farthest from its mean, and that token's share
+        of the squared deviations.
 
         Exact: the farthest value is always the smallest or the largest one.
         """
-        mean, m2 = self.mean[dimension], float(self.m2[dimension])
-        below, above = float(mean - self.low[dimension]), float(self.high[dimension] - mean)
-        place = self.high_place if above >= below else self.low_place
-        share = max(above, below) ** 2 / m2 if m2 > 0 else 0.0
-        return Place(*place[dimension].tolist()), share
+        mean, m2 = self.mean[dimensions], self.m2[dimensions]
+        below, above = mean - self.low[dimensions], self.high[dimensions] - mean
+        upper = (above >= below)[:, None]
+        places = torch.where(upper, self.high_place[dimensions], self.low_place[dimensions])
+        farthest = torch.maximum(below, above).square()
+        shares = torch.where(m2 > 0, farthest / m2.clamp(min=1e-300), 0.0).clamp(max=1.0)
+        return [Place(*place) for place in places.tolist()], shares.tolist()
 
 
 def _replaces(new: Tensor, old: Tensor, new_place: Tensor, old_place: Tensor) -> Tensor:
@@ -215,74 +254,3 @@ def _replaces(new: Tensor, old: Tensor, new_place: Tensor, old_place: Tensor) ->
     earlier = (prompt < old_prompt) | ((prompt == old_prompt) & (new_place[:, 1] < old_place[:, 1]))
     seen = old_prompt >= 0
     return (new < old) | ((new == old) & earlier & seen & (prompt >= 0))
-
-
-@dataclass
-class SplitStats:
-    """Statistics of sink tokens and of all others, kept apart so that both views are exact."""
-
-    width: int
-    content: ChannelStats = field(init=False)
-    sinks: ChannelStats = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.content = ChannelStats(self.width)
-        self.sinks = ChannelStats(self.width)
-
-    def update(
-        self,
-        hidden: Tensor,
-        *,
-        sinks: Tensor | None = None,
-        keep: Tensor | None = None,
-        prompt: int = 0,
-    ) -> None:
-        """Add one sequence.
-
-        Args:
-            hidden: (tokens, width), any float dtype.
-            sinks: (tokens,) bool; found by :func:`.sinks.find_sinks` if not given.
-            keep: (tokens,) bool; the others (padding, tokens not selected) are not counted.
-            prompt: the number under which the sequence's places are remembered.
-        """
-        keep = torch.ones(len(hidden), dtype=torch.bool) if keep is None else keep.cpu()
-        if sinks is None:
-            sinks = find_sinks(hidden.unsqueeze(0), keep)[0]
-        sinks = sinks.cpu()
-        for stats, chosen in ((self.content, keep & ~sinks), (self.sinks, keep & sinks)):
-            positions = chosen.nonzero().flatten()
-            stats.update(hidden[positions.to(hidden.device)], positions.tolist(), prompt)
-
-    def update_batch(
-        self, hidden: Tensor, sinks: Tensor, valid: Tensor, prompts: Sequence[int]
-    ) -> None:
-        """Add several sequences at once.
-
-        Args:
-            hidden: (batch, tokens, width); sinks, valid: (batch, tokens) bool, ``valid`` False on
-                padding.
-            prompts: the number of each sequence.
-        """
-        numbers = torch.tensor(list(prompts))
-        for stats, chosen in ((self.content, valid & ~sinks), (self.sinks, valid & sinks)):
-            row, position = chosen.nonzero(as_tuple=True)
-            stats.update(hidden[row, position], position.cpu(), numbers[row.cpu()])
-
-    def merge(self, other: SplitStats) -> SplitStats:
-        """A new object with both."""
-        merged = SplitStats(self.width)
-        merged.content = self.content.merge(other.content)
-        merged.sinks = self.sinks.merge(other.sinks)
-        return merged
-
-    @property
-    def all(self) -> ChannelStats:
-        """The statistics over every token, sinks included."""
-        return self.content.merge(self.sinks)
-
-    def sink_share(self) -> Tensor:
-        """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean
-        over all tokens) that sink tokens carry; 0 where nothing varies."""
-        whole = self.all
-        carried = self.sinks.m2 + self.sinks.count * (self.sinks.mean - whole.mean) ** 2
-        return torch.where(whole.m2 > 0, carried / whole.m2.clamp(min=1e-300), 0.0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .moments import chunks
+
 _DROPPED_BITS = 14
 _FIRST_NON_FINITE = 0x7F800000 >> _DROPPED_BITS
 
@@ -21,10 +23,12 @@ class MagnitudeHistogram:
 
     def update(self, values: Tensor) -> None:
         """Add every finite value of a tensor of any shape and float dtype."""
-        bits = values.detach().abs().flatten().float().contiguous().view(torch.int32)
-        bins = bits >> _DROPPED_BITS
-        bins = bins[bins < _FIRST_NON_FINITE].to("cpu", torch.int64)
-        self.counts += torch.bincount(bins, minlength=_FIRST_NON_FINITE)
+        for part in chunks(values.detach().reshape(-1, values.shape[-1])):
+            bits = part.float().contiguous().view(torch.int32)
+            # Without the sign bit; what is not finite falls into the bins after the last one.
+            bins = torch.bitwise_and(bits, 0x7FFFFFFF).bitwise_right_shift_(_DROPPED_BITS)
+            counts = torch.bincount(bins.flatten(), minlength=_FIRST_NON_FINITE)
+            self.counts += counts[:_FIRST_NON_FINITE].cpu()
 
     def merge(self, other: MagnitudeHistogram) -> MagnitudeHistogram:
         """A new histogram with both."""

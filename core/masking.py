@@ -13,8 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .channel_stats import SplitStats
-from .errors import as_states, require_finite_number, require_finite_states
+from .errors import as_states, require_finite_number
 from .outliers import (
     DIRECTIONS,
     Baseline,
@@ -22,10 +21,11 @@ from .outliers import (
     baseline_for,
     default_reference,
     find_outliers,
-    sequence_stats,
+    judged_ratios,
+    out_of_line,
 )
 from .reference import Reference
-from .sinks import find_sinks
+from .sequence_stats import SequenceStats
 
 DIMENSION_MODES = ("zero", "clamp", "scale", "mean")
 SINK_MODES = ("drop sinks", "sink to mean")
@@ -52,7 +52,7 @@ class MaskResult(NamedTuple):
     masked: list[int]
     touched_sinks: list[int]
     baseline: Baseline
-    stats: SplitStats
+    stats: SequenceStats
 
 
 def mask_states(
@@ -83,36 +83,19 @@ def mask_states(
             another width; sinks at different places in one batch, which cannot be dropped.
         NonFiniteError: if the tensor holds NaN or infinity.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}")
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
-    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
-    hidden = as_states(hidden, "the conditioning")
-    require_finite_states(hidden, "the conditioning")
-    tokens = hidden.shape[1]
-    selected = torch.ones(tokens, dtype=torch.bool) if selected is None else selected.cpu()
-    if not bool(selected.any()):
-        raise ValueError("the token selection selects nothing: choose tokens that are there")
-    sinks = find_sinks(hidden).cpu()
-    stats = sequence_stats(hidden, sinks=sinks, keep=selected)
-    baseline = baseline_for(stats, reference, without_sinks=exclude_sinks)
+    masked = _masked(hidden, mode, threshold, direction, selected, exclude_sinks, reference)
+    stats, baseline = masked.stats, masked.baseline
     outliers = find_outliers(stats, baseline, threshold, "both", without_sinks=exclude_sinks)
-    result, kept, masked = hidden, list(range(tokens)), []
-    touched = sinks & selected
-    if mode == "drop sinks":
-        result, kept = _drop_tokens(hidden, touched)
-    elif mode == "sink to mean":
-        result = _sinks_to_mean(hidden, touched, sinks)
-    else:
-        touched = torch.zeros_like(touched)
-        chosen = [o for o in outliers if direction in (o.direction, "both")]
-        masked = sorted(outlier.dimension for outlier in chosen)
-        if masked:
-            own = stats.content if exclude_sinks else stats.all
-            result = _mask_dimensions(hidden, mode, chosen, own.mean, baseline, threshold, selected)
-    positions = touched.any(0).nonzero().flatten().tolist()
-    return MaskResult(result, kept, outliers, masked, positions, baseline, stats)
+    positions = masked.touched.any(0).nonzero().flatten().tolist()
+    return MaskResult(
+        hidden=masked.hidden,
+        kept=masked.kept,
+        outliers=outliers,
+        masked=masked.dimensions.tolist(),
+        touched_sinks=positions,
+        baseline=baseline,
+        stats=stats,
+    )
 
 
 def mask_outlier_dimensions(
@@ -134,67 +117,121 @@ def mask_outlier_dimensions(
 
     Raises:
         as :func:`mask_states`.
+
+    >>> hidden = torch.tensor([[1.0, -1.0, 50.0], [-1.0, 1.0, -50.0]])
+    >>> masked, info = mask_outlier_dimensions(hidden)
+    >>> masked.tolist(), info["masked_dimensions"]
+    ([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]], [2])
     """
     hidden = as_states(embeddings)
-    result = mask_states(
-        hidden,
-        mode=mode,
-        threshold=threshold,
-        direction=direction,
-        exclude_sinks=exclude_sinks,
-        reference=default_reference(hidden.shape[-1], reference),
-    )
-    masked = result.hidden if embeddings.ndim == 3 else result.hidden[0]
-    ratios = {outlier.dimension: outlier.judged_ratio for outlier in result.outliers}
+    against = default_reference(hidden.shape[-1], reference)
+    result = _masked(hidden, mode, threshold, direction, None, exclude_sinks, against)
+    dimensions = result.dimensions
     info = {
-        "masked_dimensions": result.masked,
-        "ratios": {dimension: ratios[dimension] for dimension in result.masked},
+        "masked_dimensions": dimensions.tolist(),
+        "ratios": dict(zip(dimensions.tolist(), result.ratios[dimensions].tolist(), strict=True)),
         "mode": mode,
         "threshold": threshold,
     }
-    return masked, info
+    return (result.hidden if embeddings.ndim == 3 else result.hidden[0]), info
+
+
+class _Masked(NamedTuple):
+    """``dimensions`` (n,) and (width,) std ``ratios``; ``touched`` (batch, tokens) sink tokens."""
+
+    hidden: Tensor
+    kept: list[int]
+    dimensions: Tensor
+    ratios: Tensor
+    touched: Tensor
+    baseline: Baseline
+    stats: SequenceStats
+
+
+def _masked(
+    hidden: Tensor,
+    mode: str,
+    threshold: float,
+    direction: str,
+    selected: Tensor | None,
+    exclude_sinks: bool,
+    reference: Reference | None,
+) -> _Masked:
+    """Check, measure and mask. What only a report needs is not worked out."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}")
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
+    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
+    hidden = as_states(hidden, "the conditioning")
+    if selected is not None and not bool(selected.any()):
+        raise ValueError("the token selection selects nothing: choose tokens that are there")
+    stats = SequenceStats(hidden, selected)
+    baseline = baseline_for(stats, reference, without_sinks=exclude_sinks)
+    ratios = judged_ratios(stats, baseline, without_sinks=exclude_sinks)
+    touched = torch.zeros(hidden.shape[:2], dtype=torch.bool)
+    dimensions = torch.zeros(0, dtype=torch.int64)
+    result, kept = hidden, list(range(hidden.shape[1]))
+    if mode in SINK_MODES:
+        touched = stats.sink_tokens & stats.selected
+        if mode == "drop sinks":
+            result, kept = _drop_tokens(hidden, touched)
+        else:
+            result = _sinks_to_mean(hidden, touched, stats.sink_tokens)
+    else:
+        dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
+        if len(dimensions):
+            own = stats.content if exclude_sinks else stats.all
+            result = _mask_dimensions(
+                hidden, mode, dimensions, ratios, own.mean, baseline, threshold, stats.selected
+            )
+    return _Masked(result, kept, dimensions, ratios, touched, baseline, stats)
 
 
 def _mask_dimensions(
     hidden: Tensor,
     mode: str,
-    outliers: list[Outlier],
+    dimensions: Tensor,
+    ratios: Tensor,
     own_mean: Tensor,
     baseline: Baseline,
     threshold: float,
     selected: Tensor,
 ) -> Tensor:
-    """A copy of ``hidden`` with the ``outliers``' dimensions of ``selected`` tokens masked."""
-    dimensions = torch.tensor([outlier.dimension for outlier in outliers])
-    rows = selected.nonzero().flatten()
-    place = (slice(None), rows[:, None].to(hidden.device), dimensions.to(hidden.device))
+    """A copy of ``hidden`` with ``dimensions`` of the ``selected`` tokens masked."""
+    place = dimensions.to(hidden.device)
+    whole = bool(selected.all())
+    result = hidden.clone()
+    if mode == "zero" and whole:
+        return result.index_fill_(2, place, 0.0)
 
     def vector(values: Tensor) -> Tensor:
-        return values.to(hidden.device, torch.float32)
+        return values[dimensions].to(hidden.device, torch.float32)
 
-    values = hidden[place].float()
-    reference_mean = vector(baseline.mean[dimensions])
+    held = hidden.index_select(2, place)
+    values = held.float()
+    reference_mean = vector(baseline.mean)
     if mode == "zero":
         values = torch.zeros_like(values)
     elif mode == "mean":
         values = reference_mean.expand_as(values)
     elif mode == "clamp":
-        reach = threshold * vector(baseline.std[dimensions])
+        reach = threshold * vector(baseline.std)
         values = values.clamp(reference_mean - reach, reference_mean + reach)
     else:
-        mean = vector(own_mean[dimensions])
-        factor = [_scale_factor(o.judged_ratio, o.direction, threshold) for o in outliers]
-        values = mean + (values - mean) * vector(torch.tensor(factor))
-    result = hidden.clone()
-    result[place] = to_dtype(values, hidden.dtype)
-    return result
+        mean = vector(own_mean)
+        values = mean + (values - mean) * vector(_scale_factors(ratios, threshold))
+    values = to_dtype(values, hidden.dtype)
+    if not whole:
+        values = torch.where(selected.to(hidden.device)[..., None], values, held)
+    return result.index_copy_(2, place, values)
 
 
-def _scale_factor(ratio: float, direction: str, threshold: float) -> float:
-    """The factor that takes a std from ``ratio`` times the reference's to the threshold."""
-    if direction == "loud":
-        return threshold / ratio if math.isfinite(ratio) else 0.0
-    return 1.0 / (threshold * ratio) if ratio > 0 else 1.0
+def _scale_factors(ratios: Tensor, threshold: float) -> Tensor:
+    """What takes each std to the threshold (over the reference's), or a quiet one to its inverse;
+    0 for a std over a reference of 0, and 1 for a dimension that does not vary."""
+    quiet = torch.where(ratios > 0, 1.0 / (threshold * ratios), 1.0)
+    return torch.where(ratios > 1.0, threshold / ratios, quiet)
 
 
 def _drop_tokens(hidden: Tensor, dropped: Tensor) -> tuple[Tensor, list[int]]:
@@ -219,6 +256,11 @@ def _sinks_to_mean(hidden: Tensor, replaced: Tensor, sinks: Tensor) -> Tensor:
 
 
 def to_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """``values`` in ``dtype``, saturated at its largest value instead of turning to infinity."""
+    """``values`` in ``dtype``, saturated at its largest value instead of turning to infinity.
+
+    Themselves, not a copy, where there is nothing to do.
+    """
+    if values.dtype == dtype and math.isfinite(float(values.sum())):
+        return values
     limit = min(torch.finfo(dtype).max, torch.finfo(values.dtype).max)
     return values.clamp(-limit, limit).to(dtype)

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .channel_stats import wide
 from .errors import as_states, require_finite_states
 from .masking import to_dtype
-from .matching import Z_LIMIT, moments, standardised, token_rms
+from .matching import Z_LIMIT, moments, rescale, token_rms
+from .moments import working_dtype
 from .reference import Reference
 from .sinks import find_sinks
+from .split_stats import chosen_rows
 
 METHODS = ("global", "per dimension", "hybrid", "rms per token")
 NEEDS_REFERENCE = ("global", "hybrid")
@@ -65,7 +66,7 @@ def normalize(
     keep_sinks: bool = True,
     selected: Tensor | None = None,
 ) -> NormalizeResult:
-    """Each sequence of the batch normalized by its own statistics, in float64.
+    """Each sequence of the batch normalized by its own statistics.
 
     Args:
         hidden: (batch, tokens, width) or (tokens, width), any float dtype.
@@ -84,6 +85,10 @@ def normalize(
             width, without spread, or without sink-free statistics where ``keep_sinks`` wants them;
             a selection of no token; one token where a spread over tokens is needed.
         NonFiniteError: if the tensor holds NaN or infinity.
+
+    >>> hidden = torch.tensor([[3.0, -3.0], [1.0, -1.0], [2.0, -2.0]])
+    >>> normalize(hidden).hidden.tolist()
+    [[[2.0, -2.0], [2.0, -2.0], [2.0, -2.0]]]
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
@@ -102,11 +107,15 @@ def normalize(
     sinks = torch.zeros(hidden.shape[:2], dtype=torch.bool)
     if keep_sinks:
         sinks = find_sinks(hidden, selected).cpu()
-    result = hidden.clone()
+    results = []
     for number, sequence in enumerate(hidden):
-        rows = (selected & ~sinks[number]).nonzero().flatten().to(hidden.device)
-        values = _normalized(wide(sequence[rows]), method, aim)
-        result[number, rows] = to_dtype(values, hidden.dtype).to(hidden.device)
+        chosen = selected & ~sinks[number]
+        rows, places = chosen_rows(sequence[None], chosen[None])
+        values = to_dtype(_normalized(rows, method, aim), hidden.dtype).to(hidden.device)
+        if len(places) < tokens:
+            values = sequence.index_copy(0, places.to(hidden.device), values)
+        results.append(values)
+    result = results[0][None] if len(results) == 1 else torch.stack(results)
     positions = sinks.any(0).nonzero().flatten().tolist()
     return NormalizeResult(result, positions, _in_words(method, aim))
 
@@ -115,7 +124,8 @@ def _aim(reference: Reference, width: int, method: str, keep_sinks: bool) -> Aim
     if reference.width != width:
         raise ValueError(
             f"the reference ({reference.name}) has {reference.width} dimensions and the "
-            f"states have {width}: they are not of the same model"
+            f"states have {width}: they are not of the same model; connect one of this encoder, or "
+            "none"
         )
     if not keep_sinks:
         whole = reference.global_mean, reference.global_std
@@ -145,7 +155,7 @@ def _aim(reference: Reference, width: int, method: str, keep_sinks: bool) -> Aim
 
 
 def _normalized(content: Tensor, method: str, aim: Aim | None) -> Tensor:
-    """(tokens, width) float64, normalized."""
+    """(tokens, width), any float dtype, normalized, in that dtype or a wider one."""
     if method == "rms per token":
         return _rms_per_token(content, aim)
     if method == "global":
@@ -155,34 +165,35 @@ def _normalized(content: Tensor, method: str, aim: Aim | None) -> Tensor:
             f"method '{method}' measures each dimension over tokens, and one token has no spread: "
             "choose 'global' or 'rms per token'"
         )
-    each = _per_dimension(content, aim)
-    return each if method == "per dimension" else 0.5 * (_global(content, aim) + each)
+    if method == "per dimension":
+        return _per_dimension(content, aim, content.dtype)
+    each = _per_dimension(content, aim, working_dtype(content.dtype))
+    return _global(content, aim).add_(each).mul_(0.5)
 
 
 def _global(content: Tensor, aim: Aim) -> Tensor:
-    z = standardised(content, *moments(content, (0, 1)))
-    return z * aim.global_std + aim.global_mean
+    whole = torch.tensor([aim.global_mean, aim.global_std], dtype=torch.float64)
+    return rescale(content, *moments(content, (0, 1)), whole[0], whole[1])
 
 
-def _per_dimension(content: Tensor, aim: Aim | None) -> Tensor:
+def _per_dimension(content: Tensor, aim: Aim | None, dtype: torch.dtype) -> Tensor:
     mean, std = moments(content, (0,))
-    if aim is None:
-        if not bool((std > 0).any()):
-            return content
-        target_mean, target_std = mean, std[std > 0].quantile(0.5)
-    else:
-        target_mean, target_std = aim.mean.to(content.device), aim.std.to(content.device)
-    z = standardised(content, mean, std).clamp(-Z_LIMIT, Z_LIMIT)
-    return z * target_std + target_mean
+    if aim is not None:
+        return rescale(content, mean, std, aim.mean, aim.std, Z_LIMIT, dtype)
+    if not bool((std > 0).any()):
+        return content
+    return rescale(content, mean, std, mean, std[std > 0].quantile(0.5), Z_LIMIT, dtype)
 
 
 def _rms_per_token(content: Tensor, aim: Aim | None) -> Tensor:
+    content = content.to(working_dtype(content.dtype))
     rms = token_rms(content)
     known = rms[rms > 0]
     if len(known) == 0:
         return content
     level = known.quantile(0.5) if aim is None else aim.rms
-    return content * torch.where(rms > 0, level / rms, 1.0)
+    # Two factors: the quotient of a large and a tiny one is no float.
+    return content / torch.where(rms > 0, rms, 1.0) * torch.where(rms > 0, level, 1.0)
 
 
 def _in_words(method: str, aim: Aim | None) -> str:

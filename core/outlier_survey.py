@@ -15,12 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .channel_stats import Place, SplitStats, wide
+from .channel_stats import Place
 from .dit_view import DitChange, dit_change
 from .errors import as_states, require_finite_states
-from .outliers import Baseline, Outlier, baseline_for, find_outliers, sequence_stats, std_ratio
+from .moments import wide
+from .outliers import Baseline, Outlier, baseline_for, find_outliers, std_ratio
 from .reference import Reference
 from .sinks import find_sinks
+from .split_stats import SplitStats
 
 IN_LINE = "in line"
 COLUMNS = (
@@ -128,7 +130,9 @@ def survey_outliers(
     hidden = as_states(hidden, "the conditioning")
     require_finite_states(hidden, "the conditioning")
     sinks = find_sinks(hidden).cpu()
-    stats = sequence_stats(hidden, sinks=sinks, keep=keep)
+    kept = torch.ones(hidden.shape[1], dtype=torch.bool) if keep is None else keep.cpu()
+    stats = SplitStats(hidden.shape[-1])
+    stats.update_batch(hidden, sinks, kept.expand(sinks.shape), range(len(hidden)))
     baseline, bare_baseline = (baseline_for(stats, reference, bare) for bare in (False, True))
     found = find_outliers(stats, baseline, threshold)
     bare_found = find_outliers(stats, bare_baseline, threshold, without_sinks=True)
@@ -138,7 +142,7 @@ def survey_outliers(
         _spreads(whole.std, baseline.std, found),
         _spreads(stats.content.std, bare_baseline.std, bare_found),
     )
-    kurtosis = whole.excess_kurtosis
+    kurtosis = whole.excess_kurtosis.tolist()
     bare_is_measured = stats.content.tokens > 1
     findings = [
         Finding(
@@ -147,7 +151,7 @@ def survey_outliers(
             bare=views[1](dimension) if bare_is_measured else None,
             sink_share=outlier.sink_share,
             kind=outlier.kind,
-            kurtosis=float(kurtosis[dimension]),
+            kurtosis=kurtosis[dimension],
             top=outlier.top,
             top_share=outlier.top_share,
         )
@@ -214,15 +218,11 @@ def _cells(spread: Spread) -> tuple[str, ...]:
 
 def _spreads(std: Tensor, reference: Tensor, found: list[Outlier]) -> Callable[[int], Spread]:
     directions = {outlier.dimension: outlier.direction for outlier in found}
-    ratio = std_ratio(std, reference)
+    columns = zip(std.tolist(), reference.tolist(), std_ratio(std, reference).tolist(), strict=True)
+    values = list(columns)
 
     def spread(dimension: int) -> Spread:
-        return Spread(
-            float(std[dimension]),
-            float(reference[dimension]),
-            float(ratio[dimension]),
-            directions.get(dimension, IN_LINE),
-        )
+        return Spread(*values[dimension], directions.get(dimension, IN_LINE))
 
     return spread
 

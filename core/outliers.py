@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .channel_stats import Place, SplitStats
-from .errors import as_states, require_finite_number, require_finite_states
+from .channel_stats import Place
+from .errors import as_states, require_finite_number
 from .reference import Reference, published_qwen3_4b
+from .sequence_stats import SequenceStats
+from .split_stats import SplitStats
 
 DIRECTIONS = ("loud", "quiet", "both")
 SINK_BORNE_SHARE = 0.5
@@ -65,7 +67,11 @@ def std_ratio(std: Tensor, reference_std: Tensor) -> Tensor:
 
 
 def ratio_in_words(ratio: float) -> str:
-    """A ratio as people compare it: "617.9x quieter" rather than 0.0016."""
+    """A ratio as people compare it: "617.9x quieter" rather than 0.0016.
+
+    >>> ratio_in_words(0.0016)
+    '625.0x quieter'
+    """
     if math.isinf(ratio):
         return "loud where the reference is silent"
     if ratio >= 1.0:
@@ -74,7 +80,7 @@ def ratio_in_words(ratio: float) -> str:
 
 
 def baseline_for(
-    stats: SplitStats, reference: Reference | None, without_sinks: bool = False
+    stats: SplitStats | SequenceStats, reference: Reference | None, without_sinks: bool = False
 ) -> Baseline:
     """What to measure ``stats`` against: ``reference``, else the median std of its own dimensions.
 
@@ -85,7 +91,8 @@ def baseline_for(
         if reference.width != stats.width:
             raise ValueError(
                 f"the reference ({reference.name}) has {reference.width} dimensions and the "
-                f"states have {stats.width}: they are not of the same model"
+                f"states have {stats.width}: they are not of the same model; "
+                "connect one of this encoder, or none"
             )
         mean, own_std = reference.statistics(without_sinks)
         _, bare = reference.statistics(without_sinks=True)
@@ -97,8 +104,33 @@ def baseline_for(
     return Baseline(own.mean, median, "the median std of its own dimensions", bare, whole)
 
 
+def out_of_line(ratios: Tensor, threshold: float, direction: str) -> Tensor:
+    """(width,) bool: which std ratios are over ``threshold``, or under its inverse.
+
+    Args:
+        threshold: at least 1.
+        direction: "loud", "quiet" or "both".
+    """
+    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
+    loud, quiet = ratios > threshold, ratios < 1.0 / threshold
+    return {"loud": loud, "quiet": quiet, "both": loud | quiet}[direction]
+
+
+def judged_ratios(
+    stats: SplitStats | SequenceStats, baseline: Baseline, without_sinks: bool = False
+) -> Tensor:
+    """(width,) float64, std over the baseline's; 1 where fewer than two tokens have no spread."""
+    view = stats.content if without_sinks else stats.all
+    if view.tokens < 2:
+        return torch.ones(stats.width, dtype=torch.float64)
+    against = baseline.std_without_sinks if without_sinks else baseline.std_with_sinks
+    return std_ratio(view.std, against)
+
+
 def find_outliers(
-    stats: SplitStats,
+    stats: SplitStats | SequenceStats,
     baseline: Baseline,
     threshold: float = 10.0,
     direction: str = "both",
@@ -115,39 +147,50 @@ def find_outliers(
     Returns:
         The farthest from 1 first, loud or quiet.
     """
-    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
-    whole, content = stats.all, stats.content
-    if (content if without_sinks else whole).tokens < 2:
+    judged = judged_ratios(stats, baseline, without_sinks)
+    flagged = out_of_line(judged, threshold, direction).nonzero().flatten()
+    if len(flagged) == 0:
         return []
-    ratios = std_ratio(whole.std, baseline.std_with_sinks)
-    bare_ratios = std_ratio(content.std, baseline.std_without_sinks)
-    judged = bare_ratios if without_sinks else ratios
-    loud, quiet = judged > threshold, judged < 1.0 / threshold
-    flagged = {"loud": loud, "quiet": quiet, "both": loud | quiet}[direction]
-    shares, std, bare_std = stats.sink_share(), whole.std, content.std
-    found = []
-    for dimension in flagged.nonzero().flatten().tolist():
-        top, top_share = whole.farthest(dimension)
-        share = float(shares[dimension])
-        found.append(
-            Outlier(
-                dimension=dimension,
-                std=float(std[dimension]),
-                std_without_sinks=float(bare_std[dimension]),
-                reference_std=float(baseline.std[dimension]),
-                ratio=float(ratios[dimension]),
-                ratio_without_sinks=float(bare_ratios[dimension]),
-                judged_ratio=float(judged[dimension]),
-                direction="loud" if bool(loud[dimension]) else "quiet",
-                sink_share=share,
-                kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
-                top=top,
-                top_share=top_share,
-            )
+    whole, content = stats.all, stats.content
+    columns = (
+        flagged,
+        whole.std[flagged],
+        content.std[flagged],
+        baseline.std[flagged],
+        std_ratio(whole.std, baseline.std_with_sinks)[flagged],
+        std_ratio(content.std, baseline.std_without_sinks)[flagged],
+        judged[flagged],
+        stats.sink_share()[flagged],
+    )
+    found = [
+        Outlier(
+            dimension=dimension,
+            std=std,
+            std_without_sinks=bare_std,
+            reference_std=reference_std,
+            ratio=ratio,
+            ratio_without_sinks=bare_ratio,
+            judged_ratio=judged_ratio,
+            direction="loud" if judged_ratio > threshold else "quiet",
+            sink_share=share,
+            kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
+            top=top,
+            top_share=top_share,
         )
-    return sorted(found, key=lambda outlier: -_distance(outlier.judged_ratio))
+        for (
+            dimension,
+            std,
+            bare_std,
+            reference_std,
+            ratio,
+            bare_ratio,
+            judged_ratio,
+            share,
+            top,
+            top_share,
+        ) in zip(*(c.tolist() for c in columns), *stats.farthest(flagged), strict=True)
+    ]
+    return sorted(found, key=lambda outlier: -distance(outlier.judged_ratio))
 
 
 def get_outlier_dimensions(
@@ -168,13 +211,17 @@ def get_outlier_dimensions(
     Raises:
         ValueError: for a bad shape, threshold or direction, or a reference of another width.
         NonFiniteError: if the tensor holds NaN or infinity.
+
+    >>> hidden = torch.tensor([[1.0, -1.0, 50.0], [-1.0, 1.0, -50.0]])
+    >>> [(dimension, round(ratio, 3)) for dimension, ratio in get_outlier_dimensions(hidden)]
+    [(2, 50.0)]
     """
-    hidden = as_states(embeddings)
-    require_finite_states(hidden, "embeddings")
-    stats = sequence_stats(hidden)
+    stats = SequenceStats(as_states(embeddings), what="embeddings")
     baseline = baseline_for(stats, default_reference(stats.width, reference))
-    outliers = find_outliers(stats, baseline, threshold, direction)
-    return [(outlier.dimension, outlier.ratio) for outlier in outliers]
+    ratios = judged_ratios(stats, baseline)
+    dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
+    found = zip(dimensions.tolist(), ratios[dimensions].tolist(), strict=True)
+    return sorted(found, key=lambda one: -distance(one[1]))
 
 
 def default_reference(width: int, reference: Reference | None) -> Reference | None:
@@ -184,19 +231,8 @@ def default_reference(width: int, reference: Reference | None) -> Reference | No
     return reference
 
 
-def sequence_stats(
-    hidden: Tensor, sinks: Tensor | None = None, keep: Tensor | None = None
-) -> SplitStats:
-    """Statistics of (batch, tokens, width); ``keep`` (tokens,) and ``sinks`` (batch, tokens)."""
-    stats = SplitStats(hidden.shape[-1])
-    for number, sequence in enumerate(hidden):
-        stats.update(
-            sequence, sinks=None if sinks is None else sinks[number], keep=keep, prompt=number
-        )
-    return stats
-
-
-def _distance(ratio: float) -> float:
+def distance(ratio: float) -> float:
+    """How far ``ratio`` is from 1, the same for a factor and its inverse."""
     if ratio <= 0 or math.isinf(ratio):
         return math.inf
     return abs(math.log(ratio))

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .channel_stats import SplitStats
 from .heat_map import COLUMNS, HeatMap, by_column
 from .mask_survey import ModeEffect
 from .profile import LayerProfile, Profile
+from .split_stats import SplitStats
 
 LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
 FLOOR = 1e-12
@@ -44,7 +44,8 @@ def plot_layers(profile: Profile) -> bytes:
     axes.legend(frameon=False, loc="lower right")
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
-    axes.set_title(f"{profile.model}: magnitudes by layer, {profile.prompts} prompts", loc="left")
+    title = f"{profile.model}: magnitudes by layer, {profile.prompts} prompts"
+    axes.set_title(title, loc="left", parse_math=False)
     return _png(figure)
 
 

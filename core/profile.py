@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .channel_stats import Place, SplitStats
+from .channel_stats import Place
 from .layers import is_normed, negative_layer
 from .magnitudes import MagnitudeHistogram
 from .outliers import Outlier, baseline_for, find_outliers
 from .sinks import find_sinks
+from .split_stats import SplitStats, chosen_rows
 
 SCHEMA_VERSION = 1
 MASSIVE_ABSOLUTE, MASSIVE_RELATIVE = 100.0, 1000.0
@@ -71,14 +72,30 @@ class ProfileStats:
             numbers: each prompt's place in the list of prompts, which names its tokens.
         """
         for index in self.indices:
-            hidden = states[index]
-            here = valid.to(hidden.device)
-            sinks = find_sinks(hidden, here)
-            self.channels[index].update_batch(hidden, sinks, here, numbers)
-            self.magnitudes[index].update(hidden[here])
-            for row, position in sinks.nonzero().tolist():
-                self.sinks[index].extend((numbers[row], position))
-        self.prompts += len(numbers)
+            self.update_layer(index, states[index], valid, numbers)
+        self.finish_batch(valid)
+
+    def update_layer(
+        self, index: int, hidden: Tensor, valid: Tensor, numbers: Sequence[int]
+    ) -> None:
+        """Add one hidden state (batch, tokens, width) of a batch; see :meth:`update_batch`.
+
+        When all of ``indices`` are in, :meth:`finish_batch` counts the batch.
+        """
+        valid = valid.cpu()
+        sinks = find_sinks(hidden, valid).cpu()
+        tokens, order = hidden.shape[1], torch.tensor(list(numbers))
+        channels = self.channels[index]
+        for stats, chosen in ((channels.content, valid & ~sinks), (channels.sinks, valid & sinks)):
+            rows, places = chosen_rows(hidden, chosen)
+            stats.update(rows, places % tokens, order[places // tokens])
+            self.magnitudes[index].update(rows)
+        for row, position in sinks.nonzero().tolist():
+            self.sinks[index].extend((numbers[row], position))
+
+    def finish_batch(self, valid: Tensor) -> None:
+        """Count the prompts and tokens of a batch whose hidden states are all in."""
+        self.prompts += len(valid)
         self.tokens += int(valid.sum())
 
     def merge(self, other: ProfileStats) -> ProfileStats:

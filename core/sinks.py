@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .moments import row_norms
+
 SINK_NORM_RATIO = 8.0
 """A sink's L2 norm is more than this many times its sequence's median norm (design choice)."""
 
@@ -21,9 +23,13 @@ def find_sinks(
         hidden: (batch, tokens, width), any float dtype.
         valid: (batch, tokens) or (tokens,) bool; others (padding) are never sinks and not counted.
         ratio: how many times the median L2 norm a sink's must exceed.
+
+    >>> hidden = torch.ones(1, 4, 8)
+    >>> hidden[0, 0] = 100.0
+    >>> find_sinks(hidden).tolist()
+    [[True, False, False, False]]
     """
-    # float16 squares overflow past 255; float32 ones past 1.8e19.
-    norms = torch.linalg.vector_norm(hidden.float(), dim=-1)
+    norms = row_norms(hidden).float()
     valid = torch.ones_like(norms, dtype=torch.bool) if valid is None else valid.to(norms.device)
     valid = valid.expand_as(norms)
     median = torch.where(valid, norms, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zimage_layer_lab.core.channel_stats import NAMED_NON_FINITE, ChannelStats
 
+FIRST = torch.tensor([0])
+
 
 def random_rows(tokens, width, seed, largest=1e5):
     """(tokens, width) float32 of very different means and spreads per dimension."""
@@ -76,7 +78,7 @@ def test_the_order_of_merging_does_not_matter(seed, order):
     for name in ("count", "low", "high", "low_place", "high_place"):
         assert torch.equal(getattr(merged, name), getattr(straight, name)), name
     torch.testing.assert_close(merged.m2, straight.m2, rtol=1e-10, atol=1e-10)
-    assert [merged.farthest(d)[0] for d in range(4)] == [straight.farthest(d)[0] for d in range(4)]
+    assert merged.farthest(torch.arange(4))[0] == straight.farthest(torch.arange(4))[0]
 
 
 def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
@@ -87,7 +89,7 @@ def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
         part.update(torch.tensor([[900.0], [1.0], [-3.0]]), prompt=prompt)
         parts.append(part)
     one, other = parts[0].merge(parts[1]), parts[1].merge(parts[0])
-    assert one.farthest(0)[0] == other.farthest(0)[0] == (0, 0)
+    assert one.farthest(FIRST)[0] == other.farthest(FIRST)[0] == [(0, 0)]
     assert torch.equal(one.low_place, other.low_place)
 
 
@@ -116,7 +118,7 @@ def test_one_token_has_a_spread_of_zero_not_nan():
     assert stats.std.tolist() == [0.0, 0.0, 0.0]
     assert stats.mean.tolist() == pytest.approx([1.0, -2e4, 0.1], rel=1e-7)
     assert math.isfinite(stats.global_std)
-    assert stats.farthest(1) == ((0, 0), 0.0)
+    assert stats.farthest(torch.tensor([1])) == ([(0, 0)], [0.0])
 
 
 def test_no_token_at_all_gives_zeros_not_nan():
@@ -169,8 +171,7 @@ def test_farthest_is_exact_against_brute_force(seed, tokens, pieces):
     places = [(p, t) for p, chunk in enumerate(chunks) for t in range(len(chunk))]
     wide = rows.astype(np.float64)
     squares = (wide - wide.mean(0)) ** 2
-    for dimension in range(5):
-        place, share = stats.farthest(dimension)
+    for dimension, (place, share) in enumerate(zip(*stats.farthest(torch.arange(5)), strict=True)):
         row = places.index(tuple(place))
         assert squares[row, dimension] == pytest.approx(squares[:, dimension].max(), rel=1e-9)
         want = squares[:, dimension].max() / squares[:, dimension].sum()

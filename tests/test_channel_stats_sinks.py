@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from zimage_layer_lab.core.channel_stats import SplitStats
+from zimage_layer_lab.core.split_stats import SplitStats
 
 
 def make_sequence(rng, tokens, sinks=(), width=4):
@@ -42,7 +42,7 @@ def test_every_sequence_has_a_sink_of_its_own_wherever_it_stands():
     assert_stats(stats.content, rows[~is_sink.ravel()])
     # The places are the original positions, not those among the sinks alone.
     loudest = np.unravel_index(np.abs(rows).argmax(), rows.shape)
-    place, _ = stats.sinks.farthest(int(loudest[1]))
+    [place], _ = stats.sinks.farthest(torch.tensor([loudest[1]]))
     assert tuple(place) in {(p, s) for p, sinks in enumerate(places) for s in sinks}
 
 
@@ -90,8 +90,7 @@ def test_places_are_positions_in_the_sequence_of_their_prompt():
         keep=torch.tensor([False, True, False, True, True, True]),
         prompt=11,
     )
-    assert stats.all.farthest(0)[0] == (11, 4)
-    assert stats.all.farthest(1)[0] == (11, 1)
+    assert stats.all.farthest(torch.tensor([0, 1]))[0] == [(11, 4), (11, 1)]
 
 
 @given(
@@ -146,4 +145,4 @@ def test_half_precision_states_have_their_sinks_found(dtype):
     rows[4] = 60000.0
     stats = SplitStats(3)
     stats.update(rows)
-    assert stats.sinks.tokens == 1 and stats.sinks.farthest(0)[0] == (0, 4)
+    assert stats.sinks.tokens == 1 and stats.sinks.farthest(torch.tensor([0]))[0] == [(0, 4)]
