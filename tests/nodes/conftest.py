@@ -7,6 +7,24 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from .network import GUARD
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """No test of this folder may reach the network, nor the fixtures that it is the first to use.
+
+    What the host or a library swallows is told at the end of the test all the same.
+    """
+    with GUARD:
+        return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _no_network():
+    yield
+    assert not GUARD.taken(), "the network was used: see the names above"
+
 
 @pytest.fixture(scope="session")
 def host(comfyui, tiny_base, skip_or_fail):
@@ -34,6 +52,15 @@ def _inference_mode():
     """The host executes every node so."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture
+def folders(host, tmp_path, monkeypatch):
+    """Fresh input and output folders."""
+    for name in ("input", "output"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(host.folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
