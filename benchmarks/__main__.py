@@ -1,0 +1,87 @@
+"""``python -m benchmarks``: the table, its JSON and the picture of how the cost grows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+# ComfyUI has a module `nodes` too, which this folder's parent would hide.
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+import torch  # noqa: E402
+
+from . import encoding, graphs, growth, profiling, states  # noqa: E402
+from .measure import Row  # noqa: E402
+from .table import machine, markdown, text  # noqa: E402
+
+
+def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
+    """What can be measured, by name."""
+    device = torch.device(options.device)
+    rounds = 2 if options.quick else 5
+    return {
+        "states": lambda: states.rows(device, rounds, 0.0 if options.quick else 0.4),
+        "profiling": lambda: profiling.rows(rounds, (20, 40) if options.quick else (100, 1000)),
+        "encoding": lambda: encoding.rows(2 if options.quick else 3),
+        "graph": lambda: graphs.rows(rounds),
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = ("states", "profiling", "encoding", "graph", "growth")
+    found.add_argument("--only", nargs="+", choices=names, default=names, metavar="TOPIC")
+    found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    found.add_argument("--quick", action="store_true", help="few repetitions: a smoke test")
+    return found
+
+
+def main() -> None:
+    options = parser().parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    about = machine(options.device)
+    show(about)
+    rows: list[Row] = []
+    for name, measure in topics(options).items():
+        if name in options.only:
+            for row in measure():
+                rows.append(row)
+                show(text(row))
+    document = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": about,
+        "python": platform.python_version(),
+        "rows": [asdict(row) for row in rows],
+    }
+    if "growth" in options.only:
+        show("growth")
+        document["growth"] = growth.measure((10, 100) if options.quick else growth.PROMPTS)
+        growth.draw(document["growth"], options.out / "growth.png", about)
+    write(options.out / "results.json", json.dumps(document, indent=1) + "\n")
+    write(options.out / "results.md", f"{about}\n\n{markdown(rows)}\n")
+    show(f"written: {options.out}")
+
+
+def show(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def write(path: Path, content: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    main()

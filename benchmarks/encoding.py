@@ -1,0 +1,178 @@
+"""Encoding at other layers against ComfyUI's own nodes, at Qwen3-4B's real width and depth.
+
+The weights are random and the files are written for the occasion: float8 on disk, as ComfyUI also
+loads them, so that 36 blocks fit into 16 GiB. What they compute means nothing; what it costs does.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from zimage_layer_lab.cli.comfy_folder import find_comfyui
+from zimage_layer_lab.cli.tiny_shapes import language_shapes, vision_shapes
+from zimage_layer_lab.cli.tiny_weights import TEXT_ENCODER, VISION_TEXT_ENCODER, random_weights
+
+from .measure import Row, in_own_process, in_turn, part_of
+
+BLOCKS = 36
+BLOCK_BYTES, REST_BYTES = 101_000_000, 1_200_000_000
+"""Of a float8 block of Qwen3-4B; of its embeddings and of what the host needs besides."""
+SIZES = {
+    "language": {"num_hidden_layers": BLOCKS, "intermediate_size": 9728},
+    "vision": {"depth": 24, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]},
+}
+TOKENS = (64, 512)
+SWEEP = (-2, -6, -10, -15, -20, -25, -30, -37)
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Each in a process with a ComfyUI of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = _blocks_that_fit(copies=1)
+        _write_encoder(Path(folder), blocks, vision=False)
+        for tokens in TOKENS:
+            arguments = (folder, str(blocks), str(tokens), str(rounds))
+            found = in_own_process("encoding", "layers", *arguments)
+            yield from (Row(**row) for row in found["rows"])
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = _blocks_that_fit(copies=2)
+        for vision in (False, True):
+            _write_encoder(Path(folder), blocks, vision)
+        held = {
+            names: in_own_process("encoding", "weights", folder, str(blocks), names)["bytes"]
+            for names in ("vl", "text,vl")
+        }
+    yield part_of(
+        "encoding",
+        f"VL and text conditioning from one Qwen3-VL file, {blocks} blocks: resident weights",
+        "Qwen3-4B and Qwen3-VL loaded together",
+        held["vl"] / 2**20,
+        held["text,vl"] / 2**20,
+        "MiB",
+        0.55,
+    )
+
+
+def _blocks_that_fit(copies: int) -> int:
+    """As many of 36 blocks as the free memory holds, the files' own pages included."""
+    import psutil
+
+    room = psutil.virtual_memory().available / (2 * copies) - REST_BYTES
+    return max(8, min(BLOCKS, int(room / BLOCK_BYTES)))
+
+
+def _write_encoder(base: Path, blocks: int, vision: bool) -> None:
+    sizes = {**SIZES, "language": {**SIZES["language"], "num_hidden_layers": blocks}}
+    shapes = language_shapes(sizes, "model.language_model." if vision else "model.")
+    if vision:
+        shapes |= vision_shapes(sizes)
+    path = base / "models" / (VISION_TEXT_ENCODER if vision else TEXT_ENCODER)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(random_weights(shapes, seed=int(vision)), path)
+
+
+def main(task: str, folder: str, blocks: str, *arguments: str) -> dict[str, Any]:
+    """In a process of its own: "layers" of one text encoder, or "weights" held by loaded ones."""
+    host = _host(Path(folder), int(blocks))
+    if task == "weights":
+        [names] = arguments
+        return {"bytes": sum(_weights(_load(host, name)) for name in names.split(","))}
+    tokens, rounds = map(int, arguments)
+    with torch.inference_mode():
+        return {"rows": [row.to_json() for row in _layers(host, int(blocks), tokens, rounds)]}
+
+
+def _host(base: Path, blocks: int) -> Any:
+    """ComfyUI's ``nodes``, on the CPU, with the folders of ``base``."""
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise RuntimeError("no ComfyUI was found: set COMFYUI_PATH")
+    sys.path.insert(0, str(comfyui))
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    comfy.cli_args.args.base_directory = str(base)
+    import nodes
+    from comfy.text_encoders import llama, qwen3vl
+
+    depth = {"num_hidden_layers": blocks}
+    llama.Qwen3_4BConfig = functools.partial(llama.Qwen3_4BConfig, **depth)
+    configs = qwen3vl.QWEN3VL_CONFIGS
+    configs["qwen3vl_4b"] = functools.partial(configs["qwen3vl_4b"], **depth)
+    return nodes
+
+
+def _load(host: Any, name: str) -> Any:
+    file = Path(TEXT_ENCODER if name == "text" else VISION_TEXT_ENCODER).name
+    return host.CLIPLoader().load_clip(file, "lumina2")[0]
+
+
+def _weights(clip: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in clip.cond_stage_model.parameters())
+
+
+def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
+    from zimage_layer_lab.nodes.encoder import encode
+
+    clip = _load(host, "text")
+    prompt, text = _prompt(clip, tokens)
+
+    def stock(layer: int | None = None) -> object:
+        chosen = clip if layer is None else host.CLIPSetLastLayer().set_last_layer(clip, layer)[0]
+        return host.CLIPTextEncode().encode(chosen, text)[0]
+
+    def ours(*layers: int) -> list:
+        return encode(clip, prompt, layers)
+
+    name = f"{tokens} tokens, {blocks} blocks"
+    for layer in (-6, -2):
+        got, want = ours(layer)[0].conditioning[0][0], stock(layer)[0][0]
+        assert layer != -2 or torch.equal(got, want), "layer -2 is the stock node's"
+    pair = in_turn(lambda: ours(-6), lambda: stock(-6), rounds, 0.0)
+    run = (blocks - 5) / blocks
+    yield part_of(
+        "encoding",
+        f"one layer, -6: {name}",
+        "CLIPSetLastLayer(-6) + CLIPTextEncode",
+        pair.ours,
+        pair.theirs,
+        "s",
+        0.9,
+        f"{blocks - 5} of {blocks} blocks are run: {run:.3f}",
+    )
+    sweep = [layer for layer in SWEEP if layer >= -blocks - 1]
+    for what, layers in (
+        (f"{len(sweep)} layers in one sweep", sweep),
+        (f"all {blocks + 1} states in one sweep", list(range(-blocks - 1, 0))),
+    ):
+        pair = in_turn(lambda layers=layers: ours(*layers), stock, rounds, 0.0)
+        yield part_of(
+            "encoding",
+            f"{what}: {name}",
+            "one CLIPTextEncode",
+            pair.ours,
+            pair.theirs,
+            "s",
+            1.1,
+            f"{len(layers)} stock encodes would take {len(layers)} times the one",
+        )
+
+
+def _prompt(clip: Any, tokens: int) -> tuple[str, str]:
+    """The whole prompt of so many tokens, and the text that the stock node wraps into the same."""
+    from zimage_layer_lab.core.prompt import build_prompt
+
+    count = 1
+    while True:
+        text = " fox" * count
+        [section] = clip.tokenize(text)[clip.cond_stage_model.clip_name]
+        if len(section) >= tokens:
+            return build_prompt(text, "", "none"), text
+        count += tokens - len(section)

@@ -1,0 +1,134 @@
+"""The whole ``layer_compare`` graph on a real server, against the same made of stock nodes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zimage_layer_lab.cli.comfy_client import queue_prompt, wait_for
+from zimage_layer_lab.cli.comfy_server import ComfyServer, find_comfyui, install_pack
+from zimage_layer_lab.cli.tiny_weights import write_tiny_weights
+
+from .measure import Row, part_of
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT = 900.0
+STEPS, SIZE = 8, 512
+IMPORT_LINE = re.compile(r"([\d.]+) seconds: .*[/\\]custom_nodes[/\\](\S+)")
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Both graphs in turn on one warm server; and what the pack's import took in it."""
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise RuntimeError("no ComfyUI was found: set COMFYUI_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        write_tiny_weights(base / "models")
+        for pack in (ROOT, ROOT / "tiny_host"):
+            install_pack(pack, base / "custom_nodes")
+        with ComfyServer(comfyui, base) as server:
+            imported = dict(
+                (name, float(seconds))
+                for seconds, name in IMPORT_LINE.findall(server.log_path.read_text())
+            )
+            times: dict[str, list[float]] = {"ours": [], "stock": []}
+            for number in range(rounds + 1):
+                for name, graph in (("ours", _layer_compare()), ("stock", _stock())):
+                    seconds = _run(server.address, _with_prompt(graph, number))
+                    if number:  # The first one loads the models.
+                        times[name].append(seconds)
+    ours, stock = (statistics.median(times[name]) for name in ("ours", "stock"))
+    yield part_of(
+        "graph",
+        f"layer_compare, warm, {STEPS} steps of {SIZE} x {SIZE} pixels, tiny models",
+        "the same graph made of stock nodes",
+        ours,
+        stock,
+        "s",
+        1.0,
+    )
+    own = next(seconds for name, seconds in imported.items() if "tiny" not in name)
+    yield Row(
+        "graph",
+        "import of the pack, as ComfyUI's log has it",
+        "",
+        own,
+        0.0,
+        "s",
+        "seconds",
+        own,
+        "< 0.1",
+        own < 0.1,
+        "to 0.1 s",
+    )
+
+
+def _layer_compare() -> dict[str, Any]:
+    graph = json.loads((ROOT / "workflows" / "api" / "layer_compare.json").read_text())
+    for node in graph.values():
+        if node["class_type"] == "LayerLabZImageSampler":
+            node["inputs"] |= {"width": SIZE, "height": SIZE, "steps": STEPS}
+    return graph
+
+
+def _stock() -> dict[str, Any]:
+    """The same loaders, prompt, seed, layers and settings, and the same two images."""
+    graph = _layer_compare()
+    stock = {
+        number: node
+        for number, node in graph.items()
+        if not node["class_type"].startswith("LayerLab")
+    }
+
+    def add(number: str, kind: str, **inputs: Any) -> list:
+        stock[number] = {"class_type": kind, "inputs": inputs}
+        return [number, 0]
+
+    shifted = add("20", "ModelSamplingAuraFlow", model=["1", 0], shift=3.0)
+    latent = add("21", "EmptySD3LatentImage", width=SIZE, height=SIZE, batch_size=1)
+    for first, layer, save in ((30, -2, "10"), (40, -6, "11")):
+        clip = add(f"{first}", "CLIPSetLastLayer", clip=["2", 0], stop_at_clip_layer=layer)
+        prompt = add(f"{first + 1}", "CLIPTextEncode", clip=clip, text=["4", 0])
+        nothing = add(f"{first + 2}", "ConditioningZeroOut", conditioning=prompt)
+        sampled = add(
+            f"{first + 3}",
+            "KSampler",
+            model=shifted,
+            positive=prompt,
+            negative=nothing,
+            latent_image=latent,
+            seed=["5", 0],
+            steps=STEPS,
+            cfg=1.0,
+            sampler_name="res_multistep",
+            scheduler="simple",
+            denoise=1.0,
+        )
+        decoded = add(f"{first + 4}", "VAEDecode", samples=sampled, vae=["3", 0])
+        stock[save]["inputs"]["images"] = decoded
+    return stock
+
+
+def _with_prompt(graph: dict[str, Any], number: int) -> dict[str, Any]:
+    """Another prompt and seed, so that the host's cache answers nothing but the loaders."""
+    graph = copy.deepcopy(graph)
+    for node in graph.values():
+        if node["class_type"] == "PrimitiveStringMultiline":
+            node["inputs"]["value"] += f" Picture {number}."
+        elif node["class_type"] == "PrimitiveInt":
+            node["inputs"]["value"] += number
+    return graph
+
+
+def _run(address: str, graph: dict[str, Any]) -> float:
+    """Seconds between the host's own start and end of the prompt."""
+    entry = wait_for(address, queue_prompt(address, graph, client_id="benchmark"), TIMEOUT)
+    stamps = {name: told["timestamp"] for name, told in entry["status"]["messages"]}
+    return (stamps["execution_success"] - stamps["execution_start"]) / 1e3

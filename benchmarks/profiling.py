@@ -1,0 +1,109 @@
+"""``layerlab profile``'s measuring against a bare forward pass, on the real SmolLM2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from typing import Any
+
+import torch
+from zimage_layer_lab.cli.language_model import LanguageModel, load_smollm2
+from zimage_layer_lab.cli.profile_batches import Batch, plan_batches
+from zimage_layer_lab.core.profile import ProfileStats, summarise
+
+from .measure import Row, in_own_process, in_turn, part_of
+
+BATCH_TOKENS = 2048
+"""What ``layerlab profile`` takes by default."""
+TOKENS = 96
+PROMPTS = (100, 1000)
+
+
+def rows(rounds: int, prompts: Sequence[int] = PROMPTS) -> Iterator[Row]:
+    """Throughput, and peak memory over few and many prompts."""
+    model = load_smollm2()
+    batch = _batch(BATCH_TOKENS // TOKENS)
+    layers = range(model.blocks + 1)
+    stats = ProfileStats(model.blocks, model.width)
+
+    def profile() -> None:
+        _measure(model, stats, batch, layers)
+
+    for what, run in (
+        ("its decoder alone", lambda: _bare(model.decoder, batch)),
+        ("the whole model, with its head", lambda: _bare(model.model, batch)),
+    ):
+        pair = in_turn(profile, run, rounds, 0.0)
+        speed = [len(batch) * TOKENS / seconds for seconds in (pair.ours, pair.theirs)]
+        yield part_of(
+            "profiling",
+            f"profile, all {model.blocks + 1} states, full statistics: tokens per second",
+            f"a bare forward pass of the same batches: {what}",
+            *speed,
+            "tokens/s",
+            0.9,
+            at_least=True,
+        )
+    peaks = {n: in_own_process("profiling", "profile", str(n))["peak_bytes"] for n in prompts}
+    bare = in_own_process("profiling", "bare", str(prompts[-1]))["peak_bytes"]
+    yield part_of(
+        "profiling",
+        f"peak memory of profiling all layers, {prompts[-1]} prompts",
+        "bare forward passes of the decoder",
+        peaks[prompts[-1]] / 2**20,
+        bare / 2**20,
+        "MiB",
+        1.1,
+    )
+    yield part_of(
+        "profiling",
+        f"peak memory of profiling all layers, {prompts[-1]} prompts",
+        f"{prompts[0]} prompts",
+        peaks[prompts[-1]] / 2**20,
+        peaks[prompts[0]] / 2**20,
+        "MiB",
+        1.02,
+    )
+
+
+def main(task: str, prompts: str) -> dict[str, Any]:
+    """In a process of its own: "profile" or "bare" passes over so many prompts."""
+    model = load_smollm2()
+    plan = plan_batches([TOKENS] * int(prompts), BATCH_TOKENS)
+    stats = ProfileStats(model.blocks, model.width)
+    for shard in range(plan.shards):
+        for numbers in plan.numbers(shard):
+            batch = _batch(len(numbers), numbers[0])
+            if task == "bare":
+                _bare(model.decoder, batch)
+            else:
+                _measure(model, stats, batch, range(model.blocks + 1))
+    if task == "profile":
+        summarise(stats, model.name)
+    return {}
+
+
+def _batch(prompts: int, first: int = 0) -> Batch:
+    """Prompts of one length, each other words, behind the same few tokens of a template."""
+    generator = torch.Generator().manual_seed(first)
+    words = torch.randint(100, 40_000, (prompts, TOKENS), generator=generator)
+    words[:, :4] = torch.tensor(list(islice(cycle((1, 9690, 198)), 4)))
+    return [(first + number, row) for number, row in enumerate(words.tolist())]
+
+
+def _measure(
+    model: LanguageModel, stats: ProfileStats, batch: Batch, layers: Sequence[int]
+) -> None:
+    numbers = [number for number, _ in batch]
+    valid = model.stream_states(
+        [ids for _, ids in batch],
+        layers,
+        lambda index, hidden, valid: stats.update_layer(index, hidden, valid, numbers),
+    )
+    stats.finish_batch(valid)
+
+
+@torch.no_grad()
+def _bare(module: torch.nn.Module, batch: Batch) -> None:
+    ids = torch.tensor([ids for _, ids in batch])
+    module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)

@@ -1,0 +1,35 @@
+"""The benchmarks run, and the README shows their figures and no others. No figure is judged."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def test_the_benchmark_of_the_core_runs_and_writes_table_and_json(pack_root, tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "states"]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=pack_root, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    table = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert found["machine"] in table and found["machine"] in run.stdout
+    for row in found["rows"]:
+        assert row["ours"] > 0 and row["theirs"] > 0
+        sides = (row["theirs"], row["ours"])
+        expected = sides if row["kind"] == "times faster" else sides[::-1]
+        assert row["ratio"] == pytest.approx(expected[0] / expected[1])
+        assert f"| {row['what']}" in table
+    assert {row["topic"] for row in found["rows"]} == {"masking", "editing"}
+
+
+def test_the_readme_shows_the_figures_of_one_run_and_no_others(pack_root):
+    results = pack_root / "benchmarks" / "results"
+    lines = (results / "results.md").read_text(encoding="utf-8").splitlines()
+    readme = (pack_root / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line for line in readme if line in set(filter(None, lines))]
+    assert shown == [line for line in lines if line]
+    machine = json.loads((results / "results.json").read_text(encoding="utf-8"))["machine"]
+    assert lines[0] == machine
