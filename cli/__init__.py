@@ -17,6 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status (0 done, 1 failed with a message)."""
     # The commands show their own progress; transformers' bars would write across it.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal lacks, or a name that is not UTF-8, must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(_join_layers(given))
     options.typed = ["layerlab", *given]

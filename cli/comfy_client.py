@@ -116,7 +116,7 @@ def post_prompt(
         node_errors = refusal.get("node_errors") or {}
         message = refusal_message(refusal, node_errors, prompt)
         raise PromptRefused(message, node_errors) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ComfyClientError(
             f"http://{address}/prompt answers no JSON; is that ComfyUI?"
         ) from None
@@ -226,7 +226,7 @@ def get_json(address: str, path: str, timeout: float = _REQUEST_TIMEOUT) -> Any:
         return json.loads(request(address, path, timeout=timeout))
     except urllib.error.HTTPError as error:
         raise ComfyClientError(f"http://{address}{path}: HTTP {error.code}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ComfyClientError(
             f"http://{address}{path} is no JSON; is that a ComfyUI server?"
         ) from None
@@ -285,7 +285,7 @@ def _refusal(address: str, error: urllib.error.HTTPError) -> dict[str, Any]:
         raise ServerUnreachable(f"{address} broke off its answer: {cut}") from cut
     try:
         refusal = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         refusal = None
     return refusal if isinstance(refusal, dict) else {"error": f"HTTP {error.code}: {text[:500]}"}
 

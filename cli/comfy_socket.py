@@ -114,7 +114,7 @@ class EventSocket:
 def _event(content: str) -> dict[str, Any] | None:
     try:
         event = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
         return None

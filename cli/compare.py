@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from .. import __version__
-from ..core.files import write_whole
+from ..core.files import what_failed, write_whole
 from ..core.plots import plot_comparison
 from ..core.profile_file import ProfileFileError, load_profile
 from .console import make_console, print_table
@@ -53,7 +53,10 @@ def run_compare(options: argparse.Namespace) -> int:
         write_whole(options.out / "compare.png", png)
         path = write_whole(options.out / "report.html", page)
     except OSError as error:
-        sys.stderr.write(f"layerlab compare: {options.out} cannot be written: {error}\n")
+        sys.stderr.write(
+            f"layerlab compare: {options.out} cannot be written: {what_failed(error)}. Make room, "
+            "or name another --out\n"
+        )
         return 1
     console.print(f"\nWrote {path} and compare.png.", style="bold", markup=False)
     return 0

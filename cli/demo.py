@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -69,10 +70,13 @@ class DemoData:
 def run_demo(options: argparse.Namespace) -> int:
     """Run it and write into ``options.out``; returns the exit status."""
     console = make_console()
+    if options.out.exists() and not options.out.is_dir():
+        sys.stderr.write(f"layerlab demo: --out {options.out} is not a folder: name another\n")
+        return 1
     try:
         return _run(options, console)
     except (ModelNotFound, ModelError, OSError) as error:
-        console.print(f"layerlab demo cannot run: {error}", style="red", markup=False)
+        sys.stderr.write(f"layerlab demo cannot run: {error}\n")
         return 1
 
 

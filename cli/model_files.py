@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import shortened
+from .gguf_header import MOST_BLOCKS, check_gguf_header
 from .prompt_tokenizer import PromptTokenizer
 
 VOCABULARIES = (
@@ -23,6 +25,9 @@ VOCABULARIES = (
 """Files that carry a vocabulary. Without one transformers makes up an empty tokenizer."""
 
 REASON_LENGTH = 400
+BLOCK_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth")
+MOST_WEIGHTS_PER_BYTE = 16
+"""Of safetensors; a weight in two bits takes a quarter of a byte."""
 
 
 class ModelError(ValueError):
@@ -43,6 +48,11 @@ def explained(path: Path, what: str, advice: str) -> Iterator[None]:
         raise ModelError(f"{path}: {what}: {reason}. {advice}") from error
 
 
+def readable(name: str) -> str:
+    """``name`` as text that any file can hold: what of it is not UTF-8 on the disk is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """A folder with config.json and safetensors, or a .gguf file."""
@@ -53,7 +63,11 @@ class ModelFiles:
     def find(cls, path: Path) -> ModelFiles:
         """Raises ModelError if ``path`` is neither."""
         path = Path(path)
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError:  # For example a name that is too long.
+            there = False
+        if not there:
             raise ModelError(
                 f"{path}: there is no such model; give a folder with config.json and "
                 "safetensors, or a .gguf file (nothing is downloaded)"
@@ -75,10 +89,11 @@ class ModelFiles:
     def name(self) -> str:
         """For reports: the folder's or file's name, or the repository's in a Hugging Face cache."""
         if self.is_gguf:
-            return self.path.stem
+            return readable(self.path.stem)
         if self.path.parent.name == "snapshots":
-            return self.path.parent.parent.name.removeprefix("models--").replace("--", "/")
-        return self.path.name
+            repository = self.path.parent.parent.name.removeprefix("models--")
+            return readable(repository.replace("--", "/"))
+        return readable(self.path.name)
 
     @property
     def location(self) -> tuple[Path, dict[str, Any]]:
@@ -101,7 +116,50 @@ class ModelFiles:
         quieten()
         folder, arguments = self.location
         with explained(self.path, "the configuration cannot be read", _DAMAGED):
+            self._require_plausible()
             return transformers.AutoConfig.from_pretrained(folder, **arguments)
+
+    def _require_plausible(self) -> None:
+        """Raise ValueError where a few lying bytes would keep a reader busy or fill the memory.
+
+        Some configurations of transformers make a list as long as the blocks they claim.
+        """
+        if self.is_gguf:
+            check_gguf_header(self.path)
+            return
+        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("config.json is no object")
+        for part in (config, *config.values()):
+            for name in BLOCK_COUNTS:
+                blocks = part.get(name) if isinstance(part, dict) else None
+                if isinstance(blocks, int | float) and not 0 <= blocks <= MOST_BLOCKS:
+                    raise ValueError(f"{name} is {shortened(blocks)}, not up to {MOST_BLOCKS}")
+
+    def require_weights(self, kind: Any, config: Any) -> None:
+        """Raise ValueError if the model of ``config`` has far more weights than the files hold.
+
+        ``kind``: a class of transformers. What is missing would be made up, whatever its size.
+        """
+        import torch
+        from safetensors import safe_open
+
+        if self.is_gguf:
+            check_gguf_header(self.path)
+            return
+        files = list(self.path.glob("*.safetensors"))
+        for file in files:
+            with safe_open(file, framework="pt"):  # Raises if it is no whole file.
+                pass
+        with torch.device("meta"):
+            model = kind.from_config(config)
+        wanted = sum(parameter.numel() for parameter in model.parameters())
+        held = sum(file.stat().st_size for file in files)
+        if files and wanted > MOST_WEIGHTS_PER_BYTE * held:
+            raise ValueError(
+                f"config.json asks for {wanted} weights and the safetensors files have {held} "
+                "bytes: they are of different models"
+            )
 
     def tokenizer(self) -> PromptTokenizer:
         """The tokenizer. Raises ModelError if there is none or it cannot be read."""
@@ -115,6 +173,7 @@ class ModelFiles:
             )
         folder, arguments = self.location
         with explained(self.path, "the tokenizer cannot be read", _DAMAGED):
+            self._require_plausible()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **arguments)
             if not tokenizer.chat_template:
                 tokenizer.chat_template = self._processor_template()

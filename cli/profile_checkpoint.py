@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import zlib
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.channel_stats import ChannelStats, NonFinite
-from ..core.files import replacing
+from ..core.files import replacing, sweep
+from ..core.magnitudes import MagnitudeHistogram
 from ..core.profile import ProfileStats
 
-FORMAT = "layer_lab_checkpoint_v1"
+FORMAT = "layer_lab_checkpoint_v2"
 FOLDER = ".checkpoint"
 WRITING_SHARE = 0.05
 """Checkpoints take at most this share of the time."""
@@ -36,6 +38,17 @@ MOMENTS = (
     "low_place",
     "high_place",
 )
+UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+)
+"""What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
 
 
 @dataclass
@@ -59,22 +72,27 @@ class Checkpoint:
 
     def load(self) -> tuple[ProfileStats, int] | None:
         """Statistics so far and the number of shards in them; None if there are none to use."""
-        # A run killed while it wrote a checkpoint has left its temporary file.
-        for orphan in self.path.parent.glob(".writing-*"):
-            orphan.unlink(missing_ok=True)
+        # A run killed while it wrote a checkpoint has left half of it.
+        sweep(self.path.parent, age=0)
         if not self.path.is_file():
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError("it is no checkpoint of this version")
                 facts = json.loads(metadata["facts"])
                 differing = self._differing(facts["decisive"])
                 if differing:
                     self.note = f"it is of another run ({', '.join(differing)} differ)"
                     return None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return _unpack(facts["stats"], tensors), facts["shards"]
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+                # Copies: a mapped file that is cut short later would end the process.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            if metadata.get("checksum") != _checksum(metadata["facts"], tensors):
+                raise ValueError("it is damaged")
+            [shards] = _counts([facts["shards"]])
+            return _unpack(facts["stats"], tensors), shards
+        except UNREADABLE as error:
             self.note = f"it cannot be read ({error})"
             return None
 
@@ -88,15 +106,17 @@ class Checkpoint:
         """Write it whole or not at all, unless the last one is too recent; says whether.
 
         Raises:
-            OSError, SafetensorError: if it cannot be written.
+            WriteError: if it cannot be written.
         """
         started = time.monotonic()
         if started < self._resume_writing:
             return False
         tensors, facts = _pack(stats)
         document = json.dumps({"decisive": self.decisive, "shards": shards, "stats": facts})
+        checksum = _checksum(document, tensors)
         with replacing(self.path) as temporary:
-            save_file(tensors, temporary, {"format": FORMAT, "facts": document})
+            metadata = {"format": FORMAT, "facts": document, "checksum": checksum}
+            save_file(tensors, temporary, metadata)
         ended = time.monotonic()
         self._resume_writing = ended + (ended - started) / WRITING_SHARE
         return True
@@ -121,9 +141,45 @@ def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {**facts, "indices": list(stats.indices), "non_finite": non_finite}
 
 
+def _checksum(document: str, tensors: Mapping[str, Tensor]) -> str:
+    crc = zlib.crc32(document.encode("utf-8"))
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(name.encode("utf-8"), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"
+
+
+def _counts(values: Sequence[Any]) -> list[int]:
+    if not all(type(value) is int and 0 <= value < 2**53 for value in values):
+        raise ValueError("a count is no whole number")
+    return list(values)
+
+
+def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[int]) -> None:
+    """So that a few lying bytes cannot ask for memory that the tensors do not need."""
+    wanted: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    for index in indices:
+        wanted[f"{index}.magnitudes"] = torch.int64, (len(MagnitudeHistogram().counts),)
+        wanted[f"{index}.sinks"] = torch.int64, tuple(tensors[f"{index}.sinks"].shape)
+        for name in MOMENTS:
+            place = name.endswith("_place")
+            kind = (torch.int64, (width, 2)) if place else (torch.float64, (width,))
+            wanted |= {f"{index}.{side}.{name}": kind for side in ("content", "sinks")}
+    held = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    if not indices or held != wanted:
+        raise ValueError("its tensors do not fit each other")
+
+
 def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileStats:
-    stats = ProfileStats(facts["blocks"], facts["width"], tuple(facts["indices"]))
-    stats.prompts, stats.tokens = facts["prompts"], facts["tokens"]
+    blocks, width, prompts, tokens = _counts(
+        [facts[name] for name in ("blocks", "width", "prompts", "tokens")]
+    )
+    indices = _counts(facts["indices"])
+    if sorted(set(indices)) != indices or max(indices, default=0) > blocks:
+        raise ValueError("its hidden states are not those of one model")
+    _require_fit(tensors, width, indices)
+    stats = ProfileStats(blocks, width, tuple(indices))
+    stats.prompts, stats.tokens = prompts, tokens
     for index in stats.indices:
         stats.magnitudes[index].counts = tensors[f"{index}.magnitudes"]
         stats.sinks[index] = array("q", tensors[f"{index}.sinks"].tolist())
@@ -131,6 +187,7 @@ def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileS
             channel: ChannelStats = getattr(stats.channels[index], side)
             for name in MOMENTS:
                 setattr(channel, name, tensors[f"{index}.{side}.{name}"])
-            channel.non_finite, places = facts["non_finite"][f"{index}.{side}"]
-            channel.non_finite_places = [NonFinite(*place) for place in places]
+            number, places = facts["non_finite"][f"{index}.{side}"]
+            [channel.non_finite] = _counts([number])
+            channel.non_finite_places = [NonFinite(*_counts(place)) for place in places]
     return stats

@@ -30,13 +30,13 @@ class PromptFile(Sequence[str]):
         self.path = Path(path)
         self.lines = array("q")
         self._offsets = array("q")
-        if not self.path.exists():
-            raise PromptFileError(
-                f"{path}: there is no such file; give --prompts a text file, one prompt a line"
-            )
-        if not self.path.is_file():
-            raise PromptFileError(f"{path} is not a file; give --prompts a text file")
         try:
+            if not self.path.exists():
+                raise PromptFileError(
+                    f"{path}: there is no such file; give --prompts a text file, one prompt a line"
+                )
+            if not self.path.is_file():
+                raise PromptFileError(f"{path} is not a file; give --prompts a text file")
             self._scan()
         except OSError as error:
             raise PromptFileError(f"{path} cannot be read: {error.strerror}") from error

@@ -25,11 +25,13 @@ def sole_run(out: Path) -> Iterator[None]:
     """Hold the folder, which is made if it is not there. The lock's file stays behind.
 
     Raises:
-        QueueError: if another run holds it.
+        QueueError: if another run holds it, or the lock's file is a link.
         OSError: if the file cannot be made.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / FILE).open("a+", encoding="utf-8") as file:
+    if (out / FILE).is_symlink():
+        raise QueueError(f"--out {out}: its {FILE} is a link, and what it leads to would be lost")
+    with (out / FILE).open("a+", encoding="utf-8", errors="replace") as file:
         try:
             _lock(file)
         except (BlockingIOError, PermissionError):

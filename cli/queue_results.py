@@ -12,15 +12,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_whole
+from ..core.file_names import plain_file_name
+from ..core.files import what_failed, write_whole
 from .queue_prompt import Image
 from .queue_settings import Row
 from .queue_worker import DONE, UNREACHED, Outcome
-from .queue_workflow import QueueError
+from .queue_workflow import QueueError, parse_json
 
 FILE = "results.jsonl"
 QUEUED = "queued"
 """The status of a prompt that was given to a server; its end is a later line with the same key."""
+
+_PROMPT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class Results:
@@ -43,7 +46,10 @@ class Results:
     def open_id(self, row: Row) -> str | None:
         """The prompt id that an earlier run queued it under, if that did not see its end."""
         line = self._last.get(row.key, {})
-        return line.get("prompt_id") if line.get("status") in (QUEUED, UNREACHED) else None
+        prompt_id = line.get("prompt_id")
+        # It becomes part of an address on the server.
+        known = isinstance(prompt_id, str) and _PROMPT_ID.fullmatch(prompt_id)
+        return prompt_id if known and line.get("status") in (QUEUED, UNREACHED) else None
 
     def begin(self, row: Row, prompt_id: str) -> None:
         """Note the id, before any server has it."""
@@ -67,8 +73,7 @@ class Results:
 
     def _save(self, number: int, image: Image) -> Path:
         """Under the server's name behind the row's number; what is there is never replaced."""
-        # The name is from outside: no folders, nothing that a file system reads otherwise.
-        name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", image.name.replace("\\", "/").split("/")[-1])
+        name = plain_file_name(image.name)
         path = self.out / f"{number:04d}_{name}"
         for turn in count(2):
             if not path.exists():
@@ -106,7 +111,7 @@ class Results:
         lines = []
         for line in text.split("\n"):
             try:
-                content = json.loads(line)
+                content = parse_json(line)
             except ValueError:
                 continue
             if isinstance(content, dict) and isinstance(content.get("key"), str):
@@ -121,7 +126,7 @@ def writing_in(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise QueueError(
-            f"--out {out} cannot be written: {error.strerror or error}. Make room, or name another "
+            f"--out {out} cannot be written: {what_failed(error)}. Make room, or name another "
             "--out; started again, it goes on where it stopped"
         ) from error
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .queue_workflow import QueueError, Target, Workflow, name_of, read_json, read_text
+from .queue_workflow import QueueError, Target, Workflow, name_of, parse_json, read_json, read_text
 
 SEEDS = ("seed", "noise_seed")
 SEED_RANGE = 2**64
@@ -177,7 +177,7 @@ class _Text(str):
         if isinstance(present, str) and not self.quoted:
             return plain
         try:
-            value = json.loads(plain)
+            value = parse_json(plain)
         except ValueError:
             return plain
         return plain if isinstance(present, str) and not isinstance(value, str) else value

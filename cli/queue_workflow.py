@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 SHOWN = 40
 """Nodes or inputs that an error message lists."""
+MOST_DEPTH = 64
+"""Of JSON: lists and objects within each other."""
 
 
 class QueueError(ValueError):
@@ -128,13 +130,38 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise QueueError(
             f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
+    except ValueError as error:
+        raise QueueError(f"{path} is not JSON that can be read: {error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON from outside, which can be copied and written without fear of its depth.
+
+    Raises:
+        ValueError: if it is no JSON, is nested more than :data:`MOST_DEPTH` deep, or holds a
+            whole number of thousands of digits.
+    """
+    try:
+        value = json.loads(text)
     except RecursionError:
-        raise QueueError(f"{path} is not JSON that can be read: it is nested too deeply") from None
+        raise ValueError("it is nested too deeply") from None
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        if not level:
+            return value
+        level = [part for parts in level for part in _parts(parts)]
+    raise ValueError(f"it is nested too deeply: more than {MOST_DEPTH} levels")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def read_text(path: Path) -> str:
@@ -145,6 +172,8 @@ def read_text(path: Path) -> str:
         raise QueueError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
         raise QueueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except ValueError as error:  # A name that no file can have.
+        raise QueueError(f"{str(path)!r} cannot be read: {error}") from None
     except OSError as error:
         raise QueueError(f"{path} cannot be read: {error.strerror or error}") from None
 

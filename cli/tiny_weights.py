@@ -131,7 +131,7 @@ def random_weights(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
         elif len(shape) == 1:
             # ComfyUI takes a text encoder's dtype from its norms.
             dtype = torch.bfloat16 if name.startswith("model.") else _FP8
-            tensors[name] = torch.ones(shape, dtype=dtype)
+            tensors[name] = torch.ones(shape).to(dtype)
             if dtype is torch.bfloat16:
                 # Each file has norms of its own, so that models can be told apart by them.
                 tensors[name] += 0.2 * torch.rand(shape, generator=generator) - 0.1
@@ -228,6 +228,6 @@ def _is_complete(marker: Path, sizes: Mapping[str, Any], paths: Mapping[str, Pat
         return False
     try:
         found = json.loads(marker.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
     return found == {"sizes": dict(sizes), "files": _file_sizes(paths)}

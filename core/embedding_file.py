@@ -105,11 +105,7 @@ def save_embedding(path: Path, entries: Sequence[Entry]) -> list[str]:
     except (TypeError, ValueError) as error:
         raise EmbeddingFileError(f"the conditioning cannot be saved: {error}") from error
     with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            # What it raises on a full disk.
-            raise OSError(f"{path} cannot be written: {error}") from error
+        save_file(tensors, temporary, metadata)
     return left_out
 
 
@@ -119,19 +115,32 @@ def load_embedding(path: Path) -> list[Entry]:
     Raises:
         EmbeddingFileError: if the file is missing, damaged, changed, of another kind or of a newer
             version of this pack.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "fox.safetensors"
+    ...     left_out = save_embedding(path, [Entry(torch.zeros(1, 5, 8), None, {"strength": 1.0})])
+    ...     [entry] = load_embedding(path)
+    >>> tuple(entry.hidden.shape), entry.options
+    ((1, 5, 8), {'strength': 1.0})
     """
     path = Path(path)
-    if not path.is_file():
-        raise EmbeddingFileError(f"{path}: there is no such file")
     try:
+        if not path.is_file():
+            raise EmbeddingFileError(f"{path}: there is no such file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _require_kind(metadata)
             # Copies: the file may change while the states are still in use.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         return _entries(metadata, tensors)
+    except EmbeddingFileError:
+        raise
     except UNREADABLE as error:
-        raise EmbeddingFileError(f"{path.name} cannot be read as an embedding: {error}") from error
+        advice = "" if isinstance(error, ValueError) else "; choose another, or save it again"
+        raise EmbeddingFileError(
+            f"{path.name} cannot be read as an embedding: {error}{advice}"
+        ) from error
 
 
 def _require_kind(metadata: Mapping[str, str]) -> None:
@@ -162,10 +171,14 @@ def _entries(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> list
     documents = json.loads(text)
     if not isinstance(documents, list) or not documents or len(documents) > len(tensors):
         raise ValueError("it has no list of entries, or one that does not fit its tensors")
-    entries = []
+    entries, named = [], set()
     for number, document in enumerate(documents, 1):
         try:
             entries.append(_entry(document, tensors))
+            # Thousands of entries that share one large tensor would check it thousands of times.
+            if document["hidden"] in named:
+                raise ValueError("its states are another entry's")
+            named.add(document["hidden"])
         except ValueError as error:
             raise ValueError(f"entry {number}: {error}") from error
     return entries

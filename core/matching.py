@@ -36,7 +36,8 @@ def token_rms(hidden: Tensor) -> Tensor:
     if not (SAFE_NORM[0] < low and high < SAFE_NORM[1]):
         hidden = hidden.to(norm.dtype)
         peak = token_peak(hidden)
-        norm = row_norms(hidden / peak)[..., None] * peak
+        # Divided before it is multiplied: the norm itself may be no float32, the rms always is.
+        return row_norms(hidden / peak)[..., None] / hidden.shape[-1] ** 0.5 * peak
     return norm / hidden.shape[-1] ** 0.5
 
 
@@ -78,6 +79,12 @@ def _row_moments(hidden: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean)
         norms.append(torch.linalg.vector_norm(part - mean, dim=-1, keepdim=True))
     mean, norm = torch.stack([torch.cat(means), torch.cat(norms)]).cpu().double()
+    # What float32 squares to 0 or to infinity is measured again.
+    unsafe = ~((norm > SAFE_NORM[0]) & (norm < SAFE_NORM[1])).flatten()
+    if bool(unsafe.any()):
+        again = rows.cpu()[unsafe].double()
+        mean[unsafe] = again.mean(-1, keepdim=True)
+        norm[unsafe] = torch.linalg.vector_norm(again - mean[unsafe], dim=-1, keepdim=True)
     shape = (*hidden.shape[:-1], 1)
     return mean.view(shape), norm.square().view(shape)
 

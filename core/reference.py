@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,22 +22,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .channel_stats import SplitStats
+from .array_files import NUMBERS, read_npz, read_vectors
 from .files import replacing
+from .record_json import UPDATE
+from .split_stats import SplitStats
 
 FORMAT = "layer_lab_reference_v1"
 STATS_DIRECTORY = Path(__file__).resolve().parent.parent / "stats"
 PUBLISHED = STATS_DIRECTORY / "qwen3_4b_layer-2_published.json"
-UNREADABLE = (
-    SafetensorError,
-    zipfile.BadZipFile,
-    zlib.error,
-    TypeError,
-    ValueError,
-    EOFError,
-    OSError,
-)
-"""What reading a damaged or foreign file raises."""
+TENSORS = ("mean", "std", "global", "mean_without_sinks", "std_without_sinks")
+NPZ_NAMES = {
+    "per_dim_mean": "mean",
+    "per_dim_std": "std",
+    "mean_without_sinks": "mean_without_sinks",
+    "std_without_sinks": "std_without_sinks",
+}
+UNREADABLE = (SafetensorError, TypeError, ValueError, OSError, RuntimeError)
+"""What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
+ANOTHER = "choose another file, or build and save it again"
 
 
 class ReferenceFileError(ValueError):
@@ -149,6 +151,7 @@ def reference_from_stats(stats: SplitStats, provenance: Mapping[str, str]) -> Re
     )
 
 
+@cache
 def published_qwen3_4b() -> Reference:
     """Qwen3-4B at layer -2 as far as it was published (facts in ``stats/``), sinks included.
 
@@ -200,11 +203,7 @@ def save_reference(reference: Reference, path: Path) -> None:
             }
             metadata = {"format": FORMAT, "provenance": _provenance_json(reference)}
             owned = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-            try:
-                save_file(owned, temporary, metadata)
-            except SafetensorError as error:
-                # What it raises on a full disk.
-                raise OSError(f"{path} cannot be written: {error}") from error
+            save_file(owned, temporary, metadata)
 
 
 def load_reference(path: Path) -> Reference:
@@ -212,29 +211,37 @@ def load_reference(path: Path) -> Reference:
 
     Raises:
         ReferenceFileError: if the file is missing, damaged, of another kind, or holds pickles.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_reference(published_qwen3_4b(), Path(folder) / "published.npz")
+    ...     reference = load_reference(Path(folder) / "published.npz")
+    >>> reference.width, float(reference.std[396])
+    (2560, 948.7)
     """
     path = Path(path)
-    if not path.is_file():
-        raise ReferenceFileError(f"{path}: there is no such file")
     try:
+        if not path.is_file():
+            raise ReferenceFileError(f"{path}: there is no such file")
         return _load_npz(path) if path.suffix.lower() == ".npz" else _load_safetensors(path)
-    except KeyError as error:
-        raise ReferenceFileError(
-            f"{path.name} is not a reference: it lacks {error.args[0]!r}"
-        ) from error
-    except UNREADABLE as error:
-        raise ReferenceFileError(f"{path.name} cannot be read as a reference: {error}") from error
+    except ReferenceFileError:
+        raise
+    except (KeyError, *UNREADABLE) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"{path.name} cannot be read as a reference: {why}; {ANOTHER}"
+        raise ReferenceFileError(reason) from error
 
 
 def _load_safetensors(path: Path) -> Reference:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
+        kind = str(metadata.get("format"))
+        if kind != FORMAT:
             raise ReferenceFileError(
-                f"{path.name} is a safetensors file but not a reference of this pack "
-                f"(its format is {metadata.get('format')!r}, not {FORMAT!r})"
+                f"{path.name} is not a reference of this pack (its format is {reprlib.repr(kind)}, "
+                f"not {FORMAT!r}); {UPDATE if kind.startswith(FORMAT[:-1]) else ANOTHER}"
             )
-        tensors = {name: file.get_tensor(name).double() for name in file.keys()}
+        tensors = read_vectors(file, TENSORS)
     global_mean, global_std = tensors["global"].tolist()
     return Reference(
         tensors["mean"],
@@ -243,36 +250,40 @@ def _load_safetensors(path: Path) -> Reference:
         global_std,
         tensors.get("mean_without_sinks"),
         tensors.get("std_without_sinks"),
-        json.loads(metadata["provenance"]),
+        _provenance(metadata["provenance"]),
     )
 
 
 def _load_npz(path: Path) -> Reference:
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ReferenceFileError(f"{path.name} is a single array, not an .npz")
-    with loaded as file:
+    arrays = read_npz(path, (*NPZ_NAMES, "global_mean", "global_std", "provenance"))
+    for name in ("per_dim_mean", "per_dim_std", "global_mean", "global_std"):
+        if name not in arrays:
+            raise KeyError(name)
+    if "provenance" in arrays:
+        provenance = _provenance(str(arrays.pop("provenance")))
+    else:
+        note = "read from an llm-dit .npz; sinks included"
+        provenance = {"model": path.stem, "note": note}
+    for name, array in arrays.items():
+        if array.dtype.kind not in NUMBERS:
+            raise ValueError(f"{name} is of {array.dtype}, no numbers")
+    with np.errstate(over="ignore"):  # Of a longdouble; infinity is refused below.
+        numbers = {name: array.astype(np.float64) for name, array in arrays.items()}
+    return Reference(
+        global_mean=numbers.pop("global_mean").item(),
+        global_std=numbers.pop("global_std").item(),
+        provenance=provenance,
+        **{NPZ_NAMES[name]: torch.from_numpy(array) for name, array in numbers.items()},
+    )
 
-        def vector(name: str) -> Tensor | None:
-            return torch.from_numpy(file[name].astype(np.float64)) if name in file else None
 
-        if "provenance" in file:
-            provenance = json.loads(str(file["provenance"]))
-        else:
-            note = "read from an llm-dit .npz; sinks included"
-            provenance = {"model": path.stem, "note": note}
-        for name in ("per_dim_mean", "per_dim_std"):
-            if name not in file:
-                raise KeyError(name)
-        return Reference(
-            vector("per_dim_mean"),
-            vector("per_dim_std"),
-            float(file["global_mean"]),
-            float(file["global_std"]),
-            vector("mean_without_sinks"),
-            vector("std_without_sinks"),
-            provenance,
-        )
+def _provenance(text: str) -> dict[str, str]:
+    facts = json.loads(text)
+    if not isinstance(facts, dict) or not all(isinstance(fact, str) for fact in facts.values()):
+        raise ValueError(f"its provenance is {reprlib.repr(facts)}, not texts by name")
+    # UnicodeEncodeError, a ValueError, for half a surrogate pair: it could not be shown or saved.
+    "".join([*facts, *facts.values()]).encode("utf-8")
+    return facts
 
 
 def _without_sinks(reference: Reference) -> dict[str, Tensor]:

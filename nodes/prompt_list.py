@@ -11,7 +11,8 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..core.prompt import build_prompt
+from ..core.file_names import is_below
+from ..core.prompt import build_prompt, require_text
 from .encoder import Encoding, encode
 
 
@@ -26,10 +27,12 @@ def prompt_file(prompts: str) -> Path | None:
     if "\n" in name or not name.lower().endswith(".txt"):
         return None
     folder = Path(folder_paths.get_input_directory()).resolve()
-    path = (folder / name).resolve()
-    inside = path.is_relative_to(folder)
-    if inside and path.is_file():
-        return path
+    inside = is_below(folder, name)
+    try:
+        if inside and (folder / name).is_file():
+            return (folder / name).resolve()
+    except OSError:  # A prompt that is longer than a file's name can be.
+        pass
     if any(character.isspace() for character in name):
         return None
     if not inside:
@@ -43,6 +46,7 @@ def read_prompts(prompts: str) -> list[str]:
     Raises:
         ValueError: if the file is missing, outside, or not UTF-8, or there is no prompt at all.
     """
+    require_text("prompts", prompts)
     path = prompt_file(prompts)
     text = prompts if path is None else read_text(path)
     found = [line.strip() for line in text.split("\n") if line.strip()]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
 from comfy_api.latest import io, ui
 
-from ..core.channel_stats import SplitStats
-from ..core.errors import require_finite_states
+from ..core.array_files import NpzError, npz_names
+from ..core.errors import require_finite_states, require_flag
+from ..core.prompt import require_text
 from ..core.reference import (
     FORMAT,
     STATS_DIRECTORY,
@@ -19,8 +19,10 @@ from ..core.reference import (
     save_reference,
 )
 from ..core.reference import Reference as ReferenceStats
+from ..core.split_stats import SplitStats
 from ..core.tokens import CONTENT_ROLES, role_mask
 from .capture import check_layer, layer_input
+from .conditioning import require_reference
 from .prompt_list import (
     check_prompts,
     encode_each,
@@ -132,6 +134,7 @@ class SaveReference(io.ComfyNode):
 
     @classmethod
     def execute(cls, reference, filename_prefix) -> io.NodeOutput:
+        require_reference(reference)
         path, shown = new_file(filename_prefix, ".safetensors")
         save_reference(reference, path)
         return io.NodeOutput(ui=ui.PreviewText(f"saved: {shown}\n{describe(reference)}"))
@@ -181,13 +184,14 @@ class LoadReference(io.ComfyNode):
     @classmethod
     def execute(cls, name, any_model=False) -> io.NodeOutput:
         reference = load_reference(reference_path(name))
-        if any_model:
+        if require_flag("any_model", any_model):
             reference = reference.for_any_model()
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
 
 
 def _texts(prompts: str) -> tuple[list[str], str]:
     """The prompts and where they are from, in words."""
+    require_text("prompts", prompts)
     if not prompts.strip():
         return read_text(CORPUS).split("\n")[:-1], "the corpus shipped with this pack"
     path = prompt_file(prompts)
@@ -232,7 +236,6 @@ def _is_reference(path: Path) -> bool:
 def _is_npz_reference(path: str, modified: int, size: int) -> bool:
     """Asked again only when the file changes."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {"per_dim_mean.npy", "per_dim_std.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+        return {"per_dim_mean", "per_dim_std"} <= npz_names(Path(path))
+    except (OSError, NpzError):
         return False

@@ -10,6 +10,10 @@ from pathlib import Path
 import folder_paths
 from safetensors import SafetensorError, safe_open
 
+from ..core.file_names import is_below, objection
+from ..core.files import is_unfinished
+from ..core.prompt import require_text
+
 
 def new_file(filename_prefix: str, suffix: str) -> tuple[Path, str]:
     """A path in the output folder that is not taken, and how to show it to people.
@@ -17,11 +21,12 @@ def new_file(filename_prefix: str, suffix: str) -> tuple[Path, str]:
     Raises:
         ValueError: if the prefix does not name a file inside the output folder.
     """
+    require_text("filename_prefix", filename_prefix)
     output = Path(folder_paths.get_output_directory())
-    if not _is_below(output, filename_prefix):
+    if not is_below(output, filename_prefix):
         raise ValueError(
             f"filename_prefix {filename_prefix!r} does not name a file inside ComfyUI's output "
-            "folder"
+            f"folder{_why(filename_prefix)}"
         )
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
     path = Path(folder) / f"{name}_{counter:05}_{suffix}"
@@ -34,16 +39,19 @@ def find_file(name: str, suffixes: Sequence[str], kind: str) -> Path:
     ``kind`` is what the file should be, for the messages: "reference".
 
     Raises:
-        ValueError: if it is outside the output and input folders, ends in none of ``suffixes``, or
-            is not there.
+        ValueError: if it is outside the output and input folders, is what a killed process was
+            writing, ends in none of ``suffixes``, or is not there.
     """
+    require_text("name", name)
     plain, base = folder_paths.annotated_filepath(name)
     allowed = (folder_paths.get_output_directory(), folder_paths.get_input_directory())
     folder = Path(base or folder_paths.get_input_directory()).resolve()
     known = folder in [Path(one).resolve() for one in allowed]
-    if not known or (plain and not _is_below(folder, plain)):
-        raise ValueError(f"{name!r} is outside ComfyUI's output and input folders")
+    if not known or (plain and not is_below(folder, plain)):
+        raise ValueError(f"{name!r} is outside ComfyUI's output and input folders{_why(plain)}")
     path = (folder / plain).resolve()
+    if is_unfinished(plain):
+        raise ValueError(f"{name!r} was never finished: choose another {kind} file")
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{name!r} is no {kind} file: those end in {' or '.join(suffixes)}")
     try:
@@ -101,12 +109,6 @@ def _format(path: str, modified: int, size: int) -> str | None:
         return None
 
 
-def _is_below(folder: Path, name: str) -> bool:
-    """Whether ``name`` leads to somewhere below ``folder``, links followed."""
-    if "\0" in name:
-        return False
-    try:
-        path = (folder / name).resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
-        return False
-    return path != folder.resolve() and path.is_relative_to(folder.resolve())
+def _why(name: str) -> str:
+    reason = objection(name)
+    return f": {reason}" if reason else ""

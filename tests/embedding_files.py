@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from zimage_layer_lab.core import embedding_file
 from zimage_layer_lab.core.embedding_file import Entry, save_embedding
 from zimage_layer_lab.core.tokens import Record, Role
@@ -48,7 +49,7 @@ def saved(path, *entries, **changed):
 def parts(path):
     """The tensors and the metadata of a file."""
     with safe_open(path, framework="pt") as file:
-        return load_file(path), dict(file.metadata())
+        return load(Path(path).read_bytes()), dict(file.metadata())
 
 
 def write(path, tensors, metadata):

@@ -14,7 +14,7 @@ import pytest
 from zimage_layer_lab.cli import main
 from zimage_layer_lab.cli.queue_lock import sole_run
 from zimage_layer_lab.cli.queue_prompt import Image, Limits
-from zimage_layer_lab.cli.queue_results import Results
+from zimage_layer_lab.cli.queue_results import FILE, Results
 from zimage_layer_lab.cli.queue_servers import read_address, read_servers
 from zimage_layer_lab.cli.queue_settings import Row
 from zimage_layer_lab.cli.queue_worker import DONE, FAILED, UNREACHED, Job, Outcome
@@ -79,8 +79,14 @@ def test_a_name_from_outside_stays_inside_the_folder(tmp_path):
     Results(out).end(ROW, outcome(DONE, *((name, b"1") for name in bad)))
     assert names(tmp_path) == ["out"]
     assert names(out) == sorted(
-        ["0003_x.png", "0003_y.png", "0003_C_z.png", "0003_a_b.png", "0003_..", "results.jsonl"]
+        ["0003_x.png", "0003_y.png", "0003_C_z.png", "0003_a_b.png", "0003__", "results.jsonl"]
     )
+
+
+def test_a_name_that_no_file_can_have_costs_no_picture(tmp_path):
+    """A name may fill its server's limit, or hold half of a surrogate pair."""
+    Results(tmp_path).end(ROW, outcome(DONE, ("a" * 251 + ".png", b"1"), ("\ud800.png", b"2")))
+    assert names(tmp_path) == ["0003__.png", f"0003_{'a' * 196}.png", FILE]
 
 
 def test_a_line_that_a_crash_cut_short_costs_only_itself(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from zimage_layer_lab.core import reference as reference_module
-from zimage_layer_lab.core.channel_stats import SplitStats
+from zimage_layer_lab.core.split_stats import SplitStats
 from zimage_layer_lab.core.reference import (
     Reference,
     ReferenceFileError,
@@ -209,7 +209,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
         raise OSError("No space left on device")
 
     if culprit == "replace":
-        monkeypatch.setattr("os.replace", disk_full)
+        monkeypatch.setattr("pathlib.Path.replace", disk_full)
     elif suffix == ".npz":
         monkeypatch.setattr("numpy.savez", disk_full)
     else:
