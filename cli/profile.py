@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 
 from .. import __version__
 from ..core.channel_stats import Place
+from ..core.files import what_failed
 from ..core.layers import LayerRangeError, hidden_state_index, parse_layers
 from ..core.profile import ProfileStats, summarise
 from ..core.report import left_out
 from .console import make_console
 from .findings import layer_finding, sink_finding
-from .model_files import ModelError, ModelFiles
+from .model_files import ModelError, ModelFiles, readable
 from .profile_batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .profile_checkpoint import Checkpoint
 from .profile_meter import ModelFacts, ProfileMeter
@@ -162,12 +162,12 @@ def provenance(
         "model": facts.name,
         "fingerprint": facts.fingerprint,
         "prompts": str(len(prompts.prompts)),
-        "prompt_file": str(options.prompts) if own else "the shipped stats/corpus.txt",
+        "prompt_file": readable(str(options.prompts)) if own else "the shipped stats/corpus.txt",
         "tokens": str(prompts.tokens),
         "dtype": facts.dtype,
         "device": facts.device,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(options.typed),
+        "command": readable(shlex.join(options.typed)),
         "blocks": str(facts.blocks),
         "chat_template": prompts.tokenizer.template,
     }
@@ -248,9 +248,8 @@ def _measure(
 def _writing(out: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise ProfileError(
-            f"{out} cannot be written: {reason}. Make room, or name another --out; started again, "
-            "the run goes on from its last checkpoint"
+            f"{out} cannot be written: {what_failed(error)}. Make room, or name another --out; "
+            "started again, the run goes on from its last checkpoint"
         ) from error

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import require_whole_number, shortened
 from .image_metrics import grid_artifact_score, psnr, ssim
 from .outlier_survey import align
 
@@ -121,9 +122,10 @@ def _pixels(batch: Tensor | None, number: int) -> list[np.ndarray | None]:
             f"image {number} of the list is {what}; it must be (batch, height, width, channels)"
         )
     if batch.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            f"image {number} of the list has {batch.shape[-1]} channels; 1, 3 or 4 can be shown"
-        )
+        channels = f"{batch.shape[-1]} channels: it must be 1, 3 or 4"
+        raise ValueError(f"image {number} of the list has {channels}")
+    if batch.is_meta:
+        raise ValueError(f"image {number} of the list holds no values: look at the node before it")
     finite = batch.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         place = (~finite).nonzero()[0].item() + 1
@@ -154,15 +156,15 @@ def read_titles(name: str, given: Sequence[str], typed: bool = True) -> tuple[st
     return tuple(titles)
 
 
-def check_columns(columns: int, row_titles: Sequence[str], column_titles: Sequence[str]) -> None:
-    """Raise ValueError if ``columns`` is out of range or not the number of column titles."""
-    if not 0 <= columns <= MOST_COLUMNS:
-        raise ValueError(f"columns is {columns}: it must be between 0 and {MOST_COLUMNS}")
+def check_columns(columns: int, row_titles: Sequence[str], column_titles: Sequence[str]) -> int:
+    """``columns``; ValueError if it is out of range or not the number of column titles."""
+    columns = require_whole_number("columns", columns, 0, MOST_COLUMNS)
     if column_titles and columns not in (0, len(column_titles)):
         raise ValueError(
             f"columns is {columns}, but there are {len(column_titles)} column_titles: set columns "
             "to 0"
         )
+    return columns
 
 
 def grid_shape(
@@ -173,7 +175,7 @@ def grid_shape(
     Raises:
         ValueError: if there are more cells than places, or if it is open which cells are missing.
     """
-    check_columns(columns, row_titles, column_titles)
+    columns = check_columns(columns, row_titles, column_titles)
     columns = len(column_titles) or columns
     if row_titles:
         rows = len(row_titles)
@@ -194,22 +196,24 @@ def grid_shape(
     return Shape(rows, columns, tuple(row_titles), tuple(column_titles))
 
 
-def check_baseline(cells: Sequence[Cell], baseline: int) -> None:
-    """Raise ValueError if ``baseline`` is not the index (from 0) of an image."""
-    if not 0 <= baseline < len(cells):
+def check_baseline(cells: Sequence[Cell], baseline: int) -> int:
+    """``baseline``; ValueError if it is not the index (from 0) of an image."""
+    baseline = require_whole_number("baseline", baseline, 0, math.inf)
+    if baseline >= len(cells):
         raise ValueError(
-            f"baseline is {baseline}, but there are {len(cells)} images: it must be between 0 (the "
-            f"first) and {len(cells) - 1} (the last)"
+            f"baseline is {shortened(baseline)}, but there are {len(cells)} images: it must be "
+            f"between 0 (the first) and {len(cells) - 1} (the last)"
         )
     if cells[baseline].pixels is None:
         raise ValueError(f"baseline is {baseline}, which has no image: choose another one")
+    return baseline
 
 
 def compare(
     cells: Sequence[Cell], baseline: int = 0, progress: Callable[[], None] | None = None
 ) -> list[Compared]:
     """Every cell against cell ``baseline``, on the 8-bit pixels; ``progress`` after each."""
-    check_baseline(cells, baseline)
+    baseline = check_baseline(cells, baseline)
     reference = _unit(cells[baseline])
     results = []
     for cell in cells:
@@ -233,7 +237,7 @@ def _unit(cell: Cell) -> Tensor | None:
 
 def differences(cells: Sequence[Cell], baseline: int) -> list[np.ndarray | None]:
     """(height, width, 3) uint8: how many levels each pixel is off; None where sizes differ."""
-    check_baseline(cells, baseline)
+    baseline = check_baseline(cells, baseline)
     reference = cells[baseline].pixels
     return [
         None

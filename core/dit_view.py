@@ -62,6 +62,10 @@ def dit_change(before: Tensor, after: Tensor, weight: Tensor | None = None) -> D
 
     Args:
         weight: (width,) the model's own ``cap_embedder[0].weight``; 1 everywhere if not given.
+
+    >>> hidden = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
+    >>> dit_change(hidden, 10 * hidden).summary()
+    'what the DiT sees (after RMSNorm) does not change'
     """
     if before.shape != after.shape:
         raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")

@@ -50,6 +50,10 @@ def mix_layers(
         ValueError: an unknown method, no state, shapes that differ, not one weight per layer,
             weights that are not finite or add up to 0.
         NonFiniteError: if a state holds NaN or infinity.
+
+    >>> states = [torch.full((1, 2), 1.0), torch.full((1, 2), 5.0)]
+    >>> mix_layers(states, [0.75, 0.25], "raw").tolist()
+    [[2.0, 2.0]]
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")

@@ -32,12 +32,16 @@ def hidden_state_index(layer: int, blocks: int) -> int:
 
     Raises:
         LayerRangeError: if this encoder has no such hidden state; the message names the range.
+
+    >>> hidden_state_index(-2, 36)
+    35
     """
     layer = whole_layer(layer)
     if not -(blocks + 1) <= layer <= blocks:
         raise LayerRangeError(
-            f"layer {layer} does not exist: this encoder has {blocks} blocks, so layers run from "
-            f"-{blocks + 1} to -1 (or 0 to {blocks}); 0 is the embeddings, -1 the normed output"
+            f"layer {shortened(layer)} does not exist: this encoder has {blocks} blocks, so layers "
+            f"run from -{blocks + 1} to -1 (or 0 to {blocks}); 0 is the embeddings, -1 the normed "
+            "output"
         )
     return layer if layer >= 0 else layer + blocks + 1
 
@@ -46,7 +50,9 @@ def whole_layer(layer: Any) -> int:
     """``layer`` as an int; LayerRangeError if it is no whole number (2.5, NaN, text, True)."""
     # The rest of NaN and of infinity is NaN, which is not 0.
     if isinstance(layer, bool) or not isinstance(layer, Real) or layer % 1 != 0:
-        raise LayerRangeError(f"layer {shortened(layer)} is not a whole number")
+        raise LayerRangeError(
+            f"layer {shortened(layer)} is not a whole number: give one such as -2"
+        )
     return int(layer)
 
 
@@ -71,6 +77,9 @@ def parse_layers(text: str, blocks: int) -> tuple[int, ...]:
     Raises:
         LayerRangeError: if this encoder has no such layer.
         ValueError: for anything else that is no such list; the message names the bad part.
+
+    >>> parse_layers("-2, -10..-8, 0", 36)
+    (-2, -10, -9, -8, -37)
     """
     parts = _parts(text, "layers", "-2, -6, -10..-20, or all")
     if [part.lower() for part in parts] == ["all"]:
@@ -100,6 +109,9 @@ def parse_layer_weights(text: str, blocks: int) -> dict[int, float]:
         LayerRangeError: if this encoder has no such layer.
         ValueError: for anything else that is no such list, a layer named twice, and weights that
             :func:`check_weights` refuses.
+
+    >>> parse_layer_weights("-2: 0.7, -6: 0.3", 36)
+    {-2: 0.7, -6: 0.3}
     """
     weights: dict[int, float] = {}
     for part in _parts(text, "weights", "-2: 0.7, -6: 0.3"):

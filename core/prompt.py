@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .errors import require_choice
+
 THINK_BLOCKS = {"none": "", "empty": "<think>\n\n</think>\n\n", "open": "<think>\n"}
 """What may follow the assistant's header: Z-Image's own pipeline writes none, Qwen3's template
 (``enable_thinking=False``) and ComfyUI's Qwen3-VL tokenizer the empty block, and the template of
@@ -27,12 +31,29 @@ def build_prompt(
     ComfyUI's Z-Image pipelines.
 
     Raises:
-        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`.
+        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, or a text is none.
+
+    >>> build_prompt("a fox")
+    '<|im_start|>user\\na fox<|im_end|>\\n<|im_start|>assistant\\n'
     """
-    if think_block not in THINK_BLOCKS:
-        raise ValueError(f"think_block {think_block!r} is not one of {', '.join(THINK_BLOCKS)}")
+    for name, given in (("text", text), ("system_prompt", system_prompt)):
+        require_text(name, given)
+    require_choice("think_block", think_block, THINK_BLOCKS)
     system = f"<|im_start|>system\n{system_prompt}<|im_end|>\n" if system_prompt else ""
     pictures = VISION_BLOCK * images
     content = text + pictures if text_first else pictures + text
     user = f"<|im_start|>user\n{content}<|im_end|>\n"
     return f"{system}{user}<|im_start|>assistant\n{THINK_BLOCKS[think_block]}"
+
+
+def require_text(name: str, text: Any) -> None:
+    """Raise ValueError, naming the input, unless ``text`` is a text that a tokenizer can read."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is {type(text).__name__}, not text: connect or type a text")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} of {name} is {text[error.start]!r}, half of a surrogate "
+            "pair: remove it, or type the whole character"
+        ) from None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .errors import require_finite_number
+from .errors import require_choice, require_finite_number, require_whole_number
 
 CURVES: dict[str, Callable[[float], float]] = {
     "linear": lambda t: t,
@@ -43,15 +43,14 @@ def schedule(
 
     Raises:
         ValueError: an unknown curve, or a number outside its limits.
+
+    >>> [part.alpha for part in schedule("linear", 0.5, 0.0, steps=3)]
+    [0.5, 0.25, 0.0]
     """
-    if curve not in CURVES:
-        raise ValueError(f"curve {curve!r} is not one of {', '.join(CURVES)}")
+    require_choice("curve", curve, CURVES)
     start_alpha = require_finite_number("start_alpha", start_alpha, 0.0, 1.0)
     end_alpha = require_finite_number("end_alpha", end_alpha, 0.0, 1.0)
-    steps = require_finite_number("steps", steps, 1, MOST_STEPS)
-    if steps != int(steps):
-        raise ValueError(f"steps is {steps}: it must be a whole number")
-    count = int(steps)
+    count = require_whole_number("steps", steps, 1, MOST_STEPS)
     ranges: list[Range] = []
     for number in range(count):
         gone = CURVES[curve](number / (count - 1)) if count > 1 else 0.0

@@ -56,6 +56,12 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     Raises:
         ValueError: widths or batches that do not fit, alpha outside -4..4, nothing but sinks.
         NonFiniteError: if a side holds NaN or infinity.
+
+    >>> text = torch.arange(12.0).reshape(1, 3, 4)
+    >>> styled = text + torch.tensor([1.0, 0.0, 0.0, 0.0])
+    >>> added = add_style(text, styled, neutral=text, alpha=0.5).hidden - text
+    >>> round(float(added.std() / text.std()), 3)
+    0.5
     """
     alpha = require_finite_number("alpha", alpha, LOWEST_ALPHA, HIGHEST_ALPHA)
     text = as_states(text, "the text side")
@@ -72,6 +78,7 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     delta = PAIRINGS["area"](delta, len(rows))
     _, text_std = moments(own, (1, 2))
     _, delta_std = moments(delta, (1, 2))
+    text_std, delta_std = text_std.to(own), delta_std.to(own)
     differ = delta_std > ROUNDING * torch.maximum(styled_rms, neutral_rms)
     hidden, share = text, 0.0
     if bool(differ.any()):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .dit_view import rms_norm
-from .errors import as_states, require_finite_number, require_finite_states
+from .errors import as_states, require_choice, require_finite_states, require_whole_number
 from .masking import to_dtype
 from .sinks import find_sinks
 
@@ -66,13 +66,13 @@ def fit_tokens(
         ValueError: an unknown method; ``max_tokens`` that is no whole number, under 1, or not
             above the number of sinks; a selection of no token.
         NonFiniteError: if the tensor holds NaN or infinity.
+
+    >>> hidden = torch.arange(6.0).reshape(1, 6, 1)
+    >>> fit_tokens(hidden, 3, "pool").hidden.flatten().tolist()
+    [0.5, 2.5, 4.5]
     """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    budget = require_finite_number("max_tokens", max_tokens, 1, math.inf)
-    if budget != int(budget):
-        raise ValueError(f"max_tokens is {max_tokens}: it must be a whole number")
-    budget = int(budget)
+    require_choice("method", method, METHODS)
+    budget = require_whole_number("max_tokens", max_tokens, 1, math.inf)
     hidden = as_states(hidden, "the conditioning")
     require_finite_states(hidden, "the conditioning")
     tokens = hidden.shape[1]

@@ -42,6 +42,9 @@ def token_grid(height: int, width: int, max_tokens: int) -> tuple[int, int]:
 
     Raises:
         ValueError: for an aspect ratio over 200 or a budget below one token.
+
+    >>> token_grid(512, 768, 1024)
+    (16, 24)
     """
     if max_tokens < 1:
         raise ValueError(f"max_image_tokens is {max_tokens}: an image needs at least one token")
@@ -142,7 +145,9 @@ def _require_images(batch: Tensor) -> None:
             "channels) with at least one image"
         )
     if batch.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"the images have {batch.shape[-1]} channels; 1, 3 or 4 can be used")
+        raise ValueError(f"the images have {batch.shape[-1]} channels: it must be 1, 3 or 4")
+    if batch.is_meta:
+        raise ValueError("the image holds no values (meta device): look at the node that made it")
     if not bool(batch.isfinite().all()):
         raise ValueError("the image holds NaN or infinity: look at the node that made it")
 

@@ -29,8 +29,8 @@ def blend_entry(
 
     The settings and errors are those of :func:`core.blending.blend`.
     """
-    hidden, record = read_entry(text)
-    other, other_record = read_entry(vision)
+    hidden, record = read_entry(text, "the text side's conditioning")
+    other, other_record = read_entry(vision, "the vision side's conditioning")
     # Padding is no content: it is neither measured nor mixed.
     rows, other_rows = positions_of(record), positions_of(other_record)
     other_record = other_record.take(other_rows)

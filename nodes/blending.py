@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..core.blending import CURVES, MATCHES, METHODS
 from ..core.caption_length import trained_positions
+from ..core.errors import require_flag
 from .blend_entry import blend_entry
 from .conditioning import partners
 from .numbers import check_numbers
@@ -136,6 +137,7 @@ class Blend(io.ComfyNode):
         keep_sinks=True,
         max_tokens=None,
     ) -> io.NodeOutput:
+        keep_sinks = require_flag("keep_sinks", keep_sinks)
         blended, reports = [], []
         for entry, partner in zip(text, partners(text, vision, "vision"), strict=True):
             done, report = blend_entry(

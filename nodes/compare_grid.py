@@ -130,8 +130,7 @@ class CompareGrid(io.ComfyNode):
             read_titles("row_titles", row_titles, cls._is_typed("row_titles")),
             read_titles("column_titles", column_titles, cls._is_typed("column_titles")),
         )
-        chosen = only("baseline", baseline)
-        check_baseline(cells, chosen)
+        chosen = check_baseline(cells, only("baseline", baseline))
         named = any(str(label).strip() for label in labels)
         captions = ["" if shape.titled and not named else cell.label for cell in cells]
         tiles, legend = tiles_of(cells, shape, captions, only("difference", difference), chosen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -20,15 +21,36 @@ from ..core.tokens import (
 )
 
 
-def read_entry(entry: list) -> tuple[Tensor, Record]:
+def entries_of(conditioning: Any, what: str = "the conditioning") -> list:
+    """``conditioning`` itself, after a look at its form; ``what`` names it in messages.
+
+    Raises:
+        ValueError: if it is no list of [states, options].
+    """
+    if not isinstance(conditioning, (list, tuple)):
+        raise ValueError(
+            f"{what} is {type(conditioning).__name__}, not a list of entries: connect a text "
+            "encoder's output"
+        )
+    for number, entry in enumerate(conditioning, 1):
+        pair = isinstance(entry, (list, tuple)) and len(entry) == 2
+        if not pair or not isinstance(entry[1], Mapping):
+            raise ValueError(
+                f"entry {number} of {what} is not states and their options: look at the node that "
+                "made it, or connect a text encoder's output"
+            )
+    return conditioning
+
+
+def read_entry(entry: list, what: str = "the conditioning") -> tuple[Tensor, Record]:
     """The (batch, tokens, width) states of one entry and its record (a plain one if it has none).
 
     Raises:
-        ValueError: if the entry holds no states of that shape.
+        ValueError: if the entry holds no states of that shape; ``what`` names it.
     """
     if not isinstance(entry[0], Tensor):
-        raise ValueError("the conditioning holds no tensor: connect a text encoder's output")
-    hidden = as_states(entry[0], "the conditioning")
+        raise ValueError(f"{what} holds no tensor: connect a text encoder's output")
+    hidden = as_states(entry[0], what)
     return hidden, current_record(entry[1].get(RECORD_KEY), hidden)
 
 
@@ -54,6 +76,18 @@ def reference_for(hidden: Tensor, record: Record) -> Reference | None:
     return default_reference(hidden.shape[-1], None) if record.layer == -2 or unknown else None
 
 
+def require_reference(reference: Any, record: Record | None = None) -> Reference:
+    """``reference``; ValueError if it is none, or not of the model of ``record``."""
+    if not isinstance(reference, Reference):
+        raise ValueError(
+            f"reference is {type(reference).__name__}, not reference statistics: connect Build or "
+            "Load Reference Stats"
+        )
+    if record is not None:
+        reference.require_model(record.fingerprint, record.source)
+    return reference
+
+
 def origin(record: Record) -> str:
     """The encoder and its layer, in words."""
     return f"{record.source} at {record.layer_in_words}"
@@ -65,6 +99,7 @@ def partners(text: list, other: list, name: str) -> list:
     Raises:
         ValueError: if their numbers do not fit, or there is no text entry.
     """
+    entries_of(text, "text"), entries_of(other, name)
     if not text or len(other) not in (1, len(text)):
         raise ValueError(
             f"the text side has {len(text)} conditioning entries and {name} has {len(other)}: give "

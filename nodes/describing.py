@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..core.describing import describe
 from ..core.tokens import RECORD_KEY
-from .conditioning import read_entry
+from .conditioning import entries_of, read_entry
 from .types import CATEGORY
 
 
@@ -34,7 +34,7 @@ class Describe(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning) -> io.NodeOutput:
         parts = []
-        for number, entry in enumerate(conditioning, 1):
+        for number, entry in enumerate(entries_of(conditioning), 1):
             hidden, record = read_entry(entry)
             lines = [f"entry {number} of {len(conditioning)}"] if len(conditioning) > 1 else []
             if RECORD_KEY not in entry[1]:

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..core.embedding_file import FORMAT, SUFFIX, Entry, load_embedding, save_embedding
 from ..core.tokens import RECORD_KEY
-from .conditioning import origin, read_entry
+from .conditioning import entries_of, origin, read_entry
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY
 
@@ -45,6 +45,8 @@ class SaveEmbedding(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning, filename_prefix) -> io.NodeOutput:
         entries = []
+        if not entries_of(conditioning):
+            raise ValueError("the conditioning has no entries: connect a text encoder's output")
         for entry in conditioning:
             hidden, record = read_entry(entry)
             options = {key: value for key, value in entry[1].items() if key != RECORD_KEY}

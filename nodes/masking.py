@@ -7,12 +7,19 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..core.dit_view import dit_change
+from ..core.errors import require_choice, require_flag
 from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
 from ..core.outliers import DIRECTIONS, ratio_in_words
 from ..core.report import outlier_table
 from ..core.sinks import find_sinks
 from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
-from .conditioning import read_entry, reference_for, write_entry
+from .conditioning import (
+    entries_of,
+    read_entry,
+    reference_for,
+    require_reference,
+    write_entry,
+)
 from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 
@@ -84,10 +91,12 @@ class OutlierMask(io.ComfyNode):
         cls, conditioning, mode, threshold, direction, tokens, exclude_sinks, reference=None
     ) -> io.NodeOutput:
         masked, reports = [], []
-        for entry in conditioning:
+        exclude_sinks = require_flag("exclude_sinks", exclude_sinks)
+        require_choice("tokens", tokens, SELECTIONS)
+        for entry in entries_of(conditioning):
             hidden, record = read_entry(entry)
             if reference is not None:
-                reference.require_model(record.fingerprint, record.source)
+                require_reference(reference, record)
             measured = reference or reference_for(hidden, record)
             chosen, selected = _select(record, tokens)
             result = mask_states(

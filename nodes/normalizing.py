@@ -9,10 +9,17 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..core.dit_view import dit_change
+from ..core.errors import require_flag
 from ..core.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
 from ..core.reference import Reference as ReferenceStats
 from ..core.tokens import CONTENT_ROLES, Record, role_mask
-from .conditioning import read_entry, reference_for, write_entry
+from .conditioning import (
+    entries_of,
+    read_entry,
+    reference_for,
+    require_reference,
+    write_entry,
+)
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
@@ -62,7 +69,8 @@ class Normalize(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning, method, keep_sinks, reference=None) -> io.NodeOutput:
         normalized, notes = [], []
-        for entry in conditioning:
+        keep_sinks = require_flag("keep_sinks", keep_sinks)
+        for entry in entries_of(conditioning):
             hidden, record = read_entry(entry)
             aim = _aim(reference, hidden, record, method, keep_sinks)
             selected = role_mask(record.roles, CONTENT_ROLES)
@@ -86,8 +94,7 @@ def _aim(
 ) -> ReferenceStats | None:
     """The connected reference; without one the published figures, where they fit the method."""
     if reference is not None:
-        reference.require_model(record.fingerprint, record.source)
-        return reference
+        return require_reference(reference, record)
     if method not in NEEDS_REFERENCE:
         return None
     published = reference_for(hidden, record)

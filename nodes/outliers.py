@@ -9,7 +9,7 @@ from ..core.channel_stats import Place
 from ..core.outlier_survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
 from ..core.reference import Reference as ReferenceStats
 from ..core.tokens import CONTENT_ROLES, Record, role_mask
-from .conditioning import read_entry, reference_for
+from .conditioning import entries_of, read_entry, reference_for, require_reference
 from .model import caption_norm_weight
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
@@ -60,7 +60,7 @@ class OutlierReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, threshold, reference=None, model=None) -> io.NodeOutput:
-        if not conditioning:
+        if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
         require_matplotlib()
         from ..core.outlier_picture import outlier_picture
@@ -70,7 +70,7 @@ class OutlierReport(io.ComfyNode):
             hidden, record = read_entry(entry)
             weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
             if reference is not None:
-                reference.require_model(record.fingerprint, record.source)
+                require_reference(reference, record)
             measured = reference or reference_for(hidden, record)
             keep = role_mask(record.roles, CONTENT_ROLES)
             survey = survey_outliers(

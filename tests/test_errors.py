@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 from zimage_layer_lab.core.errors import (
     NonFiniteError,
     as_states,
+    require_choice,
     require_finite_number,
     require_finite_states,
+    require_flag,
+    require_whole_number,
 )
 
 
@@ -93,3 +97,62 @@ def test_two_dimensions_become_a_batch_of_one_without_a_copy():
 def test_other_shapes_and_empty_ones_are_refused_by_name(shape):
     with pytest.raises(ValueError, match="the text side has shape"):
         as_states(torch.zeros(shape), "the text side")
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [(0, 0), (7, 7), (7.0, 7), (np.int64(3), 3), (2**64 - 1, 2**64 - 1)]
+)
+def test_a_whole_number_passes_exactly_whatever_its_type(given, number):
+    passed = require_whole_number("seed", given, 0, 2**64 - 1)
+    assert type(passed) is int and passed == number
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (2.5, "seed is 2.5: it must be a whole number"),
+        (-1, "seed is -1: it must be a number between 0 and 100"),
+        (101, "seed is 101"),
+        (math.nan, "seed is nan"),
+        (True, "seed is True"),
+        ("7", "seed is '7'"),
+        (None, "seed is None"),
+        (10**400, "seed is too large"),
+    ],
+)
+def test_what_is_no_whole_number_of_the_range_is_refused_by_name(given, says):
+    with pytest.raises(ValueError, match=says):
+        require_whole_number("seed", given, 0, 100)
+
+
+@pytest.mark.parametrize(("given", "flag"), [(True, True), (False, False), (1, True), (0, False)])
+def test_a_flag_is_a_bool_or_1_or_0(given, flag):
+    assert require_flag("keep_sinks", given) is flag
+
+
+@pytest.mark.parametrize("given", ["true", None, 2, 0.5, math.nan, [], torch.tensor([1, 0])])
+def test_what_is_no_flag_is_refused_by_name(given):
+    with pytest.raises(ValueError, match="keep_sinks is .*: it must be true or false"):
+        require_flag("keep_sinks", given)
+
+
+@pytest.mark.parametrize("given", ["Zero", "", None, 0, {}, ["zero"], math.nan])
+def test_a_choice_that_is_not_there_is_refused_with_those_that_are(given):
+    assert require_choice("mode", "zero", {"zero": 1, "clamp": 2}) == "zero"
+    with pytest.raises(ValueError, match="mode .* is not one of zero, clamp"):
+        require_choice("mode", given, {"zero": 1, "clamp": 2})
+
+
+@pytest.mark.parametrize(
+    ("states", "says"),
+    [
+        (torch.zeros(1, 2, 3, dtype=torch.int64), "is of torch.int64"),
+        (torch.zeros(1, 2, 3, dtype=torch.bool), "is of torch.bool"),
+        (torch.zeros(1, 2, 3, dtype=torch.complex64), "is of torch.complex64"),
+        (torch.zeros(1, 2, 3, device="meta"), "on the meta device, which holds no values"),
+        (torch.eye(3).to_sparse(), "of layout torch.sparse_coo, which holds no values"),
+    ],
+)
+def test_tensors_that_are_no_states_are_refused_by_name(states, says):
+    with pytest.raises(ValueError, match=f"the text side .*{says}"):
+        as_states(states, "the text side")

@@ -13,21 +13,7 @@ from zimage_layer_lab.core.compare_grid import grid_shape, make_cells  # noqa: E
 from zimage_layer_lab.core.grid_picture import draw_grid, tiles_of  # noqa: E402
 from zimage_layer_lab.core.picture_text import text_width, wrap  # noqa: E402
 
-
-def flat(level: int, height: int = 40, width: int = 30, batch: int = 1) -> torch.Tensor:
-    """Images of one saturated colour of their own, which neither text nor frames have."""
-    colour = torch.tensor([level, 255 - level, (7 * level) % 256]) / 255
-    return colour.expand(batch, height, width, 3)
-
-
-def textured(seed: int, height: int = 40, width: int = 30, batch: int = 1) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    # 255 k / 1001 is never halfway between two 8-bit levels.
-    return torch.randint(1002, (batch, height, width, 3), generator=rng) / 1001
-
-
-def rounded(image: torch.Tensor) -> np.ndarray:
-    return np.floor(image.double().numpy() * 255 + 0.5).astype(np.uint8)
+from .images import flat, rounded, textured  # noqa: E402
 
 
 def draw(images, labels=(), columns=0, rows=(), above=(), difference="none", baseline=0, **more):

@@ -63,3 +63,14 @@ def test_text_is_taken_as_it_is():
 def test_an_unknown_think_block_is_refused_with_the_known_ones(think_block):
     with pytest.raises(ValueError, match="none, empty"):
         build_prompt("fox", think_block=think_block)
+
+
+@pytest.mark.parametrize("name", ["text", "system_prompt"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [(None, "NoneType, not text"), (7, "int, not text"), ("a \ud83d fox", "character 3 of ")],
+)
+def test_what_a_tokenizer_cannot_read_is_refused_by_name(name, given, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        build_prompt(**{"text": "fox", name: given})
+    assert name in str(caught.value)

@@ -24,15 +24,6 @@ TEXT = "A red fox in deep snow"
 FIRST = "layer_lab/embedding_00001_.safetensors"
 
 
-@pytest.fixture
-def folders(host, tmp_path, monkeypatch):
-    """Fresh input and output folders."""
-    for name in ("input", "output"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(host.folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def fox(clip, pack):
     with torch.inference_mode():
@@ -181,6 +172,17 @@ def test_saving_outside_the_output_folder_is_refused(pack, folders, fox, prefix)
     assert not [path for path in folders.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("name", [r"\\server\share\x", "C:x", "con/x", "a./b", "a:b"])
+def test_names_that_windows_reads_otherwise_are_refused_there(
+    pack, folders, fox, name, monkeypatch
+):
+    monkeypatch.setattr("zimage_layer_lab.core.file_names.ON_WINDOWS", True)
+    with pytest.raises(ValueError, match="output folder: (it begins|'(con|a.|a:b)' )"):
+        run(pack.SaveEmbedding, conditioning=fox, filename_prefix=name)
+    said = pack.LoadEmbedding.validate_inputs(name=f"{name}.safetensors [output]")
+    assert "outside ComfyUI's output and input folders: " in said
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -227,7 +229,7 @@ def test_states_with_nan_and_an_empty_conditioning_leave_no_file(pack, folders, 
     broken[0, 1, 2] = torch.nan
     with pytest.raises(ValueError, match="token 1 dimension 2"):
         run(pack.SaveEmbedding, conditioning=[[broken, {}]])
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="has no entries"):
         run(pack.SaveEmbedding, conditioning=[])
     assert not [path for path in folders.rglob("*") if path.is_file()]
 

@@ -21,15 +21,6 @@ def profile_node(host):
     return LayerProfileNode
 
 
-@pytest.fixture
-def folders(host, tmp_path, monkeypatch):
-    """Fresh input and output folders."""
-    for name in ("input", "output"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(host.folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def naive(clip, pack):
     """layer index -> each prompt's states, one pass per layer, in float64; not all, for time."""
@@ -148,7 +139,8 @@ def test_prompts_from_a_file_are_the_same_as_typed_ones(profile_node, clip, fold
 
 
 def test_a_prompt_that_ends_in_txt_is_a_prompt(profile_node, folders):
-    assert profile_node.validate_inputs(prompts="a sign that says readme.txt") is True
+    for prompt in ("a sign that says readme.txt", "a fox and " * 50 + "a readme.txt"):
+        assert profile_node.validate_inputs(prompts=prompt) is True
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,6 @@ def lab(host):
     return reference, outliers.OutlierReport
 
 
-@pytest.fixture
-def folders(host, tmp_path, monkeypatch):
-    """Fresh input and output folders."""
-    for name in ("input", "output"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(host.folder_paths, f"{name}_directory", str(tmp_path / name))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def built(clip, lab):
     with torch.inference_mode():

@@ -87,7 +87,7 @@ def test_a_connected_choice_that_is_unknown_is_refused_with_the_known_ones(
 @pytest.mark.parametrize("value", [None, "x", 100.5, 3, 12545])
 def test_a_budget_that_is_no_number_of_tokens_is_refused(pack, value):
     message = refused(pack, max_image_tokens=[value])
-    assert f"max_image_tokens is {value}: " in message and "between 4 and 12544" in message
+    assert f"max_image_tokens is {value!r}: " in message and "between 4 and 12544" in message
 
 
 def test_a_bad_value_late_in_a_list_is_refused_before_the_first_run(pack):

@@ -1,0 +1,35 @@
+"""More files that rows name: profiles, workflows, settings and models for the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+NODE = {"class_type": "EmptyImage", "inputs": {"width": 64}}
+SAVED = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
+TEXTS = {
+    "newer.json": json.dumps({"schema_version": 2}),
+    "cut.json": '{"schema_version": 1, "layers": [',
+    "bare.json": json.dumps({"schema_version": 1, "layers": []}),
+    "empty.json": "{}",
+    "list.json": json.dumps([NODE]),
+    "save.json": json.dumps(SAVED),
+    "no class.json": json.dumps({"1": {"inputs": {}}}),
+    "deep.json": "[" * 100_000,
+    "rows of text.json": json.dumps(["a", "b"]),
+    "empty.csv": "",
+    "twice.csv": "Seed.value,Seed.value\n1,2\n",
+    "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
+    "long.txt": "w2 " * 61 + "\n",
+}
+
+
+def write_command_files(folder: Path, model: Path) -> None:
+    """All of them into ``folder``; the models are copies of ``model`` with something missing."""
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "bare model").mkdir()
+    (folder / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    cut = Path(shutil.copytree(model, folder / "cut model")) / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-1])

@@ -1,0 +1,247 @@
+"""Every argument and option of every command. {here} is a folder of files, {model} a tiny model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+USAGE = 2
+"""Exit status of argparse for words that make no sense."""
+NO_SERVER = 4
+
+
+class Call(NamedTuple):
+    """One call of ``layerlab``: the option that is bad, its words, and how it must end.
+
+    ``place`` is where the bad word stands.
+    """
+
+    command: str
+    option: str
+    words: tuple[str, ...]
+    says: str
+    status: int = 1
+    place: int = -1
+
+    @property
+    def name(self) -> str:
+        """The test's id."""
+        word = self.words[self.place] if self.words else "left out"
+        shown = word if word.startswith(self.option) else f"{self.option} {word}"
+        return f"layerlab {self.command} {shown}".replace("{here}/", "").replace("  ", " ")
+
+
+PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
+QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
+COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
+NO_LAYER = "has no layer -60; it has -5, -4, -3, -2, -1"
+REFERENCE = "{here}/good reference.safetensors"
+
+
+def calls(
+    command: str, option: str, base: tuple[str, ...], cases: dict[str, str], status: int = 1
+) -> list[Call]:
+    """A call for each bad value of ``option``, appended to good words."""
+    return [
+        Call(command, option, (*base, f"{option}={value}"), says, status)
+        for value, says in cases.items()
+    ]
+
+
+def paths(command: str, argument: str, cases: dict[str, str], *after: str) -> list[Call]:
+    """A call for each bad first argument."""
+    return [
+        Call(command, argument, (f"{{here}}/{path}", *after), says, place=0)
+        for path, says in cases.items()
+    ]
+
+
+NOT_A_FOLDER = "is not a folder: name another"
+SECONDS = {
+    "0": "is 0: it must be a number of seconds over 0",
+    "-1": "is -1: it must be",
+    "nan": "is nan: it must be",
+    "inf": "is inf: it must be",
+}
+WORKFLOWS = {
+    "gone.json": "gone.json does not exist",
+    "prompts.txt": "is not JSON: .* in line 1",
+    "latin.txt": "is not UTF-8 .byte 5.; save it as UTF-8",
+    "empty.json": "is no workflow: it must be an object of nodes by id",
+    "list.json": "is no workflow",
+    "save.json": "Export .API.",
+    "no class.json": "'1' has no class_type. In ComfyUI: Workflow > Export",
+    "deep.json": "nested too deeply",
+    "a folder.safetensors": "cannot be read",
+}
+PROFILES = {
+    "gone.json": "there is no such file; layerlab profile MODEL writes one",
+    "prompts.txt": "cannot be read as a profile",
+    "newer.json": "schema_version 2.*: profile the model again",
+    "cut.json": "cannot be read as a profile",
+    "bare.json": "it lacks",
+}
+REFERENCES = {
+    "gone.safetensors": "there is no such file",
+    "cut reference.safetensors": "cannot be read as a reference: .*; choose another file",
+    "other.safetensors": "not a reference of this pack .*; choose another file",
+    "newer reference.safetensors": "update Z-Image Layer Lab",
+    "pickle.npz": "pickles are never read; choose another file",
+    "nan.npz": "NaN or infinity; choose another file",
+}
+
+ROWS = [
+    Call("", "COMMAND", (), "the following arguments are required: COMMAND", USAGE),
+    Call("", "COMMAND", ("paint",), "invalid choice: 'paint'", USAGE),
+    Call("", "--version", ("--version=x",), "ignored explicit argument", USAGE),
+    Call("stats", "ACTION", (), "required: ACTION", USAGE),
+    Call("demo", "--out", ("--out", "{here}/prompts.txt"), NOT_A_FOLDER),
+    Call("demo", "--no-comfyui", ("--no-comfyui=x",), "ignored explicit argument", USAGE),
+    *paths(
+        *("profile", "model"),
+        {
+            "gone": "there is no such model; give a folder with config.json and",
+            "prompts.txt": "is neither a model folder nor a .gguf file",
+            "bare model": "is no transformers model: it has no config.json. Give the folder",
+            "cut.gguf": "cut.gguf",
+            "cut model": "the weights cannot be read",
+        },
+        *PROFILE[1:],
+    ),
+    *calls(
+        *("profile", "--prompts", PROFILE),
+        {
+            "{here}/gone.txt": "there is no such file; give --prompts a text file",
+            "{here}": "is not a file; give --prompts a text file",
+            "{here}/latin.txt": "is not UTF-8: line 1, byte 6 is 0xe9; save it as UTF-8",
+            "{here}/blank.txt": "holds no prompt: write at least one",
+            "{here}/long.txt": "line 1: the prompt has .* tokens and the model's context",
+        },
+    ),
+    *calls(
+        *("profile", "--layers", PROFILE),
+        {
+            "": "is neither 'all' nor a list like -2,-6: .* is empty",
+            "two": "is neither 'all' nor a list like -2,-6",
+            "-2.5": "is neither 'all' nor a list",
+            "-2,,-3": "is neither 'all' nor a list",
+            "-9": "layer -9 does not exist: this encoder has 4 blocks",
+        },
+    ),
+    *calls("profile", "--out", PROFILE, {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *calls("profile", "--out", PROFILE, {"{here}/prompts.txt/below": "cannot be written|is not"}),
+    *calls(
+        *("profile", "--device", PROFILE),
+        {"tpu": "--device tpu", "cuda:99": "--device cuda:99 cannot be used here", "": "--device"},
+    ),
+    *calls("profile", "--dtype", PROFILE, {"int8": "invalid choice: 'int8'"}, USAGE),
+    *calls(
+        *("profile", "--batch-tokens", PROFILE),
+        {"0": "--batch-tokens is 0: it must be at least 1", "-5": "--batch-tokens is -5"},
+    ),
+    *calls("profile", "--batch-tokens", PROFILE, {"many": "invalid int value: 'many'"}, USAGE),
+    *calls(
+        *("profile", "--ray", PROFILE),
+        {
+            "somewhere": "give 'local', 'auto', or HOST:PORT",
+            "ray://head:10001": "give 'local', 'auto', or HOST:PORT",
+            "127.0.0.1:99999": "no Ray answers at 127.0.0.1:99999",
+        },
+    ),
+    *calls(
+        *("profile", "--workers", (*PROFILE, "--ray=local")),
+        {"0": "--workers is 0: it must be at least 1", "-1": "--workers is -1"},
+    ),
+    *calls("profile", "--workers", PROFILE, {"1.5": "invalid int value: '1.5'"}, USAGE),
+    *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
+    *(
+        Call("compare", "b", ("{profile}", f"{{here}}/{path}", "--out={here}/new"), says, place=1)
+        for path, says in PROFILES.items()
+    ),
+    *calls(
+        *("compare", "--layers", COMPARE[:3]),
+        {"": "'' is no list of layers", "two": "is no list of layers such as", "-2,-60": NO_LAYER},
+    ),
+    *calls(
+        *("compare", "--layers-b", COMPARE),
+        {
+            "two": "'two' is no list of layers such as -2,-6",
+            "-2,-60": NO_LAYER,
+            "-2,-3,-4": "--layers names 2 layers and --layers-b 3: give as many",
+        },
+    ),
+    Call(
+        *("compare", "--out"),
+        ("{profile}", "{profile}", "--layers=-2", "--out={here}/prompts.txt"),
+        "cannot be written: .*name another --out",
+    ),
+    *paths("queue", "workflow", WORKFLOWS, *QUEUE[1:]),
+    *calls(
+        *("queue", "--server", QUEUE[:3]),
+        {
+            "": "give HOST:PORT, such as 127.0.0.1:8188",
+            "nonsense": "--server nonsense: give HOST:PORT",
+            "127.0.0.1:99999": "give HOST:PORT",
+            "127.0.0.1:-1": "give HOST:PORT",
+            "a b:80": "give HOST:PORT",
+            "https://gpu1:8188": "give HOST:PORT",
+        },
+    ),
+    Call("queue", "--server", (*QUEUE, "--server=127.0.0.1:1"), "an address is given twice"),
+    Call("queue", "--server", QUEUE, "Start ComfyUI, or give its address with", NO_SERVER),
+    *calls(
+        *("queue", "--set", QUEUE),
+        {
+            "": "is not of the form NODE.INPUT=VALUE",
+            "Seed.value": "is not of the form NODE.INPUT=VALUE",
+            "Nothing.value=1": "no node has the id or title 'Nothing'. There are",
+            "Seed.nothing=1": "has no input 'nothing'; it has",
+            "Seed.value=abc": "Seed.value = 'abc': it must be a number",
+            "Seed.value=NaN": "Seed.value = 'NaN': it must be a finite number",
+            "Seed.value=1e999": "it must be a finite number",
+            "Seed.value=true": "it must be a number",
+        },
+    ),
+    *calls(
+        *("queue", "--settings", QUEUE),
+        {
+            "{here}/gone.csv": "gone.csv does not exist",
+            "{here}/prompts.txt": "it must be a .csv or a .json file",
+            "{here}/empty.csv": "empty.csv has no row",
+            "{here}/twice.csv": "every column needs a header of its own, NODE.INPUT",
+            "{here}/ragged.csv": "row 2 has 3 cells and the header 2; a cell with ',' in it",
+            "{here}/empty.json": "it must be a list of objects",
+            "{here}/rows of text.json": "it must be a list of objects",
+            "{here}/deep.json": "nested too deeply",
+        },
+    ),
+    *calls(
+        *("queue", "--repeat", QUEUE),
+        {"0": "--repeat is 0: it must be at least 1", "-3": "--repeat is -3: it must be"},
+    ),
+    *calls("queue", "--repeat", QUEUE, {"twice": "invalid int value: 'twice'"}, USAGE),
+    *calls(
+        *("queue", "--ray", (*QUEUE[:3], "--server=gpu1:8188")),
+        {"somewhere": "give 'local', 'auto', or HOST:PORT"},
+    ),
+    *calls("queue", "--ray", QUEUE, {"head:6379": "Give this machine's own name"}),
+    *calls("queue", "--out", QUEUE, {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *(
+        call
+        for option in ("--timeout", "--contact")
+        for call in [
+            *calls("queue", option, QUEUE, SECONDS),
+            *calls("queue", option, QUEUE, {"long": "invalid float value: 'long'"}, USAGE),
+        ]
+    ),
+    *paths("stats show", "file", REFERENCES),
+    *paths("stats convert", "source", REFERENCES, "{here}/new.npz"),
+    *(
+        Call("stats convert", "target", (REFERENCE, f"{{here}}/{target}"), says)
+        for target, says in {
+            "whole.npz": "whole.npz exists: --force replaces it",
+            "new.pt": "is saved as .safetensors or .npz",
+            "prompts.txt/new.npz": "prompts.txt",
+        }.items()
+    ),
+    Call("stats convert", "--force", ("a", "b", "--force=x"), "ignored explicit argument", USAGE),
+]

@@ -1,0 +1,47 @@
+"""All rows about nodes, what a good run of each node needs, and the inputs without a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import conditionings, models, numbers, texts
+from .rows import Good, Odd, Row
+
+ROWS: list[Row] = [*numbers.ROWS, *conditionings.ROWS, *models.ROWS, *texts.ROWS]
+
+STATES = Odd("good states")
+BOTH_SIDES = {"text": STATES, "vision": STATES}
+PROMPT = {"clip": Good("clip"), "text": "a fox"}
+
+GOOD_INPUTS: dict[str, dict[str, Any]] = {
+    "Qwen3Encode": PROMPT,
+    "LayerSweep": PROMPT,
+    "LayerMix": PROMPT,
+    "VLEncode": {"clip": Good("vl_clip"), "image": Good("image")},
+    "OutlierMask": {"conditioning": STATES},
+    "OutlierReport": {"conditioning": STATES},
+    "Normalize": {"conditioning": STATES},
+    "FitTokens": {"conditioning": STATES},
+    "Describe": {"conditioning": STATES},
+    "SaveEmbedding": {"conditioning": STATES},
+    "Blend": BOTH_SIDES,
+    "ScheduledBlend": BOTH_SIDES,
+    "StyleDelta": {"text": STATES, "styled": STATES, "neutral": STATES},
+    "LayerProfile": {"clip": Good("clip"), "prompts": "a fox"},
+    "BuildReference": {"clip": Good("clip"), "prompts": "a fox"},
+    "SaveReference": {"reference": Good("reference")},
+    "LoadReference": {"name": "good reference.safetensors [input]"},
+    "LoadEmbedding": {"name": "good.safetensors [input]"},
+    "CompareGrid": {"images": Good("image")},
+    "ZImageSampler": {
+        "model": Good("model"),
+        "positive": STATES,
+        "width": 64,
+        "height": 64,
+        "steps": 1,
+    },
+}
+"""Node -> inputs; those that are not named have their defaults."""
+
+NO_BAD_VALUE: dict[tuple[str, str], str] = {}
+"""(node, input) -> why no value of it can be bad."""
