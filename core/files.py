@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+UNFINISHED = ".writing-"
+"""How the names of folders begin that hold a file which is not whole yet."""
+
+ABANDONED = 3600.0
+"""Seconds without a write after which such a folder is a killed process's."""
+
+
+class WriteError(OSError):
+    """A file that cannot be written; the message names it, says why and what to do.
+
+    ``errno``, ``strerror`` (the reason alone) and ``filename`` are those of any OSError.
+    """
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        super().__init__(getattr(error, "errno", None), reason, str(path))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename} cannot be written: {self.strerror}. Make room or allow writing "
+            "there, or choose another place; no half file was left"
+        )
+
+
+def what_failed(error: OSError) -> str:
+    """The reason and the name of the file: "No space left on device (profile.json)"."""
+    reason = str(error.strerror or error)
+    return f"{reason} ({Path(error.filename).name})" if error.filename else reason
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, with its suffix, to write to; moved into place at the end.
+    """A path of the same name in a temporary folder beside it; moved into place at the end.
 
-    If the body raises, ``path`` stays as it was and the temporary file is removed.
+    If the body raises, ``path`` stays as it was and the temporary folder is removed. A process that
+    is killed leaves it; a later one removes it when it writes beside it.
+
+    Raises:
+        WriteError: for whatever the file system refuses, also in the body.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes a private file; an output file gets what the user's umask allows.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent.resolve())
+        # A folder, because safetensors and others write to a temporary file of their own beside
+        # what they are told to write, which a killed process leaves too.
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=UNFINISHED))
+        try:
+            temporary = folder / path.name
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            # Some writers make private files; this one gets what the user's umask allows.
+            temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        # The second is what safetensors raises on a full disk.
+        raise WriteError(path, error) from error
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -37,3 +80,23 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     with replacing(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether the path leads into a folder in which :func:`replacing` writes."""
+    return any(part.startswith(UNFINISHED) for part in Path(path).parts)
+
+
+def sweep(folder: Path, age: float = ABANDONED) -> None:
+    """Remove what killed processes left in ``folder`` at least ``age`` seconds ago."""
+    latest = time.time() - age
+    for orphan in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            if max(part.stat().st_mtime for part in (orphan, *orphan.rglob("*"))) <= latest:
+                shutil.rmtree(orphan)
+
+
+@lru_cache(maxsize=1024)
+def _sweep_once(folder: Path) -> None:
+    """Once is enough for a process: another one was killed, not this one."""
+    sweep(folder)

@@ -73,4 +73,4 @@ def smollm2(skip_or_fail):
     try:
         return load_smollm2()
     except ModelNotFound as error:
-        skip_or_fail(str(error))
+        skip_or_fail(f"SmolLM2 is not installed here ({error})")

@@ -56,7 +56,8 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bits(
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert [path.name for path in (tmp_path / "killed").iterdir()] == [".checkpoint"]
-    (checkpoint.parent / ".writing-orphan.safetensors").write_bytes(b"half")
+    (checkpoint.parent / ".writing-orphan").mkdir()
+    (checkpoint.parent / ".writing-orphan" / checkpoint.name).write_bytes(b"half")
 
     status, out, _ = layerlab(*arguments("killed"))
     assert status == 0 and "Going on from a checkpoint: " in out
