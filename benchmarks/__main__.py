@@ -28,9 +28,9 @@ def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]
     device = torch.device(options.device)
     rounds = 2 if options.quick else 5
     return {
-        "states": lambda: states.rows(device, rounds, 0.0 if options.quick else 0.4),
+        "states": lambda: states.rows(device, rounds, 0.0 if options.quick else 0.2),
         "profiling": lambda: profiling.rows(rounds, (20, 40) if options.quick else (100, 1000)),
-        "encoding": lambda: encoding.rows(2 if options.quick else 3),
+        "encoding": lambda: encoding.rows(1 if options.quick else 3),
         "graph": lambda: graphs.rows(rounds),
     }
 

@@ -16,13 +16,15 @@ from .measure import Row, in_own_process, in_turn, part_of
 BATCH_TOKENS = 2048
 """What ``layerlab profile`` takes by default."""
 TOKENS = 96
+FEW_TOKENS = 24
+"""Of a prompt where there are many: the memory hangs on the batch, not on the prompt."""
 PROMPTS = (100, 1000)
 
 
 def rows(rounds: int, prompts: Sequence[int] = PROMPTS) -> Iterator[Row]:
     """Throughput, and peak memory over few and many prompts."""
     model = load_smollm2()
-    batch = _batch(BATCH_TOKENS // TOKENS)
+    batch = _batch(BATCH_TOKENS // TOKENS, TOKENS)
     layers = range(model.blocks + 1)
     stats = ProfileStats(model.blocks, model.width)
 
@@ -69,11 +71,11 @@ def rows(rounds: int, prompts: Sequence[int] = PROMPTS) -> Iterator[Row]:
 def main(task: str, prompts: str) -> dict[str, Any]:
     """In a process of its own: "profile" or "bare" passes over so many prompts."""
     model = load_smollm2()
-    plan = plan_batches([TOKENS] * int(prompts), BATCH_TOKENS)
+    plan = plan_batches([FEW_TOKENS] * int(prompts), BATCH_TOKENS)
     stats = ProfileStats(model.blocks, model.width)
     for shard in range(plan.shards):
         for numbers in plan.numbers(shard):
-            batch = _batch(len(numbers), numbers[0])
+            batch = _batch(len(numbers), FEW_TOKENS, numbers[0])
             if task == "bare":
                 _bare(model.decoder, batch)
             else:
@@ -83,10 +85,10 @@ def main(task: str, prompts: str) -> dict[str, Any]:
     return {}
 
 
-def _batch(prompts: int, first: int = 0) -> Batch:
+def _batch(prompts: int, tokens: int, first: int = 0) -> Batch:
     """Prompts of one length, each other words, behind the same few tokens of a template."""
     generator = torch.Generator().manual_seed(first)
-    words = torch.randint(100, 40_000, (prompts, TOKENS), generator=generator)
+    words = torch.randint(100, 40_000, (prompts, tokens), generator=generator)
     words[:, :4] = torch.tensor(list(islice(cycle((1, 9690, 198)), 4)))
     return [(first + number, row) for number, row in enumerate(words.tolist())]
 

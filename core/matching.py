@@ -108,9 +108,9 @@ def rescale(
             float32 would overflow.
     """
     working = working_dtype(hidden.dtype)
-    if float(torch.maximum(mean.abs().max(), std.max())) > SAFE_SCALE:
-        hidden, working = hidden.cpu(), torch.float64
     factor = torch.where(std > 0, new_std / std, 0.0)
+    if float(torch.stack([mean.abs().max(), std.max(), factor.max()]).max()) > SAFE_SCALE:
+        hidden, working = hidden.cpu(), torch.float64
     # A mean far from 0 is no float32 value: what rounding takes from it goes into the offset.
     near = mean.to(working)
     lost = mean - near.double()
@@ -166,7 +166,12 @@ def _match_rms(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
     """A text token of zeros has no scale to give: its vision token keeps its own."""
     own = token_rms(vision)
     vision = vision.to(own.dtype)
-    return vision * torch.where((rms > 0) & (own > 0), rms / torch.where(own > 0, own, 1.0), 1.0)
+    known = (rms > 0) & (own > 0)
+    factor = torch.where(known, rms / torch.where(own > 0, own, 1.0), 1.0)
+    if bool(((factor > 1 / SAFE_SCALE) & (factor < SAFE_SCALE)).all()):
+        return vision * factor
+    # The quotient of a huge number and a tiny one is no float32.
+    return torch.where(known, vision / torch.where(own > 0, own, 1.0) * rms, vision)
 
 
 MATCHES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -259,7 +259,9 @@ def test_slerp_mixes_linearly_where_there_is_no_circle_to_follow(one, other, mat
         v = v / v.norm().clamp(min=1e-30) * text.double().norm()
     for share in (1e-4, 0.3, 0.5, 1 - 1e-4, 1.0):
         got = blend(text, vision, share, "slerp", match, keep_sinks=False).hidden.double()
-        torch.testing.assert_close(got, (1 - share) * text.double() + share * v, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            got, (1 - share) * text.double() + share * v, rtol=1e-6, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("angle", [10.0**-k for k in range(1, 9)])

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from zimage_layer_lab.core import reference as reference_module
-from zimage_layer_lab.core.split_stats import SplitStats
 from zimage_layer_lab.core.reference import (
     Reference,
     ReferenceFileError,
@@ -20,6 +19,7 @@ from zimage_layer_lab.core.reference import (
     reference_from_stats,
     save_reference,
 )
+from zimage_layer_lab.core.split_stats import SplitStats
 
 SHARED = (
     Path(__file__).resolve().parent.parent.parent
