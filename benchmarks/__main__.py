@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 # ComfyUI has a module `nodes` too, which this folder's parent would hide.
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,21 @@ import torch  # noqa: E402
 from . import encoding, graphs, growth, profiling, states  # noqa: E402
 from .measure import Row  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
+
+TOPICS = {
+    "states": ("masking", "editing"),
+    "profiling": ("profiling",),
+    "encoding": ("encoding",),
+    "graph": ("graph",),
+}
+"""Which rows each choice of ``--only`` measures; the others keep the figures of an earlier run."""
+
+
+def earlier_results(folder: Path, about: str) -> dict[str, Any]:
+    """What a run on the same machine with the same versions left in ``folder``, else nothing."""
+    path = folder / "results.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found if found.get("machine") == about else {}
 
 
 def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
@@ -51,18 +67,23 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     about = machine(options.device)
     show(about)
+    earlier = earlier_results(options.out, about)
     rows: list[Row] = []
     for name, measure in topics(options).items():
-        if name in options.only:
-            for row in measure():
-                rows.append(row)
-                show(text(row))
+        if name not in options.only:
+            rows += [Row(**row) for row in earlier.get("rows", []) if row["topic"] in TOPICS[name]]
+            continue
+        for row in measure():
+            rows.append(row)
+            show(text(row))
     document = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": about,
         "python": platform.python_version(),
         "rows": [asdict(row) for row in rows],
     }
+    if "growth" in earlier:
+        document["growth"] = earlier["growth"]
     if "growth" in options.only:
         show("growth")
         document["growth"] = growth.measure((10, 100) if options.quick else growth.PROMPTS)

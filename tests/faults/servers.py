@@ -35,7 +35,7 @@ def post(server, graph):
     return post_prompt(server.address, graph, "faults").prompt_id
 
 
-def entry_of(server, prompt_id, seconds=300):
+def entry_of(server, prompt_id, seconds=600):
     """The history entry of a prompt when it has ended, however it did."""
     deadline = time.monotonic() + seconds
     while (entry := find_prompt(server.address, prompt_id).entry) is None:
