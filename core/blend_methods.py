@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .matching import moments, rescale, token_rms
 from .moments import working_dtype
+from .pairing import Paired
 
 ATTENTION_DAMPING = 0.8
 """The most attended token keeps 1 - 0.8 of its share of vision (llm-dit's formula)."""
@@ -90,14 +90,28 @@ def attention_received(hidden: Tensor) -> Tensor:
     return received / normed.shape[1]
 
 
-def adain(text: Tensor, vision: Tensor) -> Tensor:
+Target = Callable[[slice], Tensor]
+"""What the tokens of a slice move towards, (batch, rows, width)."""
+
+
+def _paired_tokens(text: Tensor, vision: Paired) -> Target:
+    return vision.take
+
+
+def adain(text: Tensor, vision: Paired) -> Target:
     """Each text token with the mean and std over the width of its own vision token."""
-    return rescale(text, *moments(text, (2,)), *moments(vision, (2,)))
+
+    def target(part: slice) -> Tensor:
+        own = text[:, part]
+        return rescale(own, *moments(own, (2,)), *moments(vision.take(part), (2,)))
+
+    return target
 
 
-def adain_per_dimension(text: Tensor, vision: Tensor) -> Tensor:
+def adain_per_dimension(text: Tensor, vision: Paired) -> Target:
     """Each dimension of the text with its mean and std over all tokens of the vision side."""
-    return rescale(text, *moments(text, (1,)), *moments(vision, (1,)))
+    measured = *moments(text, (1,)), *moments(vision.whole(), (1,))
+    return lambda part: rescale(text[:, part], *measured)
 
 
 def slerp(text: Tensor, vision: Tensor, share: Tensor | float, out: Tensor) -> Tensor:
@@ -126,14 +140,14 @@ class Method(NamedTuple):
     """One way to blend (batch, tokens, width) float sides.
 
     Attributes:
-        pairing: a key of :data:`PAIRINGS`.
-        target: ``(text, matched vision)`` to what the text moves towards.
+        pairing: a key of :data:`.pairing.PAIRINGS`.
+        target: ``(text, matched vision)`` to what the text moves towards, a few tokens at a time.
         share: how far each value moves, 0..1, broadcastable to the text.
         mix: ``(text, target, share, out=...)``, the share one number or a tensor that broadcasts.
     """
 
     pairing: str = "area"
-    target: Callable[[Tensor, Tensor], Tensor] = lambda text, vision: vision
+    target: Callable[[Tensor, Paired], Target] = _paired_tokens
     share: Callable[[Tensor, Amount], Tensor] = _constant_share
     mix: Callable[..., Tensor] = torch.lerp
 
@@ -150,69 +164,3 @@ METHODS: dict[str, Method] = {
     "attention weighted": Method(share=_attention_share),
     "slerp": Method(mix=slerp),
 }
-
-
-def _resample_area(vision: Tensor, length: int) -> Tensor:
-    if vision.shape[1] < length:
-        return _resample_two_point(vision, length)
-    if vision.shape[1] == length:
-        return vision
-    first, last = windows("area", vision.shape[1], length).T
-    sizes = last - first + 1
-    starts = sizes.cumsum(0) - sizes
-    # Every window's rows, one window after the other; embedding_bag takes the mean of each.
-    rows = torch.arange(int(sizes.sum())) + (first - starts).repeat_interleave(sizes)
-    rows, starts = rows.to(vision.device), starts.to(vision.device)
-    return _each(vision, lambda entry: functional.embedding_bag(rows, entry, starts, mode="mean"))
-
-
-def _resample_two_point(vision: Tensor, length: int) -> Tensor:
-    tokens = vision.shape[1]
-    if tokens == length:
-        return vision
-    point = ((torch.arange(length, dtype=torch.float64) + 0.5) * tokens / length - 0.5).clamp(min=0)
-    first = point.long().clamp(max=tokens - 1)
-    rows = torch.stack([first, (first + 1).clamp(max=tokens - 1)], 1).to(vision.device)
-    share = point - first
-    shares = torch.stack([1 - share, share], 1)
-    shares = shares.to(vision.device, working_dtype(vision.dtype))
-    return _each(
-        vision,
-        lambda entry: functional.embedding_bag(rows, entry, mode="sum", per_sample_weights=shares),
-    )
-
-
-def _each(vision: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
-    entries = [resample(entry.to(working_dtype(entry.dtype))) for entry in vision]
-    return entries[0][None] if len(entries) == 1 else torch.stack(entries)
-
-
-PAIRINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "area": _resample_area,
-    "two-point": _resample_two_point,
-    "first": lambda vision, length: vision[:, :length],
-    "whole": lambda vision, length: vision,
-}
-"""``pairing(vision, length)``: the vision side, (batch, tokens, width), brought to ``length``
-tokens: by area means (linearly where it grows), by two-point sampling, cut off, or left whole. What
-is resampled is float32 or float64."""
-
-
-def windows(pairing: str, tokens: int, length: int) -> Tensor:
-    """(length, 2): the first and last of ``tokens`` vision tokens that each paired token is of.
-
-    "first" gives ``min(tokens, length)`` rows. "whole" pairs nothing and has no windows.
-    """
-    if pairing == "first":
-        rows = torch.arange(min(tokens, length))
-        return torch.stack([rows, rows], dim=1)
-    rows = torch.arange(length)
-    if pairing == "area" and tokens >= length:
-        first = rows * tokens // length
-        last = ((rows + 1) * tokens + length - 1) // length - 1
-    else:
-        # The sampling point ((row + 0.5) * tokens / length - 0.5) in units of 1 / (2 * length).
-        point = ((2 * rows + 1) * tokens - length).clamp(min=0)
-        first = point // (2 * length)
-        last = torch.where(point % (2 * length) == 0, first, first + 1).clamp(max=tokens - 1)
-    return torch.stack([first, last], dim=1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blend_methods import CURVES, METHODS, PAIRINGS, Amount, Method, windows
+from .blend_methods import CURVES, METHODS, Amount, Method, Target
 from .caption_length import trained_positions
 from .errors import (
     as_states,
@@ -23,10 +23,13 @@ from .errors import (
 )
 from .masking import to_dtype
 from .matching import MATCHES, Z_LIMIT, token_rms
-from .moments import chunks
+from .pairing import PAIRINGS, Paired, as_is, windows
 from .sinks import find_sinks
 
 __all__ = ["CURVES", "MATCHES", "METHODS", "Z_LIMIT", "BlendResult", "blend"]
+
+BLOCK_VALUES = 1 << 19
+"""Values that are mixed at once: memory for as many is used again, not asked for anew."""
 
 
 class BlendResult(NamedTuple):
@@ -187,7 +190,7 @@ def _append(text: Tensor, side: Tensor, other: Tensor, match: str, max_tokens: i
             "that keeps the text's length, such as interpolate"
         )
     if other.shape[1] > room:
-        other = PAIRINGS["area"](other, room)
+        other = PAIRINGS["area"](other, room).whole()
     return to_dtype(MATCHES[match](other, side, _median_rms(side)), text.dtype)
 
 
@@ -203,19 +206,12 @@ def _mix(
     """Blend the tokens ``rows`` of ``text``, which are ``side``, with ``other``."""
     content, length = other.shape[1], side.shape[1]
     aligned = PAIRINGS[method.pairing](other, length)
-    if method.pairing == "whole":
-        partner = side
-    else:
-        partner = side[:, : aligned.shape[1]]
+    partner = side if method.pairing == "whole" else side[:, : aligned.tokens]
     rows = rows[: partner.shape[1]]
     share = method.share(partner, amount)
-    blended = share > 0
-    if bool(blended.any()):
-        matched = MATCHES[match](aligned, partner, _rms_to_match(match, method, partner))
-        mixed = _mixed(partner, method.target(partner, matched), share, method, text.dtype)
-        if not bool(blended.all()):
-            # A share of 0 leaves every bit as it was, the sign of a zero too.
-            mixed = torch.where(blended, mixed, text[:, rows])
+    if bool((share > 0).any()):
+        target = method.target(partner, _matched(aligned, partner, method, match))
+        mixed = _mixed(partner, target, share, method, text.dtype)
         hidden = mixed if len(rows) == text.shape[1] else text.index_copy(1, rows, mixed)
     else:
         hidden = text.clone()
@@ -232,37 +228,48 @@ def _mix(
     )
 
 
-def _rms_to_match(match: str, method: Method, partner: Tensor) -> Tensor | None:
-    if match != "rms per token":
-        return None
-    return _median_rms(partner) if method.pairing == "whole" else token_rms(partner)
+def _matched(aligned: Paired, partner: Tensor, method: Method, match: str) -> Paired:
+    """``aligned`` brought to the statistics of ``partner``: a few tokens at a time where the match
+    looks at one token only."""
+    bring = MATCHES[match]
+    if match == "none":
+        return aligned
+    if match == "rms per token" and method.pairing != "whole":
+        rms = token_rms(partner)
+        return aligned._replace(
+            take=lambda part: bring(aligned.take(part), partner[:, part], rms[:, part])
+        )
+    return as_is(bring(aligned.whole(), partner, _median_rms(partner)))
 
 
 def _mixed(
-    partner: Tensor, target: Tensor, share: Tensor, method: Method, dtype: torch.dtype
+    partner: Tensor, target: Target, share: Tensor, method: Method, dtype: torch.dtype
 ) -> Tensor:
     """(batch, tokens, width) in ``dtype``, a few tokens at a time, so that only the result is a
-    tensor of full size."""
+    tensor of full size. A share of 0 leaves every bit as it was, the sign of a zero too."""
     result = torch.empty(partner.shape, dtype=dtype, device=partner.device)
     limit = torch.finfo(dtype).max
-    for number, (rows, aims) in enumerate(zip(partner, target, strict=True)):
-        own = share[min(number, len(share) - 1)]
-        whole = float(own) if own.numel() == 1 else None
-        start = 0
-        for part in chunks(rows):
-            stop = start + len(part)
-            aim = aims[start:stop].to(share.dtype)
-            weight = whole if whole is not None else own if len(own) == 1 else own[start:stop]
-            place = result[number, start:stop]
-            same = dtype == share.dtype
-            values = (
-                place if same else torch.empty(part.shape, dtype=share.dtype, device=part.device)
-            )
-            method.mix(part.to(share.dtype), aim, weight, out=values).clamp_(-limit, limit)
-            if not same:
-                place.copy_(values)
-            start = stop
+    same = dtype == share.dtype
+    for part in _blocks(partner):
+        own = partner[:, part].to(share.dtype)
+        taken = share[:, part] if share.shape[1] > 1 else share
+        weight = float(taken) if taken.numel() == 1 else taken
+        place = result[:, part]
+        values = place if same else torch.empty_like(own)
+        method.mix(own, target(part).to(share.dtype), weight, out=values).clamp_(-limit, limit)
+        if isinstance(weight, Tensor):
+            values = torch.where(weight > 0, values, own)
+        if values is not place:
+            place.copy_(values)
     return result
+
+
+def _blocks(hidden: Tensor) -> list[slice]:
+    """The tokens of (batch, tokens, width), so many at a time that copies of a block are small; all
+    at once on a GPU."""
+    batch, tokens, width = hidden.shape
+    step = max(BLOCK_VALUES // (batch * width), 1) if hidden.device.type == "cpu" else tokens
+    return [slice(start, min(start + step, tokens)) for start in range(0, tokens, step)]
 
 
 def _median_rms(side: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blend_methods import PAIRINGS
 from .errors import as_states, require_finite_number, require_finite_states
 from .masking import to_dtype
 from .matching import moments
+from .pairing import PAIRINGS
 from .sinks import find_sinks
 
 LOWEST_ALPHA, HIGHEST_ALPHA = -4.0, 4.0
@@ -73,9 +73,9 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     if len(rows) == 0:
         raise ValueError("every token of the text side counts as a sink: nothing can be styled")
     own = text[:, rows].to(styled.dtype)
-    delta = styled - PAIRINGS["area"](neutral, styled.shape[1])
+    delta = styled - PAIRINGS["area"](neutral, styled.shape[1]).whole()
     styled_rms, neutral_rms, delta_rms = _rms(styled), _rms(neutral), _rms(delta)
-    delta = PAIRINGS["area"](delta, len(rows))
+    delta = PAIRINGS["area"](delta, len(rows)).whole()
     _, text_std = moments(own, (1, 2))
     _, delta_std = moments(delta, (1, 2))
     text_std, delta_std = text_std.to(own), delta_std.to(own)

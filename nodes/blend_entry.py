@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from ..core.blend_methods import windows
 from ..core.blending import BlendResult, blend
 from ..core.caption_length import length_remarks
 from ..core.dit_view import dit_change
+from ..core.pairing import windows
 from ..core.tokens import UNKNOWN_SOURCE, Record
 from .conditioning import origin, positions_of, read_entry, write_entry
 

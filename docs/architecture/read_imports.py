@@ -35,7 +35,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "ComfyUI over HTTP": "comfy_client comfy_errors comfy_socket",
     },
     "core": {
-        "blends": "blending blend_methods style_delta scheduling",
+        "blends": "blending blend_methods pairing style_delta scheduling",
         "edits": "masking mask_survey normalizing token_fit layer_mix",
         "image grids": "compare_grid grid_picture image_metrics",
         "pictures": "drawing picture_text plots outlier_picture profile_picture token_columns",
