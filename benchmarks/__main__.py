@@ -19,7 +19,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 import torch  # noqa: E402
 
-from . import encoding, graphs, growth, profiling, states  # noqa: E402
+from . import encoding, graphs, growth, importing, profiling, states  # noqa: E402
 from .measure import Row  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
 
@@ -28,6 +28,7 @@ TOPICS = {
     "profiling": ("profiling",),
     "encoding": ("encoding",),
     "graph": ("graph",),
+    "import": ("import",),
 }
 """Which rows each choice of ``--only`` measures; the others keep the figures of an earlier run."""
 
@@ -48,13 +49,14 @@ def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]
         "profiling": lambda: profiling.rows(rounds, (20, 40) if options.quick else (100, 1000)),
         "encoding": lambda: encoding.rows(1 if options.quick else 3),
         "graph": lambda: graphs.rows(rounds),
+        "import": lambda: importing.rows(rounds),
     }
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = ("states", "profiling", "encoding", "graph", "growth")
+    names = (*TOPICS, "growth")
     found.add_argument("--only", nargs="+", choices=names, default=names, metavar="TOPIC")
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

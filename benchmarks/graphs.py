@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -20,12 +19,12 @@ from .measure import Row, part_of
 ROOT = Path(__file__).parent.parent
 PACK = "zimage-layer-lab"
 TIMEOUT = 900.0
-STEPS, SIZE = 8, 512
-IMPORT_LINE = re.compile(r"([\d.]+) seconds: .*[/\\]custom_nodes[/\\](\S+)")
+CASES = ((8, 512), (1, 256))
+"""Steps and pixels: as one samples, and with as little sampling as there can be."""
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Both graphs in turn on one warm server; and what the pack's import took in it."""
+    """Both graphs in turn on one warm server."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise RuntimeError("no ComfyUI was found: set COMFYUI_PATH")
@@ -35,53 +34,42 @@ def rows(rounds: int) -> Iterator[Row]:
         for pack, name in ((ROOT, PACK), (ROOT / "tiny_host", "tiny_host")):
             install_pack(base, pack, name)
         with ComfyServer(comfyui, base) as server:
-            imported = dict(
-                (name, float(seconds))
-                for seconds, name in IMPORT_LINE.findall(server.log_path.read_text())
-            )
-            times: dict[str, list[float]] = {"ours": [], "stock": []}
-            for number in range(rounds + 1):
-                for name, graph in (("ours", _layer_compare()), ("stock", _stock())):
-                    seconds = _run(server.address, _with_prompt(graph, number))
-                    if number:  # The first one loads the models.
-                        times[name].append(seconds)
-    ours, stock = (statistics.median(times[name]) for name in ("ours", "stock"))
-    yield part_of(
-        "graph",
-        f"layer_compare, warm, {STEPS} steps of {SIZE} x {SIZE} pixels, tiny models",
-        "the same graph made of stock nodes",
-        ours,
-        stock,
-        "s",
-        1.0,
-    )
-    own = imported[PACK]
-    yield Row(
-        "graph",
-        "import of the pack, as ComfyUI's log has it",
-        "",
-        own,
-        0.0,
-        "s",
-        "seconds",
-        own,
-        "< 0.1",
-        own < 0.1,
-        "to 0.1 s",
-    )
+            for steps, size in CASES:
+                ours, stock = _medians(server.address, steps, size, rounds)
+                yield part_of(
+                    "graph",
+                    f"layer_compare, warm, steps: {steps}, {size} x {size} pixels, tiny models",
+                    "the same graph made of stock nodes",
+                    ours,
+                    stock,
+                    "s",
+                    1.0,
+                )
 
 
-def _layer_compare() -> dict[str, Any]:
+def _medians(address: str, steps: int, size: int, rounds: int) -> list[float]:
+    """Seconds of this pack's graph and of the stock one."""
+    graphs = _layer_compare(steps, size), _stock(steps, size)
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for side in (0, 1) if number % 2 else (1, 0):
+            seconds = _run(address, _with_prompt(graphs[side], number))
+            if number:  # The first one loads the models.
+                times[side].append(seconds)
+    return [statistics.median(side) for side in times]
+
+
+def _layer_compare(steps: int, size: int) -> dict[str, Any]:
     graph = json.loads((ROOT / "workflows" / "api" / "layer_compare.json").read_text())
     for node in graph.values():
         if node["class_type"] == "LayerLabZImageSampler":
-            node["inputs"] |= {"width": SIZE, "height": SIZE, "steps": STEPS}
+            node["inputs"] |= {"width": size, "height": size, "steps": steps}
     return graph
 
 
-def _stock() -> dict[str, Any]:
+def _stock(steps: int, size: int) -> dict[str, Any]:
     """The same loaders, prompt, seed, layers and settings, and the same two images."""
-    graph = _layer_compare()
+    graph = _layer_compare(steps, size)
     stock = {
         number: node
         for number, node in graph.items()
@@ -93,7 +81,7 @@ def _stock() -> dict[str, Any]:
         return [number, 0]
 
     shifted = add("20", "ModelSamplingAuraFlow", model=["1", 0], shift=3.0)
-    latent = add("21", "EmptySD3LatentImage", width=SIZE, height=SIZE, batch_size=1)
+    latent = add("21", "EmptySD3LatentImage", width=size, height=size, batch_size=1)
     for first, layer, save in ((30, -2, "10"), (40, -6, "11")):
         clip = add(f"{first}", "CLIPSetLastLayer", clip=["2", 0], stop_at_clip_layer=layer)
         prompt = add(f"{first + 1}", "CLIPTextEncode", clip=clip, text=["4", 0])
@@ -106,7 +94,7 @@ def _stock() -> dict[str, Any]:
             negative=nothing,
             latent_image=latent,
             seed=["5", 0],
-            steps=STEPS,
+            steps=steps,
             cfg=1.0,
             sampler_name="res_multistep",
             scheduler="simple",
