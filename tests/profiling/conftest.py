@@ -155,6 +155,7 @@ def layerlab(capsys):
     from zimage_layer_lab.cli import main
 
     def run(*arguments):
+        capsys.readouterr()  # Transformers shows the progress of a model that a fixture writes.
         status = main([str(argument) for argument in arguments])
         output = capsys.readouterr()
         return status, " ".join(output.out.split()), " ".join(output.err.split())
