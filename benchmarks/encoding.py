@@ -10,7 +10,7 @@ import functools
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,24 @@ def rows(rounds: int) -> Iterator[Row]:
     )
 
 
+def cost_of_states(counts: Sequence[int], tokens: int) -> list[dict[str, Any]]:
+    """Seconds and peak memory of one pass that gives the deepest ``count`` states, for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = _blocks_that_fit(copies=1)
+        _write_encoder(Path(folder), blocks, vision=False)
+        return [
+            {
+                "size": count,
+                "tokens": tokens,
+                "blocks": blocks,
+                **in_own_process(
+                    "encoding", "states", folder, str(blocks), str(tokens), str(count)
+                ),
+            }
+            for count in sorted({min(count, blocks + 1) for count in counts})
+        ]
+
+
 def _blocks_that_fit(copies: int) -> int:
     """As many of 36 blocks as the free memory holds, the files' own pages included."""
     import psutil
@@ -81,14 +99,17 @@ def _write_encoder(base: Path, blocks: int, vision: bool) -> None:
 
 
 def main(task: str, folder: str, blocks: str, *arguments: str) -> dict[str, Any]:
-    """In a process of its own: "layers" of one text encoder, or "weights" held by loaded ones."""
+    """In a process of its own: "layers" of one text encoder, the cost of so many of its
+    "states", or the "weights" that loaded ones hold."""
     host = _host(Path(folder), int(blocks))
     if task == "weights":
         [names] = arguments
         return {"bytes": sum(_weights(_load(host, name)) for name in names.split(","))}
-    tokens, rounds = map(int, arguments)
+    tokens, number = map(int, arguments)
     with torch.inference_mode():
-        return {"rows": [row.to_json() for row in _layers(host, int(blocks), tokens, rounds)]}
+        if task == "states":
+            return {"seconds": _seconds_of_states(host, tokens, number)}
+        return {"rows": [row.to_json() for row in _layers(host, int(blocks), tokens, number)]}
 
 
 def _host(base: Path, blocks: int) -> Any:
@@ -179,6 +200,17 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
             "s",
             1.1,
         )
+
+
+def _seconds_of_states(host: Any, tokens: int, count: int) -> float:
+    from zimage_layer_lab.nodes.encoder import encode
+
+    clip = _load(host, "text")
+    prompt, _ = _prompt(clip, tokens)
+    call = functools.partial(encode, clip, prompt, range(-count, 0))
+    call()  # Not timed: it moves the weights.
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    return timer.timeit(1).median
 
 
 def _prompt(clip: Any, tokens: int) -> tuple[str, str]:
