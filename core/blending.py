@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .allocation import copy, empty
 from .blend_methods import CURVES, METHODS, Amount, Method, Target
 from .caption_length import trained_positions
 from .errors import (
@@ -214,7 +215,7 @@ def _mix(
         mixed = _mixed(partner, target, share, method, text.dtype)
         hidden = mixed if len(rows) == text.shape[1] else text.index_copy(1, rows, mixed)
     else:
-        hidden = text.clone()
+        hidden = copy(text)
     used = _tokens_used(method.pairing, content, length, share)
     return BlendResult(
         hidden=hidden,
@@ -247,7 +248,7 @@ def _mixed(
 ) -> Tensor:
     """(batch, tokens, width) in ``dtype``, a few tokens at a time, so that only the result is a
     tensor of full size. A share of 0 leaves every bit as it was, the sign of a zero too."""
-    result = torch.empty(partner.shape, dtype=dtype, device=partner.device)
+    result = empty(partner.shape, dtype, partner.device)
     limit = torch.finfo(dtype).max
     same = dtype == share.dtype
     for part in _blocks(partner):

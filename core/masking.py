@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .allocation import copy
 from .errors import as_states, require_finite_number
 from .outliers import (
     DIRECTIONS,
@@ -201,7 +202,7 @@ def _mask_dimensions(
     """A copy of ``hidden`` with ``dimensions`` of the ``selected`` tokens masked."""
     place = dimensions.to(hidden.device)
     whole = bool(selected.all())
-    result = hidden.clone()
+    result = copy(hidden)
     if mode == "zero" and whole:
         return result.index_fill_(2, place, 0.0)
 
@@ -248,7 +249,7 @@ def _drop_tokens(hidden: Tensor, dropped: Tensor) -> tuple[Tensor, list[int]]:
 def _sinks_to_mean(hidden: Tensor, replaced: Tensor, sinks: Tensor) -> Tensor:
     if not bool(replaced.any()):
         return hidden
-    result = hidden.clone()
+    result = copy(hidden)
     for number in replaced.any(1).nonzero().flatten().tolist():
         others = hidden[number, ~sinks[number]].float().mean(0)
         result[number, replaced[number]] = to_dtype(others, hidden.dtype)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .allocation import copy
 from .channel_stats import Place
 from .dit_view import DitChange, dit_change
 from .errors import as_states, require_finite_states
@@ -168,7 +169,7 @@ def zeroing(hidden: Tensor, dimensions: Sequence[int], weight: Tensor | None = N
         weight: (width,) of the DiT's RMSNorm; 1 everywhere if not given.
     """
     chosen = torch.tensor(list(dimensions), dtype=torch.long, device=hidden.device)
-    zeroed = hidden.clone()
+    zeroed = copy(hidden)
     zeroed[..., chosen] = 0
     square = wide(hidden) ** 2
     scale = 1.0 if weight is None else wide(weight).to(square.device) ** 2

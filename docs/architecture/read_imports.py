@@ -45,8 +45,8 @@ TOPICS: dict[str, dict[str, str]] = {
         "tokens": "tokens record_json prompt vision",
         "scale and DiT": "matching dit_view caption_length",
         "layers": "layers capture",
-        "statistics": "channel_stats split_stats sequence_stats moments sinks magnitudes reference "
-        "fingerprint",
+        "statistics": "channel_stats split_stats sequence_stats moments allocation sinks "
+        "magnitudes reference fingerprint",
         "checks and files": "errors files file_names array_files",
     },
 }
