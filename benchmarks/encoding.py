@@ -17,9 +17,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch.utils.benchmark import Timer
-from zimage_layer_lab.cli.comfy_folder import find_comfyui
-from zimage_layer_lab.cli.tiny_shapes import language_shapes, vision_shapes
-from zimage_layer_lab.cli.tiny_weights import TEXT_ENCODER, VISION_TEXT_ENCODER, random_weights
+from zimage_layer_lab.cli.comfy.folder import find_comfyui
+from zimage_layer_lab.tiny_host.tiny_shapes import language_shapes, vision_shapes
+from zimage_layer_lab.tiny_host.tiny_weights import (
+    TEXT_ENCODER,
+    VISION_TEXT_ENCODER,
+    random_weights,
+)
 
 from .measure import Row, in_own_process, part_of
 
@@ -215,7 +219,7 @@ def _seconds_of_states(host: Any, tokens: int, count: int) -> float:
 
 def _prompt(clip: Any, tokens: int) -> tuple[str, str]:
     """The whole prompt of so many tokens, and the text that the stock node wraps into the same."""
-    from zimage_layer_lab.core.prompt import build_prompt
+    from zimage_layer_lab.core.encoder.prompt import build_prompt
 
     count = 1
     while True:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zimage_layer_lab.cli.comfy_client import queue_prompt, wait_for
-from zimage_layer_lab.cli.comfy_server import ComfyServer, find_comfyui, install_pack
-from zimage_layer_lab.cli.tiny_weights import write_tiny_weights
+from zimage_layer_lab.cli.comfy.client import queue_prompt, wait_for
+from zimage_layer_lab.cli.comfy.server import ComfyServer, find_comfyui, install_pack
+from zimage_layer_lab.tiny_host.tiny_weights import write_tiny_weights
 
 from .measure import Row, part_of
 

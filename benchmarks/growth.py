@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch.utils.benchmark import Timer
-from zimage_layer_lab.cli.language_model import load_smollm2
+from zimage_layer_lab.cli.model.language_model import load_smollm2
 from zimage_layer_lab.core import mask_states
-from zimage_layer_lab.core.normalizing import normalize
-from zimage_layer_lab.core.profile import ProfileStats
+from zimage_layer_lab.core.edit.normalizing import normalize
+from zimage_layer_lab.core.profile.profile import ProfileStats
 
 from . import encoding
 from .measure import in_own_process

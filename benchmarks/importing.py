@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from zimage_layer_lab.cli.comfy_folder import find_comfyui
+from zimage_layer_lab.cli.comfy.folder import find_comfyui
 
 from .measure import Row, in_own_process
 

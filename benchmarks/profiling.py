@@ -7,9 +7,9 @@ from itertools import cycle, islice
 from typing import Any
 
 import torch
-from zimage_layer_lab.cli.language_model import LanguageModel, load_smollm2
-from zimage_layer_lab.cli.profile_batches import Batch, plan_batches
-from zimage_layer_lab.core.profile import ProfileStats, summarise
+from zimage_layer_lab.cli.model.language_model import LanguageModel, load_smollm2
+from zimage_layer_lab.cli.profile.batches import Batch, plan_batches
+from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
 from .measure import Row, in_own_process, in_turn, part_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from zimage_layer_lab.core import Reference, blend, mask_outlier_dimensions, mask_states
-from zimage_layer_lab.core.normalizing import normalize
+from zimage_layer_lab.core.edit.normalizing import normalize
 
 from . import llm_dit
 from .measure import Row, in_turn, part_of, times_faster

@@ -77,7 +77,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     )
     _add_out(demo, "layerlab-demo")
     demo.add_argument("--no-comfyui", action="store_true", help="leave the ComfyUI part out")
-    demo.set_defaults(run=("demo", "run_demo"))
+    demo.set_defaults(run=("demo.command", "run_demo"))
 
 
 def _add_profile(commands: argparse._SubParsersAction) -> None:
@@ -116,7 +116,7 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
     profile.add_argument(
         "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
     )
-    profile.set_defaults(run=("profile", "run_profile"))
+    profile.set_defaults(run=("profile.command", "run_profile"))
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -133,7 +133,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     )
     compare.add_argument("--layers-b", help="the layers of B, where they are others than A's")
     _add_out(compare, "layerlab-compare")
-    compare.set_defaults(run=("compare", "run_compare"))
+    compare.set_defaults(run=("profile.compare", "run_compare"))
 
 
 def _add_queue(commands: argparse._SubParsersAction) -> None:
@@ -200,7 +200,7 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         help="seconds that a server may be out of reach before it is given up "
         "(default: %(default)g)",
     )
-    queue.set_defaults(run=("queue", "run_queue"))
+    queue.set_defaults(run=("queue.command", "run_queue"))
 
 
 def _add_stats(commands: argparse._SubParsersAction) -> None:
@@ -208,12 +208,12 @@ def _add_stats(commands: argparse._SubParsersAction) -> None:
     actions = stats.add_subparsers(required=True, metavar="ACTION", dest="action")
     show = actions.add_parser("show", help="print a reference: provenance, loudest dimensions")
     show.add_argument("file", type=Path, help=".safetensors of this pack, or llm-dit's .npz")
-    show.set_defaults(run=("stats", "run_show"))
+    show.set_defaults(run=("profile.stats", "run_show"))
     convert = actions.add_parser("convert", help="between .safetensors and llm-dit's .npz")
     convert.add_argument("source", type=Path)
     convert.add_argument("target", type=Path)
     convert.add_argument("--force", action="store_true", help="replace an existing target")
-    convert.set_defaults(run=("stats", "run_convert"))
+    convert.set_defaults(run=("profile.stats", "run_convert"))
 
 
 def _add_out(parser: argparse.ArgumentParser, default: str) -> None:

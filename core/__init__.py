@@ -1,14 +1,13 @@
 """Measuring and editing text-encoder states: torch, numpy and safetensors, never ComfyUI."""
 
-from .blending import BlendResult, blend
-from .capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
-from .channel_stats import ChannelStats
-from .dit_view import DitChange, dit_change
-from .errors import NonFiniteError
-from .layers import LayerRangeError, hidden_state_index, negative_layer
-from .masking import MaskResult, mask_outlier_dimensions, mask_states
-from .outliers import Outlier, find_outliers, get_outlier_dimensions, ratio_in_words
-from .reference import (
+from .checks import NonFiniteError
+from .dit.view import DitChange, dit_change
+from .edit.blending import BlendResult, blend
+from .edit.masking import MaskResult, mask_outlier_dimensions, mask_states
+from .encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
+from .encoder.layers import LayerRangeError, hidden_state_index, negative_layer
+from .measure.dimension_stats import ChannelStats
+from .measure.reference import (
     Reference,
     ReferenceFileError,
     load_reference,
@@ -16,9 +15,10 @@ from .reference import (
     reference_from_stats,
     save_reference,
 )
-from .sinks import find_sinks
-from .split_stats import SplitStats
-from .tokens import RECORD_KEY, Record, Role, assign_roles, current_record
+from .measure.sinks import find_sinks
+from .measure.split_stats import SplitStats
+from .outliers.detection import Outlier, find_outliers, get_outlier_dimensions, ratio_in_words
+from .record.record import RECORD_KEY, Record, Role, assign_roles, current_record
 
 __all__ = [
     "RECORD_KEY",

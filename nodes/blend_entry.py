@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from ..core.blending import BlendResult, blend
-from ..core.caption_length import length_remarks
-from ..core.dit_view import dit_change
-from ..core.pairing import windows
-from ..core.tokens import UNKNOWN_SOURCE, Record
+from ..core.dit.caption_length import length_remarks
+from ..core.dit.view import dit_change
+from ..core.edit.blending import BlendResult, blend
+from ..core.edit.pairing import windows
+from ..core.record.record import UNKNOWN_SOURCE, Record
 from .conditioning import origin, positions_of, read_entry, write_entry
 
 
@@ -27,7 +27,7 @@ def blend_entry(
 ) -> tuple[list, str]:
     """The ``text`` entry blended with the ``vision`` entry, and the report.
 
-    The settings and errors are those of :func:`core.blending.blend`.
+    The settings and errors are those of :func:`core.edit.blending.blend`.
     """
     hidden, record = read_entry(text, "the text side's conditioning")
     other, other_record = read_entry(vision, "the vision side's conditioning")

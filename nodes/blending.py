@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..core.blending import CURVES, MATCHES, METHODS
-from ..core.caption_length import trained_positions
-from ..core.errors import require_flag
+from ..core.checks import require_flag
+from ..core.dit.caption_length import trained_positions
+from ..core.edit.blending import CURVES, MATCHES, METHODS
 from .blend_entry import blend_entry
 from .conditioning import partners
 from .numbers import check_numbers

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..core.errors import shortened
-from ..core.layers import LayerRangeError, whole_layer
-from ..core.prompt import build_prompt
+from ..core.checks import shortened
+from ..core.encoder.layers import LayerRangeError, whole_layer
+from ..core.encoder.prompt import build_prompt
 from .encoder import encode
 from .types import CATEGORY
 

@@ -8,7 +8,7 @@ import comfy.utils
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..core.compare_grid import (
+from ..core.draw.compare_grid import (
     DIFFERENCES,
     MOST_COLUMNS,
     check_baseline,
@@ -121,7 +121,7 @@ class CompareGrid(io.ComfyNode):
         difference: Sequence[str] = (DIFFERENCES[0],),
     ) -> io.NodeOutput:
         require_matplotlib()
-        from ..core.grid_picture import draw_grid, tiles_of
+        from ..core.draw.grid_picture import draw_grid, tiles_of
 
         cells = make_cells(images, labels)
         shape = grid_shape(

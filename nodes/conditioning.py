@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.errors import as_states
-from ..core.outliers import default_reference
-from ..core.reference import Reference
-from ..core.tokens import (
+from ..core.checks import as_states
+from ..core.measure.reference import Reference
+from ..core.outliers.detection import default_reference
+from ..core.record.record import (
     CONTENT_ROLES,
     RECORD_KEY,
     UNKNOWN_SOURCE,

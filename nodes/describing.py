@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..core.describing import describe
-from ..core.tokens import RECORD_KEY
+from ..core.record.describing import describe
+from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, read_entry
 from .types import CATEGORY
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from comfy_api.latest import io, ui
 
-from ..core.embedding_file import FORMAT, SUFFIX, Entry, load_embedding, save_embedding
-from ..core.tokens import RECORD_KEY
+from ..core.record.embedding_file import FORMAT, SUFFIX, Entry, load_embedding, save_embedding
+from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, origin, read_entry
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY

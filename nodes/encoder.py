@@ -1,7 +1,7 @@
 """Hidden states at any layer from a ComfyUI CLIP, through the host's own encoding call.
 
 The host loads, patches, schedules and moves the model as for its own nodes; this module only
-listens in (:mod:`core.capture`) and takes the captured states instead of the host's output.
+listens in (:mod:`core.encoder.capture`) and takes the captured states instead of the host's output.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import comfy.model_management
 import torch
 
-from ..core.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
-from ..core.fingerprint import fingerprint
-from ..core.layers import hidden_state_index, negative_layer
-from ..core.tokens import RECORD_KEY, Record, Role, assign_roles
+from ..core.encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
+from ..core.encoder.fingerprint import fingerprint
+from ..core.encoder.layers import hidden_state_index, negative_layer
+from ..core.record.record import RECORD_KEY, Record, Role, assign_roles
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.layer_mix import MEAN_OF_NORMALISED, METHODS, mix_layers
-from ..core.layers import parse_layer_weights, parse_layers
-from ..core.prompt import build_prompt
+from ..core.edit.layer_mix import MEAN_OF_NORMALISED, METHODS, mix_layers
+from ..core.encoder.layers import parse_layer_weights, parse_layers
+from ..core.encoder.prompt import build_prompt
 from .capture import prompt_inputs, text_inputs
 from .conditioning import read_entry, write_entry
 from .encoder import block_count, encode

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..core.layers import parse_layers
-from ..core.prompt import build_prompt
+from ..core.encoder.layers import parse_layers
+from ..core.encoder.prompt import build_prompt
 from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
 from .encoder import block_count, encode
 from .types import CATEGORY

@@ -6,20 +6,14 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..core.dit_view import dit_change
-from ..core.errors import require_choice, require_flag
-from ..core.masking import MODES, SINK_MODES, MaskResult, mask_states
-from ..core.outliers import DIRECTIONS, ratio_in_words
-from ..core.report import outlier_table
-from ..core.sinks import find_sinks
-from ..core.tokens import CONTENT_ROLES, Record, Role, role_mask
-from .conditioning import (
-    entries_of,
-    read_entry,
-    reference_for,
-    require_reference,
-    write_entry,
-)
+from ..core.checks import require_choice, require_flag
+from ..core.dit.view import dit_change
+from ..core.edit.masking import MODES, SINK_MODES, MaskResult, mask_states
+from ..core.measure.sinks import find_sinks
+from ..core.outliers.detection import DIRECTIONS, ratio_in_words
+from ..core.outliers.table import outlier_table
+from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
+from .conditioning import entries_of, read_entry, reference_for, require_reference, write_entry
 from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 

@@ -8,18 +8,12 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..core.dit_view import dit_change
-from ..core.errors import require_flag
-from ..core.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
-from ..core.reference import Reference as ReferenceStats
-from ..core.tokens import CONTENT_ROLES, Record, role_mask
-from .conditioning import (
-    entries_of,
-    read_entry,
-    reference_for,
-    require_reference,
-    write_entry,
-)
+from ..core.checks import require_flag
+from ..core.dit.view import dit_change
+from ..core.edit.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
+from ..core.measure.reference import Reference as ReferenceStats
+from ..core.record.record import CONTENT_ROLES, Record, role_mask
+from .conditioning import entries_of, read_entry, reference_for, require_reference, write_entry
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..core.errors import require_finite_number
+from ..core.checks import require_finite_number
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 1.0, 10000.0
 

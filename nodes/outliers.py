@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..core.channel_stats import Place
-from ..core.outlier_survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
-from ..core.reference import Reference as ReferenceStats
-from ..core.tokens import CONTENT_ROLES, Record, role_mask
+from ..core.measure.dimension_stats import Place
+from ..core.measure.reference import Reference as ReferenceStats
+from ..core.outliers.survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
+from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from .conditioning import entries_of, read_entry, reference_for, require_reference
 from .model import caption_norm_weight
 from .numbers import check_threshold, threshold_input
@@ -63,7 +63,7 @@ class OutlierReport(io.ComfyNode):
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
         require_matplotlib()
-        from ..core.outlier_picture import outlier_picture
+        from ..core.draw.outlier_picture import outlier_picture
 
         pictures, sections = [], []
         for entry in conditioning:

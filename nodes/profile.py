@@ -11,14 +11,13 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.channel_stats import Place
-from ..core.files import write_whole
-from ..core.heat_map import heat_map
-from ..core.outlier_survey import align
-from ..core.outliers import ratio_in_words
-from ..core.profile import LayerProfile, Profile, ProfileStats, summarise
-from ..core.report import left_out
-from ..core.tokens import Record, Role
+from ..core.files.atomic import write_whole
+from ..core.measure.dimension_stats import Place
+from ..core.outliers.detection import ratio_in_words
+from ..core.profile.heat_map import heat_map
+from ..core.profile.profile import LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.record.record import Record, Role
+from ..core.tables import align
 from .encoder import block_count
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
@@ -79,7 +78,7 @@ class LayerProfileNode(io.ComfyNode):
     @classmethod
     def execute(cls, clip, prompts, threshold) -> io.NodeOutput:
         require_matplotlib()
-        from ..core.profile_picture import profile_picture
+        from ..core.draw.profile_picture import profile_picture
 
         checked = check_threshold(threshold)
         if checked is not True:

@@ -11,8 +11,8 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..core.file_names import is_below
-from ..core.prompt import build_prompt, require_text
+from ..core.encoder.prompt import build_prompt, require_text
+from ..core.files.file_names import is_below
 from .encoder import Encoding, encode
 
 

@@ -8,19 +8,14 @@ from pathlib import Path
 
 from comfy_api.latest import io, ui
 
-from ..core.array_files import NpzError, npz_names
-from ..core.errors import require_finite_states, require_flag
-from ..core.prompt import require_text
-from ..core.reference import (
-    FORMAT,
-    STATS_DIRECTORY,
-    load_reference,
-    reference_from_stats,
-    save_reference,
-)
-from ..core.reference import Reference as ReferenceStats
-from ..core.split_stats import SplitStats
-from ..core.tokens import CONTENT_ROLES, role_mask
+from ..core.checks import require_finite_states, require_flag
+from ..core.encoder.prompt import require_text
+from ..core.files.untrusted_arrays import NpzError, npz_names
+from ..core.measure.reference import FORMAT, load_reference, reference_from_stats, save_reference
+from ..core.measure.reference import Reference as ReferenceStats
+from ..core.measure.split_stats import SplitStats
+from ..core.record.record import CONTENT_ROLES, role_mask
+from ..core.shipped import CORPUS
 from .capture import check_layer, layer_input
 from .conditioning import require_reference
 from .prompt_list import (
@@ -33,9 +28,6 @@ from .prompt_list import (
 )
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY, Reference
-
-CORPUS = STATS_DIRECTORY / "corpus.txt"
-"""The prompts that a reference is built from where none are given."""
 
 SUFFIXES = (".safetensors", ".npz")
 

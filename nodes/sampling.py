@@ -13,7 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
 from comfy_extras.nodes_sd3 import EmptySD3LatentImage
 
-from ..core.errors import (
+from ..core.checks import (
     require_choice,
     require_finite_number,
     require_finite_states,

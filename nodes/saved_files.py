@@ -10,9 +10,9 @@ from pathlib import Path
 import folder_paths
 from safetensors import SafetensorError, safe_open
 
-from ..core.file_names import is_below, objection
-from ..core.files import is_unfinished
-from ..core.prompt import require_text
+from ..core.encoder.prompt import require_text
+from ..core.files.atomic import is_unfinished
+from ..core.files.file_names import is_below, objection
 
 
 def new_file(filename_prefix: str, suffix: str) -> tuple[Path, str]:

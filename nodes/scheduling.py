@@ -5,8 +5,8 @@ from __future__ import annotations
 import node_helpers
 from comfy_api.latest import io, ui
 
-from ..core.blending import MATCHES, METHODS
-from ..core.scheduling import CURVES, MOST_STEPS, schedule
+from ..core.edit.blending import MATCHES, METHODS
+from ..core.edit.scheduling import CURVES, MOST_STEPS, schedule
 from .blend_entry import blend_entry
 from .conditioning import partners
 from .numbers import check_numbers

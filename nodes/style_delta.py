@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.dit_view import dit_change
-from ..core.style_delta import HIGHEST_ALPHA, LOWEST_ALPHA, StyleResult, add_style
-from ..core.tokens import (
+from ..core.dit.view import dit_change
+from ..core.edit.style_delta import HIGHEST_ALPHA, LOWEST_ALPHA, StyleResult, add_style
+from ..core.encoder.image_size import PIXELS_PER_TOKEN
+from ..core.record.record import (
     CONTENT_ROLES,
     PROMPT_JOINT,
     UNKNOWN_SOURCE,
@@ -19,7 +20,6 @@ from ..core.tokens import (
     Role,
     role_mask,
 )
-from ..core.vision import PIXELS_PER_TOKEN
 from .conditioning import origin, partners, positions_of, read_entry, write_entry
 from .encoder import encode
 from .numbers import check_number

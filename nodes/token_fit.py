@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from comfy_api.latest import io, ui
 
-from ..core.token_fit import METHODS, FitResult, fit_tokens
-from ..core.tokens import CONTENT_ROLES, Record, role_mask
+from ..core.edit.token_fit import METHODS, FitResult, fit_tokens
+from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from .conditioning import entries_of, read_entry, write_entry
 from .numbers import check_number
 from .types import CATEGORY

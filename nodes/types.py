@@ -5,4 +5,4 @@ from comfy_api.latest import io
 CATEGORY = "Z-Image/Layer Lab"
 
 Reference = io.Custom("LAYERLAB_REFERENCE")
-"""A :class:`core.reference.Reference`."""
+"""A :class:`core.measure.reference.Reference`."""

@@ -9,9 +9,16 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.caption_length import length_remarks
-from ..core.errors import require_flag, shortened
-from ..core.prompt import (
+from ..core.checks import require_flag, shortened
+from ..core.dit.caption_length import length_remarks
+from ..core.encoder.image_size import (
+    HOST_LARGEST_TOKENS,
+    HOST_SMALLEST_TOKENS,
+    PREPROCESSING,
+    fit_images,
+    single_images,
+)
+from ..core.encoder.prompt import (
     IMAGE_PAD,
     THINK_BLOCKS,
     VISION_END,
@@ -19,14 +26,7 @@ from ..core.prompt import (
     build_prompt,
     require_text,
 )
-from ..core.tokens import Role, role_mask
-from ..core.vision import (
-    HOST_LARGEST_TOKENS,
-    HOST_SMALLEST_TOKENS,
-    PREPROCESSING,
-    fit_images,
-    single_images,
-)
+from ..core.record.record import Role, role_mask
 from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
 from .encoder import Encoding, encode

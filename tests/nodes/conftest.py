@@ -42,7 +42,9 @@ def host(comfyui, tiny_base, skip_or_fail):
     except ImportError as error:
         skip_or_fail(f"ComfyUI's requirements are not installed here ({error})")
     assert folder_paths.models_dir == str(tiny_base / "models")
-    import zimage_layer_lab.tiny_host  # noqa: F401  (rebinds the host's model sizes)
+    from zimage_layer_lab import tiny_host
+
+    tiny_host.install()
 
     return SimpleNamespace(nodes=nodes, folder_paths=folder_paths, base=tiny_base)
 

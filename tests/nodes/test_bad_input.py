@@ -65,7 +65,7 @@ def narrow_vae():
 
 
 def reference(width):
-    from zimage_layer_lab.core.reference import Reference
+    from zimage_layer_lab.core.measure.reference import Reference
 
     vector = torch.ones(width, dtype=torch.float64)
     return Reference(vector * 0, vector, 0.0, 1.0, vector * 0, vector)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import (
     empty_latent,

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import record, run, same_options, snapshot, states, unchanged
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
-from ..blending_formulas import area_weights, blended
+from ..oracles.blending_formulas import area_weights, blended
 from .stock import record, run, snapshot, states, unchanged
 
 NEW = ["adain", "adain per dimension", "style dims", "graduated", "attention weighted", "slerp"]

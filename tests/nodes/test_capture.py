@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from zimage_layer_lab.cli.tiny_weights import load_sizes
+from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
 from .stock import output, record, run, same_options, states, text_encode
 from .twins import Qwen3Twin, largest_error

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import record, run, states, text_encode
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import output, record, run, states, text_encode
 

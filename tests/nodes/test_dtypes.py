@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import current_record
+from zimage_layer_lab.core.record.record import current_record
 
 from .stock import RECORD, record, run, same_options, states, text_encode
 

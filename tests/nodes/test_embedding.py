@@ -176,7 +176,7 @@ def test_saving_outside_the_output_folder_is_refused(pack, folders, fox, prefix)
 def test_names_that_windows_reads_otherwise_are_refused_there(
     pack, folders, fox, name, monkeypatch
 ):
-    monkeypatch.setattr("zimage_layer_lab.core.file_names.ON_WINDOWS", True)
+    monkeypatch.setattr("zimage_layer_lab.core.files.file_names.ON_WINDOWS", True)
     with pytest.raises(ValueError, match="output folder: (it begins|'(con|a.|a:b)' )"):
         run(pack.SaveEmbedding, conditioning=fox, filename_prefix=name)
     said = pack.LoadEmbedding.validate_inputs(name=f"{name}.safetensors [output]")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ..hostile.fuzzing import damaged, fuzz
+from ..slow.hostile.fuzzing import damaged, fuzz
 from .stock import run
 
 GOOD = ["good.npz [input]", "good.safetensors [input]"]
@@ -23,8 +23,8 @@ GOOD = ["good.npz [input]", "good.safetensors [input]"]
 @pytest.fixture(scope="module")
 def folders(host, tmp_path_factory):
     """Input and output folders with good files, bad ones, and links to what is outside."""
-    from zimage_layer_lab.core.embedding_file import Entry, save_embedding
-    from zimage_layer_lab.core.reference import Reference, save_reference
+    from zimage_layer_lab.core.measure.reference import Reference, save_reference
+    from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
 
     base = tmp_path_factory.mktemp("hostile")
     patch = pytest.MonkeyPatch()

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from zimage_layer_lab.cli.comfy_folder import install_pack
+from zimage_layer_lab.cli.comfy.folder import install_pack
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 OF_THE_HOST = {"sampler_name", "scheduler", "name"}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.reference import Reference
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.measure.reference import Reference
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import output, record, run, states, with_states
 

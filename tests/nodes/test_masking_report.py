@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.reference import PUBLISHED, Reference
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.measure.reference import Reference
+from zimage_layer_lab.core.record.record import Role
+from zimage_layer_lab.core.shipped import PUBLISHED_REFERENCE
 
 from .stock import (
     empty_latent,
@@ -33,7 +34,7 @@ def normal_states(std: torch.Tensor, mean: float = 0.0, tokens: int = 60) -> tor
 
 def published_std() -> torch.Tensor:
     """The figures as published: five dimensions by name, the median for all others."""
-    facts = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    facts = json.loads(PUBLISHED_REFERENCE.read_text(encoding="utf-8"))
     std = torch.full((2560,), facts["median_std"], dtype=torch.float64)
     for dimension, value in facts["std"].items():
         std[int(dimension)] = value

@@ -7,19 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.reference import Reference, published_qwen3_4b
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.measure.reference import Reference, published_qwen3_4b
+from zimage_layer_lab.core.record.record import Role
 
-from .stock import (
-    output,
-    record,
-    run,
-    same_options,
-    snapshot,
-    states,
-    text_encode,
-    unchanged,
-)
+from .stock import output, record, run, same_options, snapshot, states, text_encode, unchanged
 
 METHODS = ["global", "per dimension", "hybrid", "rms per token"]
 PROMPTS = "a red fox\nthree wooden boats at dusk in the rain\na paper crane"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
-from zimage_layer_lab.core.reference import Reference
-from zimage_layer_lab.core.tokens import Record, Role
+from zimage_layer_lab.core.measure.reference import Reference
+from zimage_layer_lab.core.record.record import Record, Role
 
 from .stock import output, record, run, snapshot, states, text_encode, unchanged, with_states
 

@@ -89,7 +89,7 @@ def test_the_report_has_a_line_for_every_layer(profile_node, clip, folders, naiv
 
 def test_a_massive_activation_is_found_where_it_emerges(profile_node, clip, folders):
     """One value of 1e5 is written into token 0 after block 3 and taken out after block 6."""
-    from zimage_layer_lab.core.capture import find_decoder
+    from zimage_layer_lab.core.encoder.capture import find_decoder
 
     layers = find_decoder(clip.cond_stage_model.qwen3_4b.transformer).layers
 
@@ -204,7 +204,7 @@ def test_progress_counts_prompts_and_each_prompt_is_one_pass(
     profile_node, clip, folders, monkeypatch
 ):
     import comfy.utils
-    from zimage_layer_lab.core.capture import find_decoder
+    from zimage_layer_lab.core.encoder.capture import find_decoder
 
     decoder = find_decoder(clip.cond_stage_model.qwen3_4b.transformer)
     steps, passes = [], []

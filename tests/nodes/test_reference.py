@@ -32,7 +32,7 @@ def built(clip, lab):
 @contextmanager
 def another_encoder(clip):
     """The same encoder with other norm weights for a while: another fine-tune."""
-    from zimage_layer_lab.core.capture import find_decoder
+    from zimage_layer_lab.core.encoder.capture import find_decoder
 
     norm = find_decoder(clip.cond_stage_model.qwen3_4b.transformer).norm
     kept = norm.weight
@@ -59,7 +59,7 @@ def test_a_built_reference_equals_numpy(clip, pack, built):
 
 
 def test_sink_tokens_are_told_apart(clip, lab):
-    from zimage_layer_lab.core.capture import find_decoder
+    from zimage_layer_lab.core.encoder.capture import find_decoder
 
     layers = find_decoder(clip.cond_stage_model.qwen3_4b.transformer).layers
 
@@ -189,7 +189,7 @@ def test_saving_outside_the_output_folder_is_refused(lab, folders, built, prefix
 
 
 def test_a_failed_save_leaves_no_file(lab, folders, built, monkeypatch):
-    import zimage_layer_lab.core.reference as core
+    import zimage_layer_lab.core.measure.reference as core
 
     def full(tensors, path, metadata):
         Path(path).write_bytes(b"half")

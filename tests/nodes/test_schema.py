@@ -150,5 +150,5 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     assert not slow & {name.split(".")[0] for name in added}
     loaded = [name.split(".")[1:] for name in added if name.startswith("zimage_layer_lab.")]
     files = [path for name in loaded if (path := ROOT.joinpath(*name).with_suffix(".py")).is_file()]
-    assert ROOT / "nodes/sampling.py" in files and ROOT / "core/masking.py" in files
+    assert ROOT / "nodes/sampling.py" in files and ROOT / "core/edit/masking.py" in files
     assert {path.name: found for path in files if (found := top_level_imports(path) & slow)} == {}

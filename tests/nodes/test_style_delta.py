@@ -7,19 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
-from ..blending_formulas import aligned
-from .stock import (
-    output,
-    record,
-    run,
-    same_options,
-    snapshot,
-    states,
-    text_encode,
-    unchanged,
-)
+from ..oracles.blending_formulas import aligned
+from .stock import output, record, run, same_options, snapshot, states, text_encode, unchanged
 
 
 def read(pack, vl_clip, seed: int, height: int, width: int, **inputs) -> list:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
-from ..token_fit_formulas import area, attention, linear
+from ..oracles.token_fit_formulas import area, attention, linear
 from .stock import (
     empty_latent,
     ksample,

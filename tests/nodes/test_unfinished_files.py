@@ -1,7 +1,7 @@
 """What a killed process was writing is no file to anybody, be it whole by chance."""
 
 import pytest
-from zimage_layer_lab.core.files import UNFINISHED
+from zimage_layer_lab.core.files.atomic import UNFINISHED
 
 from .stock import run, text_encode
 

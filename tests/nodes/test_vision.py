@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from zimage_layer_lab.cli.tiny_weights import load_sizes
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
+from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
 from .stock import output, record, run, same_options, states
 from .twins import IMAGE_PAD, Qwen3VLTwin, largest_error

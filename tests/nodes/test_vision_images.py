@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from zimage_layer_lab.core.tokens import Role
+from zimage_layer_lab.core.record.record import Role
 
 from .stock import record, run, states
 

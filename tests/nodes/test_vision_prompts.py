@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 from safetensors.torch import save_file
-from zimage_layer_lab.cli.tiny_weights import load_sizes
-from zimage_layer_lab.core import caption_length
-from zimage_layer_lab.core.tokens import Role
-from zimage_layer_lab.core.vision import fit_images
+from zimage_layer_lab.core.dit import caption_length
+from zimage_layer_lab.core.encoder.image_size import fit_images
+from zimage_layer_lab.core.record.record import Role
+from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
 from .stock import output, record, run, states
 from .twins import IMAGE_PAD, Qwen3VLTwin, largest_error, preprocess

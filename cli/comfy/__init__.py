@@ -1,0 +1,1 @@
+"""ComfyUI from outside: its folder, a server's process, HTTP and websocket."""

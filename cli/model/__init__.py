@@ -1,0 +1,1 @@
+"""Language models on this disk, with their tokenizers."""

@@ -1,0 +1,1 @@
+"""`layerlab profile`, `compare` and `stats`."""

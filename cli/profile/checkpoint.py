@@ -1,0 +1,193 @@
+"""How far a profile has come, kept beside its output so that a killed run can go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...core.files.atomic import replacing, sweep
+from ...core.measure.dimension_stats import ChannelStats, NonFinite
+from ...core.measure.histogram import MagnitudeHistogram
+from ...core.profile.profile import ProfileStats
+
+FORMAT = "layer_lab_checkpoint_v2"
+FOLDER = ".checkpoint"
+WRITING_SHARE = 0.05
+"""Checkpoints take at most this share of the time."""
+
+MOMENTS = (
+    "count",
+    "mean",
+    "m2",
+    "m3",
+    "m4",
+    "low",
+    "high",
+    "low_place",
+    "high_place",
+)
+UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+)
+"""What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
+
+
+@dataclass
+class Checkpoint:
+    """The checkpoint in ``out``; one of another run is never continued.
+
+    Attributes:
+        out: the folder that the profile is written to.
+        decisive: everything that decides the result, by name.
+        note: after :meth:`load`, why there is nothing to go on from, if there is a file.
+    """
+
+    out: Path
+    decisive: Mapping[str, Any]
+    note: str = ""
+    _resume_writing: float = field(default=0.0, repr=False)
+
+    @property
+    def path(self) -> Path:
+        return self.out / FOLDER / "profile.safetensors"
+
+    def load(self) -> tuple[ProfileStats, int] | None:
+        """Statistics so far and the number of shards in them; None if there are none to use."""
+        # A run killed while it wrote a checkpoint has left half of it.
+        sweep(self.path.parent, age=0)
+        if not self.path.is_file():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError("it is no checkpoint of this version")
+                facts = json.loads(metadata["facts"])
+                differing = self._differing(facts["decisive"])
+                if differing:
+                    self.note = f"it is of another run ({', '.join(differing)} differ)"
+                    return None
+                # Copies: a mapped file that is cut short later would end the process.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            if metadata.get("checksum") != _checksum(metadata["facts"], tensors):
+                raise ValueError("it is damaged")
+            [shards] = _counts([facts["shards"]])
+            return _unpack(facts["stats"], tensors), shards
+        except UNREADABLE as error:
+            self.note = f"it cannot be read ({error})"
+            return None
+
+    def _differing(self, other: Mapping[str, Any]) -> list[str]:
+        own = json.loads(json.dumps(self.decisive))
+        return sorted(
+            name for name in own.keys() | other.keys() if own.get(name) != other.get(name)
+        )
+
+    def save(self, stats: ProfileStats, shards: int) -> bool:
+        """Write it whole or not at all, unless the last one is too recent; says whether.
+
+        Raises:
+            WriteError: if it cannot be written.
+        """
+        started = time.monotonic()
+        if started < self._resume_writing:
+            return False
+        tensors, facts = _pack(stats)
+        document = json.dumps({"decisive": self.decisive, "shards": shards, "stats": facts})
+        checksum = _checksum(document, tensors)
+        with replacing(self.path) as temporary:
+            metadata = {"format": FORMAT, "facts": document, "checksum": checksum}
+            save_file(tensors, temporary, metadata)
+        ended = time.monotonic()
+        self._resume_writing = ended + (ended - started) / WRITING_SHARE
+        return True
+
+    def remove(self) -> None:
+        """It is no longer needed."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    non_finite: dict[str, Any] = {}
+    for index in stats.indices:
+        tensors[f"{index}.magnitudes"] = stats.magnitudes[index].counts
+        tensors[f"{index}.sinks"] = torch.tensor(stats.sinks[index], dtype=torch.int64)
+        for side in ("content", "sinks"):
+            channel: ChannelStats = getattr(stats.channels[index], side)
+            for name in MOMENTS:
+                tensors[f"{index}.{side}.{name}"] = getattr(channel, name).contiguous()
+            non_finite[f"{index}.{side}"] = [channel.non_finite, channel.non_finite_places]
+    facts = {name: getattr(stats, name) for name in ("blocks", "width", "prompts", "tokens")}
+    return tensors, {**facts, "indices": list(stats.indices), "non_finite": non_finite}
+
+
+def _checksum(document: str, tensors: Mapping[str, Tensor]) -> str:
+    crc = zlib.crc32(document.encode("utf-8"))
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(name.encode("utf-8"), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"
+
+
+def _counts(values: Sequence[Any]) -> list[int]:
+    if not all(type(value) is int and 0 <= value < 2**53 for value in values):
+        raise ValueError("a count is no whole number")
+    return list(values)
+
+
+def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[int]) -> None:
+    """So that a few lying bytes cannot ask for memory that the tensors do not need."""
+    wanted: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    for index in indices:
+        wanted[f"{index}.magnitudes"] = torch.int64, (len(MagnitudeHistogram().counts),)
+        wanted[f"{index}.sinks"] = torch.int64, tuple(tensors[f"{index}.sinks"].shape)
+        for name in MOMENTS:
+            place = name.endswith("_place")
+            kind = (torch.int64, (width, 2)) if place else (torch.float64, (width,))
+            wanted |= {f"{index}.{side}.{name}": kind for side in ("content", "sinks")}
+    held = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    if not indices or held != wanted:
+        raise ValueError("its tensors do not fit each other")
+
+
+def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileStats:
+    blocks, width, prompts, tokens = _counts(
+        [facts[name] for name in ("blocks", "width", "prompts", "tokens")]
+    )
+    indices = _counts(facts["indices"])
+    if sorted(set(indices)) != indices or max(indices, default=0) > blocks:
+        raise ValueError("its hidden states are not those of one model")
+    _require_fit(tensors, width, indices)
+    stats = ProfileStats(blocks, width, tuple(indices))
+    stats.prompts, stats.tokens = prompts, tokens
+    for index in stats.indices:
+        stats.magnitudes[index].counts = tensors[f"{index}.magnitudes"]
+        stats.sinks[index] = array("q", tensors[f"{index}.sinks"].tolist())
+        for side in ("content", "sinks"):
+            channel: ChannelStats = getattr(stats.channels[index], side)
+            for name in MOMENTS:
+                setattr(channel, name, tensors[f"{index}.{side}.{name}"])
+            number, places = facts["non_finite"][f"{index}.{side}"]
+            [channel.non_finite] = _counts([number])
+            channel.non_finite_places = [NonFinite(*_counts(place)) for place in places]
+    return stats

@@ -1,0 +1,254 @@
+"""``layerlab profile``: every layer of a language model, measured over any number of prompts."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ... import __version__
+from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
+from ...core.files.atomic import what_failed
+from ...core.measure.dimension_stats import Place
+from ...core.profile.profile import ProfileStats, left_out, summarise
+from ...core.shipped import CORPUS
+from ..model.files import ModelError, ModelFiles, readable
+from ..show.console import make_console
+from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
+from .checkpoint import Checkpoint
+from .findings import layer_finding, sink_finding
+from .meter import ModelFacts, ProfileMeter
+from .on_ray import ClusterError, RayMeters, ray_meters, require_cluster
+from .progress import PromptProgress
+from .prompt_file import PromptFile, PromptFileError
+from .report import shown_layers, write_profile
+
+KEPT_PROMPTS = 1024
+"""Prompts whose tokens are kept while the report names tokens."""
+
+
+class ProfileError(ValueError):
+    """The command cannot go on; the message says why and what to do."""
+
+
+def run_profile(options: argparse.Namespace) -> int:
+    """Profile ``options.model`` into ``options.out``; returns the exit status."""
+    try:
+        profile_model(options, make_console())
+    except (
+        ProfileError,
+        ModelError,
+        PromptFileError,
+        ClusterError,
+        LayerRangeError,
+    ) as error:
+        sys.stderr.write(f"layerlab profile: {error}\n")
+        return 1
+    except torch.cuda.OutOfMemoryError as error:
+        sys.stderr.write(
+            f"layerlab profile: out of memory: {str(error).splitlines()[0]} Try a smaller "
+            f"--batch-tokens than {options.batch_tokens}, or --dtype bfloat16\n"
+        )
+        return 1
+    return 0
+
+
+def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
+    """Measure and write; returns what was written. Raises what :func:`run_profile` reports."""
+    started = time.monotonic()
+    out: Path = options.out
+    if options.batch_tokens < 1:
+        raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
+    if out.exists() and not out.is_dir():
+        raise ProfileError(f"--out {out} is not a folder: name another")
+    prompt_file = PromptFile(options.prompts or CORPUS)
+    files = ModelFiles.find(options.model)
+    with PromptProgress(console) as progress:
+        if options.ray:
+            with progress.waiting(f"Looking for Ray at {options.ray}"):
+                require_cluster(options.ray, options.workers, options.device)
+        with progress.waiting("Reading the tokenizer"):
+            config, tokenizer = files.config(), files.tokenizer()
+        indices = layer_indices(options.layers, config)
+        with progress.prompts("Counting tokens", len(prompt_file)) as counted:
+            prompts = TokenizedPrompts.count(
+                prompt_file, tokenizer, TokenLimits.of(config), lambda number: counted(number, 0)
+            )
+        plan = plan_batches(prompts.lengths, options.batch_tokens)
+        with _meters(options, files) as meters:
+            with progress.waiting("Loading the model"):
+                facts = meters.facts()
+            _introduce(console, facts, prompts, options)
+            checkpoint = Checkpoint(out, decisive_facts(options, files, facts, prompts, indices))
+            stats = _measure(console, progress, meters, plan, prompts, indices, checkpoint)
+        profile = summarise(stats, facts.name)
+        text = token_texts(prompts)
+        with progress.waiting("Writing"), _writing(out):
+            paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
+    checkpoint.remove()
+
+    def name_token(place: Place) -> str:
+        return f"{text(place)!r} at {place.position} (prompt {place.prompt + 1})"
+
+    for layer in shown_layers(profile):
+        console.print(layer_finding(layer, name_token), markup=False)
+    for line in [sink_finding(profile), *left_out(profile)]:
+        console.print(line, markup=False)
+    console.print(
+        f"\nWrote {out / 'report.html'}, profile.json and {len(paths) - 2} more files in "
+        f"{time.monotonic() - started:.0f} s. Open report.html in a browser.",
+        style="bold",
+        markup=False,
+    )
+    return paths
+
+
+def layer_indices(layers: str, config: object) -> tuple[int, ...]:
+    """Hidden states to measure, ascending, for "all" or a list such as "-2,-6,-10..-20".
+
+    Raises:
+        ProfileError: if it is no such list.
+        LayerRangeError: if the model has no such layer.
+    """
+    blocks = config.get_text_config().num_hidden_layers
+    try:
+        numbers = parse_layers(layers, blocks)
+    except LayerRangeError:
+        raise
+    except ValueError as error:
+        raise ProfileError(
+            f"--layers {layers!r} is neither 'all' nor a list like -2,-6: {error}"
+        ) from None
+    return tuple(sorted(hidden_state_index(number, blocks) for number in numbers))
+
+
+def decisive_facts(
+    options: argparse.Namespace,
+    files: ModelFiles,
+    facts: ModelFacts,
+    prompts: TokenizedPrompts,
+    indices: tuple[int, ...],
+) -> dict[str, object]:
+    """Everything that decides the numbers: a checkpoint of anything else is not continued."""
+    return {
+        "model": str(files.path),
+        "model files": files.stamp(),
+        "fingerprint": facts.fingerprint,
+        "prompts": prompts.digest,
+        "layers": list(indices),
+        "dtype": facts.dtype,
+        "device": facts.device.partition(":")[0],
+        "batch tokens": options.batch_tokens,
+        "version": __version__,
+    }
+
+
+def provenance(
+    options: argparse.Namespace, facts: ModelFacts, prompts: TokenizedPrompts
+) -> dict[str, str]:
+    """What every reference and the report say about where their numbers are from."""
+    own = options.prompts is not None
+    return {
+        "model": facts.name,
+        "fingerprint": facts.fingerprint,
+        "prompts": str(len(prompts.prompts)),
+        "prompt_file": readable(str(options.prompts)) if own else "the shipped stats/corpus.txt",
+        "tokens": str(prompts.tokens),
+        "dtype": facts.dtype,
+        "device": facts.device,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": readable(shlex.join(options.typed)),
+        "blocks": str(facts.blocks),
+        "chat_template": prompts.tokenizer.template,
+    }
+
+
+def token_texts(prompts: TokenizedPrompts):
+    """A function that gives the text of the token at a place, made when asked for."""
+    ids = lru_cache(KEPT_PROMPTS)(prompts.ids)
+
+    def text(place: Place) -> str:
+        return prompts.tokenizer.text(ids(place.prompt)[place.position])
+
+    return text
+
+
+def _meters(options: argparse.Namespace, files: ModelFiles):
+    """A context with the model, here or on Ray."""
+    if not options.ray:
+        return nullcontext(ProfileMeter(files.path, options.device, options.dtype))
+    return ray_meters(options.ray, options.workers, files.path, options.device, options.dtype)
+
+
+def _introduce(
+    console: Console, facts: ModelFacts, prompts: TokenizedPrompts, options: argparse.Namespace
+) -> None:
+    where = f"{options.workers} Ray workers on {facts.device}" if options.ray else facts.device
+    console.print(
+        f"{facts.name}: {facts.blocks} blocks, width {facts.width}, fingerprint "
+        f"{facts.fingerprint}; {where}, {facts.dtype}",
+        style="bold",
+        markup=False,
+    )
+    count = f"{len(prompts.prompts)} prompts, {prompts.tokens} tokens"
+    if prompts.tokenizer.has_template:
+        line = f"{count}, in the model's own chat template"
+    else:
+        line = (
+            f"{count}. The model has no chat template: they go in as plain text with the "
+            "tokenizer's own special tokens"
+        )
+    console.print(line, markup=False)
+
+
+def _measure(
+    console: Console,
+    progress: PromptProgress,
+    meters: ProfileMeter | RayMeters,
+    plan: BatchPlan,
+    prompts: TokenizedPrompts,
+    indices: tuple[int, ...],
+    checkpoint: Checkpoint,
+) -> ProfileStats:
+    """Go on from the checkpoint, if there is one, to the end."""
+    found = checkpoint.load()
+    if checkpoint.note:
+        console.print(
+            f"Starting anew: there is a checkpoint in {checkpoint.path.parent}, but "
+            f"{checkpoint.note}.",
+            markup=False,
+        )
+    stats, done = found or (None, 0)
+    if stats is not None:
+        console.print(
+            f"Going on from a checkpoint: {stats.prompts} prompts are done.", markup=False
+        )
+    before = stats.prompts if stats is not None else 0
+    with progress.prompts("Profiling", len(prompts.prompts), before) as counted:
+        shards = plan.read(range(done, plan.shards), prompts)
+        for part in meters.measure_all(shards, indices, counted):
+            stats = part if stats is None else stats.merge(part)
+            done += 1
+            with _writing(checkpoint.out):
+                checkpoint.save(stats, done)
+    return stats
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProfileError(
+            f"{out} cannot be written: {what_failed(error)}. Make room, or name another --out; "
+            "started again, the run goes on from its last checkpoint"
+        ) from error

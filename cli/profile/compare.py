@@ -1,0 +1,198 @@
+"""``layerlab compare``: two profiles side by side, and what the numbers say of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ... import __version__
+from ...core.draw.plots import plot_comparison
+from ...core.files.atomic import what_failed, write_whole
+from ...core.profile.profile_file import ProfileFileError, load_profile
+from ..show.console import make_console, print_table
+from ..show.html_report import Section, Table, render_report
+
+NOTABLE = 1.5
+"""Layer figures of two profiles are called different from this factor on (a choice of words)."""
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Compare ``options.a`` with ``options.b``; returns the exit status."""
+    try:
+        a, b = load_profile(options.a), load_profile(options.b)
+        layers = parse_layers(options.layers)
+        others = parse_layers(options.layers_b) if options.layers_b else layers
+        if len(layers) != len(others):
+            raise ProfileFileError(
+                f"--layers names {len(layers)} layers and --layers-b {len(others)}: give as many"
+            )
+        pairs = [
+            (find_layer(a, layer, str(options.a)), find_layer(b, other, str(options.b)))
+            for layer, other in zip(layers, others, strict=True)
+        ]
+    except ProfileFileError as error:
+        sys.stderr.write(f"layerlab compare: {error}\n")
+        return 1
+    tables = [model_table(a, b), *(layer_table(*pair) for pair in pairs)]
+    words = verdict(a, b, pairs)
+    png = plot_comparison(a, b)
+    console = make_console()
+    for table in tables:
+        print_table(console, table)
+    for line in words:
+        console.print(line, markup=False)
+    page = render_report(
+        "Two profiles side by side",
+        f"A: {a['model']['name']}; B: {b['model']['name']}",
+        words,
+        [Section("Magnitudes by depth", [], png), Section("Figures", tables=tables)],
+        f"Written by layerlab compare, Z-Image Layer Lab {__version__}.",
+    )
+    try:
+        write_whole(options.out / "compare.png", png)
+        path = write_whole(options.out / "report.html", page)
+    except OSError as error:
+        sys.stderr.write(
+            f"layerlab compare: {options.out} cannot be written: {what_failed(error)}. Make room, "
+            "or name another --out\n"
+        )
+        return 1
+    console.print(f"\nWrote {path} and compare.png.", style="bold", markup=False)
+    return 0
+
+
+def parse_layers(text: str) -> list[int]:
+    """ "-2,-6" as numbers. Raises ProfileFileError for anything else."""
+    try:
+        return [int(part) for part in text.replace(" ", "").split(",")]
+    except ValueError:
+        raise ProfileFileError(f"{text!r} is no list of layers such as -2,-6") from None
+
+
+def find_layer(profile: dict[str, Any], layer: int, name: str) -> dict[str, Any]:
+    """The entry of ``layer``. Raises ProfileFileError naming what there is."""
+    for entry in profile["layers"]:
+        if entry["layer"] == layer:
+            return entry
+    there = ", ".join(str(entry["layer"]) for entry in profile["layers"])
+    raise ProfileFileError(f"{name} has no layer {layer}; it has {there}")
+
+
+def model_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
+    """What the two profiles are of."""
+    sides = [_model_facts(side) for side in (a, b)]
+    rows = [(name, *(side[name] for side in sides)) for name in sides[0]]
+    return Table(("", "A", "B"), rows, "models")
+
+
+def layer_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
+    """One layer of each."""
+    names = ("median_abs", "max_abs", "std", "std_without_sinks")
+    rows = [(name, _figure(a[name]), _figure(b[name])) for name in names]
+    rows.append(("out of line", str(len(a["outliers"])), str(len(b["outliers"]))))
+    rows.append(("loudest", _loudest(a), _loudest(b)))
+    header = ("", f"A, layer {a['layer']}", f"B, layer {b['layer']}")
+    return Table(header, rows, f"layer {a['layer']} against layer {b['layer']}")
+
+
+def verdict(
+    a: dict[str, Any], b: dict[str, Any], pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> list[str]:
+    """What the numbers say, and no more."""
+    lines = [f"{letter}: {_course(side)}" for letter, side in (("A", a), ("B", b))]
+    same_model = all(a["model"][key] == b["model"][key] for key in ("blocks", "width"))
+    for first, second in pairs:
+        where = f"Layer {first['layer']} of A against layer {second['layer']} of B: "
+        lines.append(where + _shared(first, second, a["model"]["width"] == b["model"]["width"]))
+    indices = [[layer["index"] for layer in side["layers"]] for side in (a, b)]
+    if same_model and indices[0] == indices[1]:
+        lines.append(_widest_difference(a, b))
+    if a.get("threshold", 10) != b.get("threshold", 10):
+        lines.append("The two count dimensions as out of line from different thresholds on.")
+    if (a["tokens"], a["prompts"]) != (b["tokens"], b["prompts"]):
+        lines.append(
+            f"The two were measured on different text ({a['prompts']} prompts, {a['tokens']} "
+            f"tokens; {b['prompts']} prompts, {b['tokens']} tokens): small differences say nothing."
+        )
+    return lines
+
+
+def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
+    model = profile["model"]
+    return {
+        "model": str(model["name"]),
+        "blocks": str(model["blocks"]),
+        "width": str(model["width"]),
+        "prompts": str(profile["prompts"]),
+        "tokens": str(profile["tokens"]),
+        "emergence": str(profile.get("emergence_layer")),
+        "fall": str(profile.get("fall_layer")),
+        "out of line from": f"{profile.get('threshold', 10):g}x",
+        "prompts with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
+    }
+
+
+def _course(profile: dict[str, Any]) -> str:
+    blocks, emergence = profile["model"]["blocks"], profile.get("emergence_layer")
+    positions = profile.get("sink_positions", [])
+    places = sorted({place for prompt in positions for place in prompt})
+    sinks = f"sink tokens at position {', '.join(map(str, places[:8]))} in " if places else ""
+    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} prompts"
+    sinks = sinks if places else f"no sink token in {profile['prompts']} prompts"
+    if emergence is None:
+        return f"{sinks}; emergence is not known (not every layer was measured)."
+    line = f"{sinks}; max|x| rises most at hidden state {emergence} of {blocks} "
+    line += f"({emergence / blocks:.0%} of the depth)"
+    fall = profile.get("fall_layer")
+    return line + (
+        f" and drops most after it at {fall} ({fall / blocks:.0%})." if fall else ", and stays up."
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _loudest(layer: dict[str, Any]) -> str:
+    if not layer["outliers"]:
+        return "none"
+    top = layer["outliers"][0]
+    ratio = "over 0" if top["ratio"] is None else f"{top['ratio']:.4g}x"
+    return f"{top['dimension']}: {ratio}, {top['class']}"
+
+
+def _shared(a: dict[str, Any], b: dict[str, Any], same_width: bool) -> str:
+    counts = f"{len(a['outliers'])} and {len(b['outliers'])} dimensions are out of line"
+    if not same_width:
+        return f"{counts}; the models have different widths, so their numbers do not correspond."
+    first = {outlier["dimension"] for outlier in a["outliers"]}
+    second = {outlier["dimension"] for outlier in b["outliers"]}
+    parts = [
+        f"{word} {', '.join(map(str, sorted(dimensions)))}"
+        for word, dimensions in (
+            ("in both:", first & second),
+            ("only in A:", first - second),
+            ("only in B:", second - first),
+        )
+        if dimensions
+    ]
+    return f"{counts}" + (f" ({'; '.join(parts)})." if parts else ".")
+
+
+def _widest_difference(a: dict[str, Any], b: dict[str, Any]) -> str:
+    def factor(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
+        first, second = (max(side["std_without_sinks"], 1e-30) for side in pair)
+        return max(first / second, second / first)
+
+    pairs = list(zip(a["layers"], b["layers"], strict=True))
+    widest = max(pairs, key=factor)
+    line = (
+        "Without sink tokens, the std of all values differs most at hidden state "
+        f"{widest[0]['index']} (layer {widest[0]['layer']}): {widest[0]['std_without_sinks']:.4g} "
+        f"against {widest[1]['std_without_sinks']:.4g}, a factor of {factor(widest):.3g}."
+    )
+    first = next((pair[0] for pair in pairs if factor(pair) >= NOTABLE), None)
+    if first is None:
+        return f"{line} No layer differs by a factor of {NOTABLE}."
+    return f"{line} The first to differ by a factor of {NOTABLE} is hidden state {first['index']}."

@@ -1,0 +1,156 @@
+"""The same measurement on Ray: every worker holds the model and takes shards of the prompts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...core.profile.profile import ProfileStats
+from ..model.files import ModelError
+from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
+from .batches import Batch
+from .meter import Done, ModelFacts, ProfileMeter
+
+RESTARTS = 10
+"""How often one worker may die before the run gives up."""
+
+QUEUED = 2
+"""Shards that wait at a worker or are measured by it, so that none stands idle."""
+
+AHEAD = 8
+"""Shards a worker that may be finished before an earlier one is (a restarted worker is late)."""
+
+
+class RayMeters:
+    """Workers of Ray with one :class:`.ProfileMeter` each."""
+
+    def __init__(self, meters: Sequence[Any]):
+        self._meters = list(meters)
+
+    def facts(self) -> ModelFacts:
+        """What every worker has loaded.
+
+        Raises:
+            ClusterError: if they do not have the same model, or died of it.
+        """
+        first, *others = _get([meter.facts.remote() for meter in self._meters])
+        for other in others:
+            if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
+                raise ClusterError(
+                    f"the workers have different models under {first.name}: fingerprint "
+                    f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
+                )
+        return first
+
+    def measure_all(
+        self, shards: Iterable[Sequence[Batch]], indices: Sequence[int], done: Done
+    ) -> Iterator[ProfileStats]:
+        """Statistics of each shard, in order, whichever worker was first.
+
+        Raises:
+            ClusterError: if a worker has died too often.
+        """
+        import ray
+
+        idle = deque(self._meters * QUEUED)
+        busy: dict[Any, Any] = {}
+        order: deque[Any] = deque()
+
+        def next_result() -> ProfileStats:
+            stats = _get(order.popleft())
+            done(stats.prompts, stats.tokens)
+            return stats
+
+        for shard in shards:
+            if len(order) == AHEAD * len(self._meters):
+                yield next_result()
+            while not idle:
+                finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
+                idle.extend(busy.pop(reference) for reference in finished)
+            meter = idle.popleft()
+            reference = meter.measure.remote(shard, tuple(indices))
+            busy[reference] = meter
+            order.append(reference)
+            while order and ray.wait([order[0]], timeout=0)[0]:
+                yield next_result()
+        while order:
+            yield next_result()
+
+
+def _get(references: Any) -> Any:
+    """``ray.get`` with errors that name what happened on the worker."""
+    import ray
+
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, ModelError):
+            raise ModelError(f"on a Ray worker: {cause}") from error
+        raise ClusterError(f"a Ray worker failed: {type(cause).__name__}: {cause}") from error
+    except ray.exceptions.RayError as error:
+        raise lost_worker(error) from error
+
+
+def require_cluster(address: str, workers: int, device: str) -> None:
+    """Refuse, in seconds, what :func:`ray_meters` could only fail at.
+
+    Raises:
+        ClusterError: if the arguments make no sense or no Ray answers at the address.
+        ModuleNotFoundError: if Ray is not installed.
+    """
+    if workers < 1:
+        raise ClusterError(f"--workers is {workers}: it must be at least 1")
+    if device.partition(":")[2]:
+        raise ClusterError(
+            f"--device {device}: on Ray every worker gets a GPU of its own; say --device cuda"
+        )
+    require_ray(address)
+
+
+@contextmanager
+def ray_meters(
+    address: str, workers: int, path: Path, device: str, dtype: str
+) -> Iterator[RayMeters]:
+    """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
+
+    On a cluster the model must be at the same path on every node.
+
+    Raises:
+        ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
+    """
+    with joined_ray(address, workers):
+        import ray
+
+        device, cpus, gpus = _share(workers, device)
+        remote = ray.remote(ProfileMeter).options(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
+            scheduling_strategy="SPREAD",
+        )
+        yield RayMeters([remote.remote(path, device, dtype) for _ in range(workers)])
+
+
+def _share(workers: int, device: str) -> tuple[str, int, int]:
+    """The device of a worker, and the CPUs and GPUs that it claims."""
+    import ray
+
+    there = ray.cluster_resources()
+    cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    if cpus < workers:
+        raise ClusterError(f"--workers {workers}: this Ray has {cpus} CPUs; ask for fewer workers")
+    if device == "cuda" or (device == "auto" and gpus):
+        if gpus < workers:
+            raise ClusterError(
+                f"--workers {workers}: this Ray has {gpus} GPUs; ask for fewer workers, or for "
+                "--device cpu"
+            )
+        return "cuda", 1, 1
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    smallest = min(count for count in nodes if count)
+    return device, max(1, min(cpus // workers, smallest)), 0

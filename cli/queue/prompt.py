@@ -1,0 +1,299 @@
+"""One prompt on one server: queued once, followed to its end, its images fetched.
+
+Nothing is queued twice: the prompt's id is chosen here, and before the graph is sent (again) the
+server is asked whether it has that id.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from ..comfy.client import (
+    ComfyClientError,
+    PromptFailed,
+    ServerUnreachable,
+    cancel_prompt,
+    fetch_image,
+    find_prompt,
+    get_json,
+    output_images,
+    post_prompt,
+)
+from ..comfy.errors import raise_if_failed
+from ..comfy.socket import EventSocket
+from .workflow import name_of
+
+ASK_EVERY = 2.0
+"""Seconds of silence on the websocket after which the server is asked over HTTP."""
+
+ASK_EVERY_ALONE = 0.5
+"""The same while there is no websocket."""
+
+SHORTEST_WAIT = 0.05
+"""Seconds for which the websocket is listened to at least between two questions."""
+
+LOSSES = 2
+"""How often a restarting server may forget a prompt; it may be what makes it stop."""
+
+OLDEST_COMFYUI = "0.26.0"
+"""The pack's oldest; it takes the prompt's id from the client."""
+
+# A prompt moves from the queue to the history between two requests; only repeated absence from
+# both means that it is gone.
+_MISSES_UNTIL_GONE, _BETWEEN_MISSES = 5, 0.2
+_LONGEST_ANSWER, _SHORTEST_ANSWER = 10.0, 1.0
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+_Result = TypeVar("_Result")
+
+
+class Limits(NamedTuple):
+    """Seconds: ``prompt`` from being queued to its end, ``contact`` without any answer."""
+
+    prompt: float
+    contact: float
+
+    @property
+    def answer(self) -> float:
+        """Seconds for one answer: a server that hangs is asked again before it is given up."""
+        return max(_SHORTEST_ANSWER, min(_LONGEST_ANSWER, self.contact / 3))
+
+
+class Image(NamedTuple):
+    """``name`` is the server's file name, ``data`` the file's bytes."""
+
+    name: str
+    data: bytes
+
+
+class Finished(NamedTuple):
+    """``left_out``: a line for each error of an output that the server did not run."""
+
+    images: tuple[Image, ...]
+    left_out: tuple[str, ...]
+
+
+class Progress(NamedTuple):
+    """What a prompt is at: ``node`` is the running node's id, ``value`` of ``total`` its steps.
+
+    ``ahead``: prompts that go first, None when not known.
+    """
+
+    ahead: int | None = None
+    node: str | None = None
+    value: float = 0.0
+    total: float = 0.0
+
+
+class _Forgotten(Exception):
+    """The server was away, and is back without the prompt: it was started anew."""
+
+
+def run_prompt(
+    address: str,
+    graph: Mapping[str, Any],
+    prompt_id: str,
+    limits: Limits,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Finished:
+    """Queue ``graph`` (API format) under ``prompt_id``, unless the server has it; wait; fetch.
+
+    Raises:
+        PromptRefused: if it does not pass validation.
+        PromptFailed: if a node raised, it was deleted, or took longer than ``limits.prompt``.
+        ServerUnreachable: if the server does not answer for ``limits.contact`` seconds.
+        ComfyClientError: if it answers what no ComfyUI does.
+    """
+    # The id of the prompt for the client too: a later run that finds the prompt hears its events.
+    client_id = prompt_id
+    for _ in range(LOSSES + 1):
+        with EventSocket(address, client_id) as events:
+            left_out = _queue_once(address, graph, prompt_id, client_id, limits)
+            try:
+                entry = _follow(address, prompt_id, events, limits, on_progress)
+            except _Forgotten:
+                continue
+        if left_out is None:
+            left_out = _left_out(address, graph, entry, limits)
+        images = _images(address, entry, limits)
+        return Finished(images, tuple(left_out))
+    raise PromptFailed(
+        f"{address} was started anew {LOSSES + 1} times while it had this prompt, and forgot it; "
+        "it may be this prompt that stops it: see its log"
+    )
+
+
+def _queue_once(
+    address: str, graph: Mapping[str, Any], prompt_id: str, client_id: str, limits: Limits
+) -> list[str] | None:
+    """What the server says that it leaves out; None if it had the prompt already."""
+    sent = False
+
+    def ask_or_send() -> list[str] | None:
+        nonlocal sent
+        # What was sent may still be on its way, or in validation.
+        look = _is_gone if sent else _is_unknown
+        if not look(address, prompt_id, limits):
+            return None
+        sent = True
+        queued = post_prompt(address, graph, client_id, prompt_id, limits.answer)
+        if queued.prompt_id != prompt_id:
+            cancel_prompt(address, queued.prompt_id, limits.answer)
+            raise ComfyClientError(
+                f"the ComfyUI at {address} is too old: it gave the prompt an id of its own, under "
+                "which it could not be found again, so it was taken back. Update it to ComfyUI "
+                f"{OLDEST_COMFYUI} or newer"
+            )
+        return queued.left_out
+
+    return patiently(ask_or_send, limits.contact)
+
+
+def _follow(
+    address: str,
+    prompt_id: str,
+    events: EventSocket,
+    limits: Limits,
+    on_progress: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """The prompt's history entry, once it has ended well."""
+    deadline = time.monotonic() + limits.prompt
+    heard = time.monotonic()
+    next_ask = heard  # once at the start: a resumed prompt may have ended already
+    was_away = False
+    while True:
+        left = deadline - time.monotonic()
+        seconds = ASK_EVERY if events.connected else ASK_EVERY_ALONE
+        until_ask = next_ask - time.monotonic()
+        event = events.receive(max(min(seconds, left, until_ask), SHORTEST_WAIT))
+        late = time.monotonic() > deadline
+        # Other prompts and packs talk on the same socket, so only this prompt's own words count.
+        if event is not None and event["data"].get("prompt_id") == prompt_id:
+            heard = time.monotonic()
+            next_ask = heard + ASK_EVERY
+            progress = _progress(event, prompt_id)
+            if progress is not None:
+                on_progress(progress)
+        ended = event is not None and _ends(event, prompt_id)
+        if not ended and not late and time.monotonic() < next_ask:
+            continue
+        next_ask = time.monotonic() + seconds
+        try:
+            place = find_prompt(address, prompt_id, limits.answer)
+            if place.unknown and _is_gone(address, prompt_id, limits):
+                if was_away:
+                    raise _Forgotten
+                raise PromptFailed(
+                    f"prompt {prompt_id} is neither queued nor finished: it was deleted, or the "
+                    "server's history was cleared"
+                )
+            if place.entry is not None:
+                raise_if_failed(place.entry)
+                return place.entry
+            if late:
+                cancel_prompt(address, prompt_id, limits.answer)
+                raise PromptFailed(
+                    f"it did not end within {limits.prompt:g} s and was taken back; a longer "
+                    "--timeout lets it"
+                )
+            heard, was_away = time.monotonic(), False
+            on_progress(Progress(ahead=place.ahead))
+        except ServerUnreachable as error:
+            was_away = True
+            away = time.monotonic() - heard
+            if away > limits.contact:
+                raise ServerUnreachable(f"{error} (for {away:.0f} s)") from error
+
+
+def _left_out(
+    address: str, graph: Mapping[str, Any], entry: Mapping[str, Any], limits: Limits
+) -> list[str]:
+    """The outputs that did not run, for a prompt to which the server's answer was not heard."""
+    # (number, id, graph, extra data, the outputs to run)
+    ran = set(entry["prompt"][4])
+
+    def is_output(kind: str) -> bool:
+        path = f"/object_info/{urllib.parse.quote(kind, safe='')}"
+        listed = patiently(lambda: get_json(address, path, limits.answer), limits.contact)
+        return bool((listed.get(kind) or {}).get("output_node"))
+
+    others = {node_id: node for node_id, node in graph.items() if node_id not in ran}
+    outputs = {kind for kind in {n["class_type"] for n in others.values()} if is_output(kind)}
+    return [
+        f"{name_of(node_id, node)}: it, or what it takes from, is not valid; queued anew by the "
+        "same command it is told why"
+        for node_id, node in others.items()
+        if node["class_type"] in outputs
+    ]
+
+
+def _images(address: str, entry: Mapping[str, Any], limits: Limits) -> tuple[Image, ...]:
+    """The saved images; of a graph that saves none its previews."""
+    listed = output_images(entry)
+    wanted = [image for image in listed if image.get("type") == "output"] or listed
+    return tuple(
+        Image(
+            image["filename"],
+            patiently(lambda image=image: fetch_image(address, image), limits.contact),
+        )
+        for image in wanted
+    )
+
+
+def _is_unknown(address: str, prompt_id: str, limits: Limits) -> bool:
+    return find_prompt(address, prompt_id, limits.answer).unknown
+
+
+def _is_gone(address: str, prompt_id: str, limits: Limits) -> bool:
+    """Whether the server knows nothing of the prompt, also when asked several times."""
+    for _ in range(_MISSES_UNTIL_GONE):
+        if not _is_unknown(address, prompt_id, limits):
+            return False
+        time.sleep(_BETWEEN_MISSES)
+    return True
+
+
+def patiently(action: Callable[[], _Result], seconds: float) -> _Result:
+    """``action()``, again and again while the server does not answer, for up to ``seconds``."""
+    for pause in _pauses(seconds):
+        try:
+            return action()
+        except ServerUnreachable:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _pauses(seconds: float) -> Iterator[float | None]:
+    """Pauses between tries, and None before giving up."""
+    until, pause = time.monotonic() + seconds, 0.25
+    while (left := until - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(2 * pause, 5.0)
+    yield None
+
+
+def _ends(event: Mapping[str, Any], prompt_id: str) -> bool:
+    """Whether the prompt may be in the history now."""
+    data = event["data"]
+    if data.get("prompt_id") != prompt_id:
+        return False
+    kind = event.get("type")
+    # ComfyUI writes the history before it says that no node of the prompt is executing.
+    return kind in _ENDS or (kind == "executing" and data.get("node") is None)
+
+
+def _progress(event: Mapping[str, Any], prompt_id: str) -> Progress | None:
+    data = event["data"]
+    if data.get("prompt_id") != prompt_id:
+        return None
+    if event.get("type") == "executing":
+        return Progress(ahead=0, node=data.get("display_node") or data.get("node"))
+    if event.get("type") == "progress":
+        value, total = data.get("value"), data.get("max")
+        if isinstance(value, int | float) and isinstance(total, int | float):
+            return Progress(ahead=0, node=data.get("node"), value=value, total=total)
+    return None

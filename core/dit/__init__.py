@@ -1,0 +1,1 @@
+"""What the image model does with a caption."""

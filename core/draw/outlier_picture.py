@@ -1,0 +1,295 @@
+"""The picture of an outlier survey: dimensions, the tokens that carry them, what the DiT sees.
+
+Needs matplotlib, so nothing imports this module before a picture is asked for.
+"""
+
+from __future__ import annotations
+
+from textwrap import fill
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..outliers.survey import IN_LINE, Finding, Survey, zeroing
+from ..record.record import Record
+from .figures import label_points, plain_ticks, printable, text_style, to_pixels
+from .plots import CALM, FLOOR, GREY, LOUD, QUIET
+from .token_columns import Column, largest, token_columns
+
+SIZE, DPI = (16.0, 8.4), 110
+"""Inches and pixels per inch; the same for every picture, so that they make one batch."""
+ROWS, NAMED = 14, 8
+"""Dimensions in the panel of tokens, and dimensions named in the panel of stds."""
+TOKEN_LETTERS = 18
+
+
+def outlier_picture(
+    hidden: Tensor,
+    record: Record,
+    survey: Survey,
+    weight: Tensor | None = None,
+    measured_against: str = "",
+) -> np.ndarray:
+    """(height, width, 3) float32 in 0..1, always of one size.
+
+    Args:
+        hidden: (batch, tokens, width); of a batch the largest value of each token is shown.
+        weight: (width,) of the DiT's RMSNorm, if it is known.
+        measured_against: the reference in words; empty if the states are their own.
+    """
+    hidden = hidden.detach().float().cpu()
+    magnitude = hidden.abs().amax(0)
+    rows = _rows(magnitude, survey)
+    always = _always_shown(survey)
+    norms = torch.linalg.vector_norm(hidden.double(), dim=-1).amax(0)
+    columns = token_columns(norms, always)
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.9], height_ratios=[1.25, 1])
+    _draw_stds(figure.add_subplot(grid[:, 0]), survey, measured_against)
+    tokens = figure.add_subplot(grid[0, 1])
+    _draw_tokens(figure, tokens, magnitude, rows, columns, survey)
+    seen = figure.add_subplot(grid[1, 1], sharex=tokens)
+    _draw_seen(seen, hidden, survey, rows, columns, weight)
+    _name_columns(seen, columns, record, survey)
+    tokens.tick_params(labelbottom=False)
+    figure.suptitle(
+        f"{printable(record.source)}, {record.layer_in_words}: {hidden.shape[1]} token"
+        f"{'' if hidden.shape[1] == 1 else 's'} x {hidden.shape[2]} dimensions",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        **text_style(),
+    )
+    return to_pixels(figure)
+
+
+def _rows(magnitude: Tensor, survey: Survey) -> list[int]:
+    """The findings, farthest first, then the dimensions with the largest values."""
+    rows = survey.dimensions[:ROWS]
+    loudest = magnitude.amax(0).argsort(descending=True, stable=True).tolist()
+    more = [dimension for dimension in loudest[: 2 * ROWS] if dimension not in rows]
+    return rows + more[: ROWS - len(rows)]
+
+
+def _always_shown(survey: Survey) -> list[int]:
+    """Positions of sink tokens and of the tokens that carry a finding."""
+    sinks = survey.sinks.any(0).nonzero().flatten().tolist()
+    return [*sinks, *(finding.top.position for finding in survey.findings[:ROWS])]
+
+
+def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    _title(axes, "Std of every dimension, against " + (measured_against or survey.baseline.name))
+    whole = survey.stats.all.std.numpy()
+    if survey.stats.all.tokens < 2 or whole.max() <= 0:
+        return _message(axes, "Fewer than two different tokens have no spread to measure.")
+    bare = survey.stats.content.std.numpy() if survey.stats.content.tokens > 1 else whole
+    reference = survey.baseline.std.numpy()
+    floor = whole[whole > 0].min() / 3
+    whole, bare = whole.clip(floor), bare.clip(floor)
+    if measured_against:
+        x, bare_x = _spread_out(reference), _spread_out(survey.bare_baseline.std.numpy())
+    else:
+        x = bare_x = _ranks(whole)
+    if survey.stats.sinks.tokens:
+        ring = {"mfc": "none", "mec": CALM, "mew": 0.7, "ms": 4.5}
+        axes.loglog(bare_x, bare, "o", **ring, label="without sink tokens")
+    axes.loglog(x, whole, ".", color="black", ms=3.5, label="all tokens")
+    wide = np.array([max(min(x.min(), bare_x.min()) / 2, FLOOR), max(x.max(), bare_x.max()) * 2])
+    level = wide if measured_against else np.full(2, max(reference[0], floor))
+    for factor in (1.0, survey.threshold, 1.0 / survey.threshold):
+        axes.loglog(wide, level * factor, "-" if factor == 1.0 else ":", color=GREY, lw=1)
+    shown = np.concatenate([whole, bare])
+    low, high = shown.min() / 2, max(shown.max(), reference.max()) * 2
+    if not measured_against:
+        low, high = (
+            min(low, level[0] / survey.threshold / 2),
+            max(high, level[0] * survey.threshold * 2),
+        )
+    axes.set_xlim(wide)
+    axes.set_ylim(low, high)
+    for direction, color in (("loud", LOUD), ("quiet", QUIET)):
+        some = [finding for finding in survey.findings if _direction(finding) == direction]
+        if some:
+            _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
+    plain_ticks(axes.xaxis, *wide)
+    plain_ticks(axes.yaxis, low, high)
+    axes.set_xlabel(
+        "std of the reference" + (" (equal values are spread out)" if _is_flat(reference) else "")
+        if measured_against
+        else "rank of the dimension by std over all tokens (1: the loudest)"
+    )
+    axes.set_ylabel(
+        f"std of these states (dotted: {survey.threshold:g}x more and less than the reference)"
+    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=4, frameon=False, fontsize=8)
+
+
+def _draw_findings(
+    axes: Axes,
+    findings: list[Finding],
+    whole: tuple[np.ndarray, np.ndarray],
+    bare: tuple[np.ndarray, np.ndarray],
+    color: str,
+) -> None:
+    """Mark and name findings; a thin line leads from each one's std to that without sinks."""
+    at = [finding.dimension for finding in findings]
+    gap = np.full(len(at), np.nan)
+    links = [
+        np.stack([a[at], b[at], gap], axis=1).ravel() for a, b in zip(whole, bare, strict=True)
+    ]
+    axes.loglog(*links, "-", color=color, lw=0.6, alpha=0.5)
+    ends = []
+    for finding in findings:
+        x, y = bare if _only_without_sinks(finding) else whole
+        ends.append((x[finding.dimension], y[finding.dimension]))
+    label = f"{_direction(findings[0])}: {len(findings)}"
+    size = 6 if len(findings) <= 2 * NAMED else 3.5
+    axes.loglog(*zip(*ends, strict=True), "o", color=color, ms=size, label=label)
+    names = [f"{finding.dimension} {_times(finding)}" for finding in findings[:NAMED]]
+    label_points(axes, ends[:NAMED], names, color)
+
+
+def _draw_tokens(
+    figure: Figure,
+    axes: Axes,
+    magnitude: Tensor,
+    rows: list[int],
+    columns: list[Column],
+    survey: Survey,
+) -> None:
+    scale = max(float(magnitude.median()), FLOOR)
+    grid = largest(magnitude[:, rows].T / scale, columns).clamp(min=0.1).log10().numpy()
+    top = max(float(grid.max()), 1.0)
+    image = axes.imshow(grid, aspect="auto", cmap="magma", vmin=-1, vmax=top)
+    axes.set_yticks(range(len(rows)), [str(dimension) for dimension in rows], fontsize=8)
+    directions = {f.dimension: _direction(f) for f in survey.findings}
+    colors = {"loud": LOUD, "quiet": QUIET}
+    for label, dimension in zip(axes.get_yticklabels(), rows, strict=True):
+        if dimension in directions:
+            label.set(color=colors[directions[dimension]], fontweight="bold")
+    axes.set_ylabel("dimension")
+    bar = figure.colorbar(image, ax=axes, pad=0.01)
+    bar.set_label("|x| over the median |x|", fontsize=8)
+    ticks = list(range(-1, int(top) + 1))
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}x" for tick in ticks], fontsize=8)
+    flagged = min(len(survey.findings), len(rows))
+    what = f"{flagged} of {len(survey.findings)} out of line (coloured), then the loudest others"
+    if flagged == 0:
+        what = "none is out of line: the loudest"
+    elif flagged == len(rows):
+        what = f"the farthest of {len(survey.findings)} out of line (orange loud, green quiet)"
+    title = f"Which token carries the dimension: {what}"
+    runs = [column for column in columns if column.is_run]
+    if runs:
+        hidden = sum(column.last - column.first + 1 for column in runs)
+        title += (
+            f". {len(columns) - len(runs)} tokens alone (sinks, largest norms), the other {hidden} "
+            f"as {len(runs)} runs, each by its largest value"
+        )
+    _title(axes, title, 118)
+
+
+def _draw_seen(
+    axes: Axes,
+    hidden: Tensor,
+    survey: Survey,
+    rows: list[int],
+    columns: list[Column],
+    weight: Tensor | None,
+) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    seen = zeroing(hidden, survey.dimensions or rows, weight)
+    places = np.arange(len(columns))
+    change, before, after = (
+        largest(values.amax(0).double(), columns).numpy()
+        for values in (seen.change.relative_l2, seen.share_before, seen.share_after)
+    )
+    axes.bar(places, change, 0.8, color="#cbd5e1", label="change if zeroed (relative L2)")
+    axes.plot(places, before, "o", mfc="none", mec=CALM, ms=7, label="share before the norm")
+    axes.plot(places, after, "o", color=LOUD, ms=3.5, label="share after it")
+    axes.set_ylim(0, 1.2 * max(1.0, float(change.max())))
+    axes.set_ylabel("per token")
+    axes.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.85, edgecolor="none")
+    number = len(survey.findings)
+    which = f"the {number} out of line" if number else f"the {len(rows)} above"
+    norm = (
+        "RMSNorm with weight 1, as no MODEL is connected: shares are the same before and after"
+        if weight is None
+        else "RMSNorm with this MODEL's own cap_embedder[0].weight"
+    )
+    _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", 118)
+
+
+def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Survey) -> None:
+    """Tokens by position and text, sinks in colour, runs by their ends."""
+    sinks = survey.sinks.any(0)
+    labels = [
+        f"{column.first} to {column.last}"
+        if column.is_run
+        else f"'{printable(record.texts[column.first], TOKEN_LETTERS)}' {column.first}"
+        for column in columns
+    ]
+    axes.set_xticks(range(len(columns)), labels, rotation=90, fontsize=7.5, **text_style())
+    axes.set_xlim(-0.6, len(columns) - 0.4)
+    for label, column in zip(axes.get_xticklabels(), columns, strict=True):
+        if column.is_run:
+            label.set(color=GREY, fontstyle="italic")
+        elif bool(sinks[column.first]):
+            label.set(color=LOUD, fontweight="bold")
+    named = "tokens (position last; sink tokens in orange)" if bool(sinks.any()) else "tokens"
+    axes.set_xlabel(named, fontsize=9)
+
+
+def _only_without_sinks(finding: Finding) -> bool:
+    """Whether it is out of line only in the view without sink tokens."""
+    return finding.whole.direction == IN_LINE
+
+
+def _direction(finding: Finding) -> str:
+    view = finding.bare if _only_without_sinks(finding) else finding.whole
+    return view.direction
+
+
+def _times(finding: Finding) -> str:
+    """The ratio in the view that put the dimension out of line."""
+    ratio = (finding.bare if _only_without_sinks(finding) else finding.whole).ratio
+    if ratio == 0:
+        return "(silent)"
+    times = max(ratio, 1 / ratio)
+    shown = f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
+    return f"({shown}x)" if ratio >= 1 else f"(1/{shown}x)"
+
+
+def _ranks(std: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(std))
+    ranks[np.argsort(-std, kind="stable")] = np.arange(1, len(std) + 1)
+    return ranks
+
+
+def _is_flat(reference: np.ndarray) -> bool:
+    """Whether most dimensions share one reference value, as in the published figures."""
+    return bool(np.mean(reference == np.median(reference)) > 0.5)
+
+
+def _spread_out(reference: np.ndarray) -> np.ndarray:
+    """``reference``, positive, equal values fanned out by up to 15 % so that dots can be told."""
+    positive = reference[reference > 0]
+    x = reference.clip(positive.min() / 3 if len(positive) else 1.0)
+    if _is_flat(reference):
+        fan = np.linspace(-0.06, 0.06, len(x))
+        x = np.where(reference == np.median(reference), x * 10**fan, x)
+    return x
+
+
+def _title(axes: Axes, text: str, width: int = 72) -> None:
+    axes.set_title(fill(printable(text), width), loc="left", fontsize=9.5, **text_style())
+
+
+def _message(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, fill(text, 40), ha="center", va="center", color=GREY)
+    axes.set_xticks([])
+    axes.set_yticks([])

@@ -1,0 +1,1 @@
+"""Edits of hidden states: masks, norms, blends, mixes, fits."""

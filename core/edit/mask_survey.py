@@ -1,0 +1,60 @@
+"""What each masking mode changes in what a DiT would see, over several prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..dit.view import dit_change
+from ..measure.sinks import find_sinks
+from .masking import MODES, mask_states
+
+
+class ModeEffect(NamedTuple):
+    """One mode at one layer; means over tokens, after RMSNorm (relative L2, cosine).
+
+    Attributes:
+        masked: dimensions masked, over all prompts.
+        changed_tokens, tokens: how many tokens changed, or are gone, of how many.
+        sink_l2, sink_cosine: over sink tokens; NaN where the mode removes them.
+        other_l2, other_cosine: over all other tokens.
+    """
+
+    mode: str
+    masked: tuple[int, ...]
+    changed_tokens: int
+    tokens: int
+    sink_l2: float
+    sink_cosine: float
+    other_l2: float
+    other_cosine: float
+
+
+def survey_modes(
+    sequences: Iterable[Tensor], threshold: float = 10.0, direction: str = "loud"
+) -> list[ModeEffect]:
+    """Mask every sequence (tokens, width) by itself in each mode, and compare before and after."""
+    sequences = [sequence.unsqueeze(0) for sequence in sequences]
+    return [_effect(mode, sequences, threshold, direction) for mode in MODES]
+
+
+def _effect(mode: str, sequences: list[Tensor], threshold: float, direction: str) -> ModeEffect:
+    masked: set[int] = set()
+    changed = tokens = 0
+    kinds: dict[bool, list[Tensor]] = {True: [], False: []}
+    for hidden in sequences:
+        result = mask_states(hidden, mode=mode, threshold=threshold, direction=direction)
+        masked.update(result.masked)
+        before = hidden[:, result.kept]
+        change = dit_change(before, result.hidden)
+        figures = torch.stack(change, dim=-1)[0]
+        sinks = find_sinks(hidden)[0, result.kept]
+        for kind in kinds:
+            kinds[kind].append(figures[sinks == kind])
+        tokens += hidden.shape[1]
+        changed += hidden.shape[1] - len(result.kept) + int(change.changed.sum())
+    sink, other = (torch.cat(kinds[kind]).mean(0).tolist() for kind in (True, False))
+    return ModeEffect(mode, tuple(sorted(masked)), changed, tokens, *sink, *other)

@@ -1,0 +1,59 @@
+"""The prompt strings that Z-Image's and Qwen3-VL's own pipelines write (ChatML)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import require_choice
+
+THINK_BLOCKS = {"none": "", "empty": "<think>\n\n</think>\n\n", "open": "<think>\n"}
+"""What may follow the assistant's header: Z-Image's own pipeline writes none, Qwen3's template
+(``enable_thinking=False``) and ComfyUI's Qwen3-VL tokenizer the empty block, and the template of
+Qwen3-VL's Thinking models opens one."""
+
+IMAGE_PAD = "<|image_pad|>"
+VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+VISION_BLOCK = f"{VISION_START}{IMAGE_PAD}{VISION_END}"
+
+
+def build_prompt(
+    text: str,
+    system_prompt: str = "",
+    think_block: str = "none",
+    images: int = 0,
+    text_first: bool = False,
+) -> str:
+    """The whole prompt: optional system turn, user turn, assistant header, think block.
+
+    In the user's turn the images come before the text, or after it with ``text_first``.
+
+    With no system prompt, no images and no think block it is the string of Diffusers' and
+    ComfyUI's Z-Image pipelines.
+
+    Raises:
+        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, or a text is none.
+
+    >>> build_prompt("a fox")
+    '<|im_start|>user\\na fox<|im_end|>\\n<|im_start|>assistant\\n'
+    """
+    for name, given in (("text", text), ("system_prompt", system_prompt)):
+        require_text(name, given)
+    require_choice("think_block", think_block, THINK_BLOCKS)
+    system = f"<|im_start|>system\n{system_prompt}<|im_end|>\n" if system_prompt else ""
+    pictures = VISION_BLOCK * images
+    content = text + pictures if text_first else pictures + text
+    user = f"<|im_start|>user\n{content}<|im_end|>\n"
+    return f"{system}{user}<|im_start|>assistant\n{THINK_BLOCKS[think_block]}"
+
+
+def require_text(name: str, text: Any) -> None:
+    """Raise ValueError, naming the input, unless ``text`` is a text that a tokenizer can read."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is {type(text).__name__}, not text: connect or type a text")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} of {name} is {text[error.start]!r}, half of a surrogate "
+            "pair: remove it, or type the whole character"
+        ) from None

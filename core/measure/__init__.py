@@ -1,0 +1,1 @@
+"""Statistics of hidden states: moments, streams, sink tokens, references."""

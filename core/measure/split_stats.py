@@ -1,0 +1,99 @@
+"""Streaming statistics of sink tokens and of all others, so that both views are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .dimension_stats import ChannelStats, Place
+from .sinks import find_sinks
+
+
+def chosen_rows(hidden: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens of (batch, tokens, width) that (batch, tokens) bool ``chosen`` marks.
+
+    Returns:
+        (n, width): a view where they stand side by side, else a copy; and (n,) int64 on the CPU,
+        their places in the flattened batch.
+    """
+    rows = hidden.flatten(0, 1)
+    places = chosen.flatten().cpu().nonzero().flatten()
+    count = len(places)
+    if count and int(places[-1]) - int(places[0]) == count - 1:
+        return rows[int(places[0]) : int(places[-1]) + 1], places
+    return rows.index_select(0, places.to(rows.device)), places
+
+
+@dataclass
+class SplitStats:
+    """Statistics of sink tokens and of all others, kept apart so that both views are exact."""
+
+    width: int
+    content: ChannelStats = field(init=False)
+    sinks: ChannelStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.content = ChannelStats(self.width)
+        self.sinks = ChannelStats(self.width)
+
+    def update(
+        self,
+        hidden: Tensor,
+        *,
+        sinks: Tensor | None = None,
+        keep: Tensor | None = None,
+        prompt: int = 0,
+    ) -> None:
+        """Add one sequence.
+
+        Args:
+            hidden: (tokens, width), any float dtype.
+            sinks: (tokens,) bool; found by :func:`.sinks.find_sinks` if not given.
+            keep: (tokens,) bool; the others (padding, tokens not selected) are not counted.
+            prompt: the number under which the sequence's places are remembered.
+        """
+        keep = torch.ones(len(hidden), dtype=torch.bool) if keep is None else keep.cpu()
+        sinks = find_sinks(hidden.unsqueeze(0), keep)[0] if sinks is None else sinks
+        self.update_batch(hidden.unsqueeze(0), sinks.cpu()[None], keep[None], [prompt])
+
+    def update_batch(
+        self, hidden: Tensor, sinks: Tensor, valid: Tensor, prompts: Sequence[int]
+    ) -> None:
+        """Add several sequences at once.
+
+        Args:
+            hidden: (batch, tokens, width); sinks, valid: (batch, tokens) bool, ``valid`` False on
+                padding.
+            prompts: the number of each sequence.
+        """
+        tokens = hidden.shape[1]
+        numbers = torch.tensor(list(prompts))
+        for stats, chosen in ((self.content, valid & ~sinks), (self.sinks, valid & sinks)):
+            rows, places = chosen_rows(hidden, chosen)
+            stats.update(rows, places % tokens, numbers[places // tokens])
+
+    def merge(self, other: SplitStats) -> SplitStats:
+        """A new object with both."""
+        merged = SplitStats(self.width)
+        merged.content = self.content.merge(other.content)
+        merged.sinks = self.sinks.merge(other.sinks)
+        return merged
+
+    @property
+    def all(self) -> ChannelStats:
+        """The statistics over every token, sinks included."""
+        return self.content.merge(self.sinks)
+
+    def sink_share(self) -> Tensor:
+        """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean
+        over all tokens) that sink tokens carry; 0 where nothing varies."""
+        whole = self.all
+        carried = self.sinks.m2 + self.sinks.count * (self.sinks.mean - whole.mean) ** 2
+        return torch.where(whole.m2 > 0, carried / whole.m2.clamp(min=1e-300), 0.0)
+
+    def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
+        """:meth:`.ChannelStats.farthest` over every token."""
+        return self.all.farthest(dimensions)

@@ -1,0 +1,1 @@
+"""Dimensions that are out of line: found, surveyed, tabulated."""

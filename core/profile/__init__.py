@@ -1,0 +1,1 @@
+"""Every layer of a model, measured over many prompts."""

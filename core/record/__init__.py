@@ -1,0 +1,1 @@
+"""What each token of a conditioning is; embedding files; a conditioning in words."""

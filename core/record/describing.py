@@ -1,0 +1,89 @@
+"""What a conditioning carries, in words: its tokens, their encoder, what was done to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from ..dit.caption_length import length_remarks
+from ..encoder.image_size import PIXELS_PER_TOKEN
+from ..measure.scaling import token_rms
+from ..measure.sinks import find_sinks
+from .record import CONTENT_ROLES, UNKNOWN_SOURCE, Record, Role, role_mask
+
+LISTED_SINKS = 10
+
+
+def describe(hidden: Tensor, record: Record) -> str:
+    """Several lines on ``hidden`` (batch, tokens, width), any float dtype, and its record.
+
+    It describes what it is given, NaN and infinity included, and raises nothing.
+    """
+    batch, tokens, width = hidden.shape
+    shape = f"{tokens} tokens x {width} dimensions" + (f", batch of {batch}" if batch > 1 else "")
+    lines = [
+        f"encoder: {record.source}",
+        f"{record.layer_in_words}; {shape}, {str(hidden.dtype).removeprefix('torch.')}",
+        *_layers_by_role(record),
+        f"tokens: {_counts(role.value for role in record.roles)}",
+        *(
+            f"image {number}: {rows} x {columns} tokens "
+            f"({columns * PIXELS_PER_TOKEN}x{rows * PIXELS_PER_TOKEN} pixels)"
+            for number, (rows, columns) in enumerate(record.images, 1)
+        ),
+        *length_remarks(tokens),
+        *_magnitudes(hidden, record),
+        *_edits(record),
+    ]
+    lines.append(f"prompt:\n{record.prompt}" if record.prompt else "prompt: not known")
+    return "\n".join(lines)
+
+
+def _counts(names: Iterable[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in Counter(names).items())
+
+
+def _layers_by_role(record: Record) -> list[str]:
+    """Which roles are of which layer, where there are several."""
+    if not record.layers:
+        return []
+    roles: dict[int | None, list[Role]] = {}
+    for layer, role in zip(record.layers, record.roles, strict=True):
+        roles.setdefault(layer, []).append(role)
+    return [
+        f"  {'unknown layer' if layer is None else f'layer {layer}'}: "
+        + _counts(role.value for role in found)
+        for layer, found in roles.items()
+    ]
+
+
+def _magnitudes(hidden: Tensor, record: Record) -> list[str]:
+    """Rms per token, and the sink tokens."""
+    finite = hidden.isfinite()
+    if not bool(finite.all()):
+        count = int((~finite).sum())
+        return [f"rms: not measured, {count} values are NaN or infinite; encode in a wider dtype"]
+    rms = token_rms(hidden.float())[..., 0]
+    loudest = rms.amax(0)
+    largest = int(loudest.argmax())
+    lines = [
+        f"rms per token: median {float(rms.quantile(0.5)):.4g}, smallest {float(rms.min()):.4g}, "
+        f"largest {float(rms.max()):.4g} at {record.describe(largest)}"
+    ]
+    content = role_mask(record.roles, CONTENT_ROLES)
+    is_sink = find_sinks(hidden, content).any(0).cpu()
+    sinks = is_sink.nonzero().flatten().tolist()
+    lines.append(f"sink tokens: {record.names(sinks, LISTED_SINKS) or 'none'}")
+    if 0 < len(sinks) < len(record):
+        rest = float(loudest.cpu()[~is_sink].max())
+        lines.append(f"rms without them: largest {rest:.4g}")
+    return lines
+
+
+def _edits(record: Record) -> list[str]:
+    if not record.edits:
+        known = record.source != UNKNOWN_SOURCE
+        return ["edits: none" if known else "edits: not known"]
+    return ["edits:", *(f"  {number}. {edit}" for number, edit in enumerate(record.edits, 1))]

@@ -1,0 +1,24 @@
+"""Plain-text tables and lists, as reports and messages print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines with their columns under each other."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def enumerate_some(words: Sequence[str], most: int) -> str:
+    """The first ``most`` of ``words`` with commas between them, and how many more there are.
+
+    >>> enumerate_some(["396", "4", "0"], 2)
+    '396, 4 and 1 more'
+    """
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

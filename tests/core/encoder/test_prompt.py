@@ -1,0 +1,76 @@
+"""The prompt strings, letter by letter."""
+
+import pytest
+from zimage_layer_lab.core.encoder.prompt import THINK_BLOCKS, build_prompt
+
+
+def test_plain_text_gives_the_template_of_the_z_image_pipelines():
+    assert (
+        build_prompt("a red fox")
+        == "<|im_start|>user\na red fox<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_an_empty_text_is_still_a_whole_prompt():
+    assert build_prompt("") == "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_empty_think_block_follows_the_assistants_header():
+    assert build_prompt("fox", think_block="empty") == (
+        "<|im_start|>user\nfox<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+    assert set(THINK_BLOCKS) == {"none", "empty", "open"}
+
+
+def test_an_open_think_block_is_what_the_thinking_models_template_ends_in():
+    assert build_prompt("fox", think_block="open").endswith("<|im_start|>assistant\n<think>\n")
+
+
+def test_a_system_prompt_comes_first():
+    assert build_prompt("fox", system_prompt="Be terse.") == (
+        "<|im_start|>system\nBe terse.<|im_end|>\n"
+        "<|im_start|>user\nfox<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_images_stand_before_the_text_each_in_its_own_markers():
+    block = "<|vision_start|><|image_pad|><|vision_end|>"
+    assert build_prompt("fox", images=2) == (
+        f"<|im_start|>user\n{block}{block}fox<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_the_text_can_come_first():
+    assert build_prompt("fox", images=2, text_first=True) == build_prompt(
+        "fox" + "<|vision_start|><|image_pad|><|vision_end|>" * 2
+    )
+
+
+def test_everything_at_once_keeps_its_order():
+    prompt = build_prompt("fox", "Be terse.", "empty", 1)
+    parts = ["system\n", "Be terse.", "user\n", "<|vision_start|>", "fox", "assistant\n", "<think>"]
+    places = [prompt.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_text_is_taken_as_it_is():
+    """Braces, newlines and blanks are the user's own."""
+    text = "  {prompt} %s\nand\n\n more "
+    assert text in build_prompt(text)
+
+
+@pytest.mark.parametrize("think_block", ["", "None", "full", "<think>"])
+def test_an_unknown_think_block_is_refused_with_the_known_ones(think_block):
+    with pytest.raises(ValueError, match="none, empty"):
+        build_prompt("fox", think_block=think_block)
+
+
+@pytest.mark.parametrize("name", ["text", "system_prompt"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [(None, "NoneType, not text"), (7, "int, not text"), ("a \ud83d fox", "character 3 of ")],
+)
+def test_what_a_tokenizer_cannot_read_is_refused_by_name(name, given, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        build_prompt(**{"text": "fox", name: given})
+    assert name in str(caught.value)

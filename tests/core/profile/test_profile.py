@@ -1,0 +1,144 @@
+"""Profiles of made-up states with a known sink, against NumPy over everything at once."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from zimage_layer_lab.core.profile.heat_map import heat_map
+from zimage_layer_lab.core.profile.profile import ProfileStats, rise_and_fall, summarise
+
+BLOCKS, WIDTH = 3, 16
+LENGTHS = (9, 4, 12)
+
+
+def prompts():
+    """Per prompt: hidden state -> (tokens, width); position 0 is a sink in states 1 and 2."""
+    generator = torch.Generator().manual_seed(7)
+    made = []
+    for length in LENGTHS:
+        states = {i: torch.randn(length, WIDTH, generator=generator) for i in range(BLOCKS + 1)}
+        for index in (1, 2):
+            states[index][0, 5] = 4000.0 / index
+        made.append(states)
+    return made
+
+
+def streamed(order=(0, 1, 2)):
+    stats = ProfileStats(BLOCKS, WIDTH)
+    for states in (prompts()[number] for number in order):
+        stats.update(states)
+    return stats
+
+
+def test_figures_agree_with_numpy():
+    profile = summarise(streamed(), "made up")
+    assert profile.tokens == sum(LENGTHS) and profile.prompts == len(LENGTHS)
+    for layer in profile.layers:
+        rows = torch.cat([states[layer.index] for states in prompts()]).double().numpy()
+        content = rows if layer.index in (0, 3) else np.delete(rows, [0, 9, 13], axis=0)
+        assert layer.std == pytest.approx(rows.std(ddof=1), rel=1e-9)
+        assert layer.std_without_sinks == pytest.approx(content.std(ddof=1), rel=1e-9)
+        assert layer.max_abs == np.abs(rows).max()
+        assert layer.median_abs == pytest.approx(np.median(np.abs(rows)), rel=0.01)
+        stds = rows.std(axis=0, ddof=1)
+        ratios = stds / np.median(stds)
+        flagged = {d for d in range(WIDTH) if ratios[d] > 10 or ratios[d] < 0.1}
+        assert {outlier.dimension for outlier in layer.outliers} == flagged
+        for outlier in layer.outliers:
+            assert outlier.ratio == pytest.approx(ratios[outlier.dimension], rel=1e-9)
+
+
+def test_the_sink_is_found_where_it_is_and_named():
+    profile = summarise(streamed(), "made up")
+    assert profile.sink_positions == ((0,), (0,), (0,))
+    assert (profile.emergence_layer, profile.fall_layer) == (1, 2)
+    [outlier] = profile.layer(-3).outliers
+    assert (outlier.dimension, outlier.kind, outlier.top.position) == (5, "sink-borne", 0)
+    assert profile.layer(-3).massive == (5,)
+    assert profile.layer(-4).massive == ()
+
+
+def test_batches_with_padding_count_the_same_as_one_by_one():
+    stats = ProfileStats(BLOCKS, WIDTH)
+    longest = max(LENGTHS)
+    valid = torch.zeros(3, longest, dtype=torch.bool)
+    batch = {index: torch.full((3, longest, WIDTH), 1e4) for index in range(BLOCKS + 1)}
+    order = (2, 0, 1)
+    for row, number in enumerate(order):
+        for index, hidden in prompts()[number].items():
+            batch[index][row, : len(hidden)] = hidden
+        valid[row, : LENGTHS[number]] = True
+    stats.update_batch(batch, valid, order)
+    one, other = summarise(streamed(), "m"), summarise(stats, "m")
+    assert one.sink_positions == other.sink_positions
+    for first, second in zip(one.layers, other.layers, strict=True):
+        assert first.std == pytest.approx(second.std, rel=1e-12)
+        assert first.median_abs == second.median_abs
+        assert [o.top for o in first.outliers] == [o.top for o in second.outliers]
+
+
+def test_merging_equals_streaming():
+    parts = []
+    for number, states in enumerate(prompts()):
+        part = ProfileStats(BLOCKS, WIDTH)
+        batch = {index: hidden.unsqueeze(0) for index, hidden in states.items()}
+        part.update_batch(batch, torch.ones(1, LENGTHS[number], dtype=torch.bool), [number])
+        parts.append(part)
+    merged = summarise(parts[2].merge(parts[0]).merge(parts[1]), "m")
+    whole = summarise(streamed(), "m")
+    assert merged.sink_positions == whole.sink_positions
+    for first, second in zip(merged.layers, whole.layers, strict=True):
+        assert first.std_without_sinks == pytest.approx(second.std_without_sinks, rel=1e-12)
+        assert [o.top for o in first.outliers] == [o.top for o in second.outliers]
+
+
+def test_profiles_of_other_models_or_layers_do_not_merge():
+    with pytest.raises(ValueError, match="cannot be merged"):
+        ProfileStats(3, 16).merge(ProfileStats(3, 16, (1,)))
+
+
+def test_some_layers_only_have_no_emergence():
+    stats = ProfileStats(BLOCKS, WIDTH, indices=(2, 1))
+    stats.update(prompts()[0])
+    profile = summarise(stats, "m")
+    assert [layer.layer for layer in profile.layers] == [-3, -2]
+    assert profile.emergence_layer is None and profile.fall_layer is None
+    assert profile.sink_positions == ((0,),)
+
+
+def test_no_prompt_is_refused():
+    with pytest.raises(ValueError, match="no prompt"):
+        summarise(ProfileStats(BLOCKS, WIDTH), "m")
+
+
+def test_the_json_document_is_json_and_names_the_token():
+    profile = summarise(streamed(), "made up")
+    document = json.loads(json.dumps(profile.to_json(lambda place: f"token {place.position}")))
+    assert document["schema_version"] == 1
+    assert document["layers"][1]["outliers"][0]["top_token"]["text"] == "token 0"
+
+
+@pytest.mark.parametrize(
+    ("peaks", "expected"),
+    [
+        ([1, 2, 50, 49, 10, 3], (2, 4)),
+        ([1, 2, 3, 4, 5, 1], (1, None)),
+        ([8, 4, 3, 2.5, 1], (3, None)),
+        ([1, 9], (0, None)),
+    ],
+)
+def test_rise_and_fall_are_relative_and_leave_the_normed_state_out(peaks, expected):
+    found = rise_and_fall([float(peak) for peak in peaks])
+    assert found == expected
+
+
+def test_the_heat_map_is_the_largest_magnitude_and_its_token():
+    stats = streamed()
+    found = heat_map(stats)
+    for row, index in enumerate(found.indices):
+        rows = torch.cat([states[index] for states in prompts()]).abs()
+        assert torch.equal(found.max_abs[row], rows.amax(0))
+        for dimension in range(WIDTH):
+            prompt, position = found.places[row, dimension].tolist()
+            assert prompts()[prompt][index][position, dimension].abs() == rows[:, dimension].max()

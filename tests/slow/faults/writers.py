@@ -1,0 +1,135 @@
+"""Every writer of the pack in an endless loop, for a process that is killed in the middle of it.
+
+Each round writes other contents, so that a file that mixes two rounds would show.
+"""
+
+import itertools
+import json
+import resource
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from zimage_layer_lab.cli.profile.checkpoint import Checkpoint
+from zimage_layer_lab.cli.queue.prompt import Image
+from zimage_layer_lab.cli.queue.results import Results
+from zimage_layer_lab.cli.queue.settings import Row
+from zimage_layer_lab.cli.queue.worker import DONE, Job, Outcome
+from zimage_layer_lab.core.files.atomic import write_whole
+from zimage_layer_lab.core.measure.reference import reference_from_stats, save_reference
+from zimage_layer_lab.core.measure.split_stats import SplitStats
+from zimage_layer_lab.core.profile.profile import ProfileStats
+from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
+
+BLOCKS, WIDTH, TOKENS = 2, 256, 300
+TEXT_LENGTH = 300_000
+DECISIVE = {"run": "of the test"}
+DIFFERENT = 5
+"""As many rounds differ in their numbers; made once, for the time is to be spent on writing."""
+
+
+@lru_cache
+def _states(kind):
+    return torch.randn(1, TOKENS, WIDTH, generator=torch.Generator().manual_seed(kind))
+
+
+def states(number):
+    """(1, tokens, width) of round ``number``."""
+    return _states(number % DIFFERENT)
+
+
+@lru_cache
+def _moments(kind):
+    stats = SplitStats(WIDTH)
+    stats.update(_states(kind)[0])
+    return stats
+
+
+def built_reference(number):
+    """That of round ``number``."""
+    return reference_from_stats(_moments(number % DIFFERENT), {"note": str(number)})
+
+
+@lru_cache
+def _profile(kind):
+    stats = ProfileStats(BLOCKS, WIDTH)
+    stats.update({index: _states(kind + index)[0] for index in range(BLOCKS + 1)})
+    return stats
+
+
+def profile_stats(number):
+    """Those of round ``number``."""
+    return _profile(number % DIFFERENT)
+
+
+def page(number):
+    """The text of round ``number``."""
+    return f"{number} " * (TEXT_LENGTH // len(f"{number} "))
+
+
+def picture(number):
+    """The bytes of the picture of round ``number``."""
+    return bytes([number % 251]) * (10 * TEXT_LENGTH)
+
+
+def embedding(folder, number):
+    save_embedding(folder / "embedding.safetensors", [Entry(states(number), None, {"n": number})])
+
+
+def reference(suffix):
+    def write(folder, number):
+        save_reference(built_reference(number), folder / f"reference{suffix}")
+
+    return write
+
+
+def checkpoint(folder, number):
+    Checkpoint(folder, DECISIVE).save(profile_stats(number), number)
+
+
+def text(folder, number):
+    write_whole(folder / "page.html", page(number))
+
+
+@lru_cache
+def _results(folder):
+    return Results(folder)
+
+
+def results(folder, number):
+    """A queue's picture and its lines."""
+    row = Row(number, {"node.text": "x" * 5000}, {}, f"key {number}")
+    kept = _results(folder / "queue")
+    kept.begin(row, f"id {number}")
+    job = Job(number, f"id {number}", {})
+    kept.end(row, Outcome(job, "server", DONE, 0.1, (Image("a.png", picture(number)),)))
+
+
+WRITERS = {
+    "embedding": embedding,
+    "reference": reference(".safetensors"),
+    "npz": reference(".npz"),
+    "checkpoint": checkpoint,
+    "text": text,
+    "results": results,
+}
+
+
+def write_for_ever(arguments):
+    """``arguments``: name of the writer, folder, number of the first round."""
+    name, folder, first = arguments
+    for number in itertools.count(int(first)):
+        WRITERS[name](Path(folder), number)
+
+
+def write_with_limit(arguments):
+    """The writer's round, with no file allowed to grow beyond a size; prints what it raised."""
+    name, folder, number, limit = arguments
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    try:
+        WRITERS[name](Path(folder), int(number))
+    except Exception as error:
+        sys.stdout.write(json.dumps({"kind": type(error).__name__, "message": str(error)}) + "\n")
+        return 0
+    return 1
