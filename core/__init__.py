@@ -6,7 +6,7 @@ from .edit.blending import BlendResult, blend
 from .edit.masking import MaskResult, mask_outlier_dimensions, mask_states
 from .encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
 from .encoder.layers import LayerRangeError, hidden_state_index, negative_layer
-from .measure.dimension_stats import ChannelStats
+from .measure.dimension_stats import DimensionStats
 from .measure.reference import (
     Reference,
     ReferenceFileError,
@@ -20,11 +20,15 @@ from .measure.split_stats import SplitStats
 from .outliers.detection import Outlier, find_outliers, get_outlier_dimensions, ratio_in_words
 from .record.record import RECORD_KEY, Record, Role, assign_roles, current_record
 
+ChannelStats = DimensionStats
+"""The name that :class:`DimensionStats` had at first."""
+
 __all__ = [
     "RECORD_KEY",
     "BlendResult",
     "Capture",
     "ChannelStats",
+    "DimensionStats",
     "DitChange",
     "LayerRangeError",
     "MaskResult",

@@ -15,7 +15,14 @@ LONGEST_SHOWN = 60
 """Characters of a bad value that a message repeats."""
 
 
-class NonFiniteError(ValueError):
+class LayerLabError(Exception):
+    """What a user can mend: the message names what was given, what is wrong and what to do.
+
+    Every error class of the pack is one; commands and nodes show the message alone.
+    """
+
+
+class NonFiniteError(LayerLabError, ValueError):
     """A tensor holds NaN or infinity; the message names the tokens and dimensions."""
 
 

@@ -165,7 +165,7 @@ def _report(
     lines = [
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
-        f"measured on {int(selected.sum())} ({chosen}) against {result.baseline.name}",
+        f"measured on {int(selected.sum())} ({chosen}) against {result.expected.name}",
         *remarks,
         "sink tokens: " + (", ".join(record.describe(i) for i in sinks) or "none"),
     ]

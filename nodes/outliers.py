@@ -98,7 +98,7 @@ def _section(
     lines = [
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions, "
-        f"measured against {survey.baseline.name}",
+        f"measured against {survey.expected.name}",
         *_remarks(record, survey, reference),
         f"sink tokens: {', '.join(sinks[:10]) or 'none'}"
         + (f" and {len(sinks) - 10} more" if len(sinks) > 10 else ""),
@@ -125,8 +125,8 @@ def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -
         return []
     lines = reference.remarks(record.layer, survey.stats.sinks.tokens > 0)
     if survey.stats.all.tokens > 1:
-        own = float(survey.stats.content.std.quantile(0.5))
-        normal = float(survey.bare_baseline.std.quantile(0.5))
+        own = float(survey.stats.without_sinks.std.quantile(0.5))
+        normal = float(survey.bare_expected.std.quantile(0.5))
         far = own > survey.threshold * normal or normal > survey.threshold * own
         if far:
             lines.append(

@@ -25,7 +25,7 @@ from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_p
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
-COLUMNS = (
+LAYER_HEADER = (
     "state",
     "layer",
     "median |x|",
@@ -104,8 +104,8 @@ def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]
         record = encodings[0].record
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
-        valid = torch.tensor([[role is not Role.PAD for role in record.roles]])
-        stats.update_batch(states, valid, [number])
+        selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
+        stats.update_batch(states, selected, [number])
         records.append(record)
     return stats, records
 
@@ -126,7 +126,7 @@ def _report(profile: Profile, records: list[Record], threshold: float, path: Pat
         *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",
-        *align([COLUMNS, *(_row(layer, records) for layer in profile.layers)]),
+        *align([LAYER_HEADER, *(_row(layer, records) for layer in profile.layers)]),
         f"written: {path.name} in ComfyUI's output folder",
     ]
     return "\n".join(lines)

@@ -82,7 +82,7 @@ class BuildReference(io.ComfyNode):
             hidden = encoding.conditioning[0][0][:1]
             require_finite_states(hidden, f"layer {record.layer} of prompt {number + 1}")
             stats = stats or SplitStats(hidden.shape[-1])
-            stats.update(hidden[0], keep=role_mask(record.roles, CONTENT_ROLES), prompt=number)
+            stats.update(hidden[0], selected=role_mask(record.roles, CONTENT_ROLES), prompt=number)
         reference = reference_from_stats(
             stats,
             {
@@ -90,7 +90,7 @@ class BuildReference(io.ComfyNode):
                 "fingerprint": record.fingerprint,
                 "layer": str(record.layer),
                 "prompts": str(len(texts)),
-                "tokens": str(stats.content.tokens + stats.sinks.tokens),
+                "tokens": str(stats.without_sinks.tokens + stats.sinks.tokens),
                 "sink_tokens": str(stats.sinks.tokens),
                 "dtype": "float32",
                 "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

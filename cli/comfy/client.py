@@ -28,7 +28,7 @@ from .errors import (
 
 __all__ = [
     "ComfyClientError",
-    "Place",
+    "QueuePlace",
     "PromptFailed",
     "PromptRefused",
     "Queued",
@@ -65,7 +65,7 @@ class Queued(NamedTuple):
     left_out: list[str]
 
 
-class Place(NamedTuple):
+class QueuePlace(NamedTuple):
     """Where a prompt is: its history `entry` once it ended, else how many go `ahead` (0: it runs).
 
     Both are None when the server knows nothing of it.
@@ -124,13 +124,13 @@ def post_prompt(
     return Queued(answer["prompt_id"], left_out)
 
 
-def find_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOUT) -> Place:
+def find_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOUT) -> QueuePlace:
     """Where the prompt is. The queue is asked first: prompts go from there to the history, so one
     that moves in between is still seen."""
     ahead = _place_in_queue(get_json(address, "/queue", timeout), prompt_id)
     if ahead is not None:
-        return Place(None, ahead)
-    return Place(get_json(address, f"/history/{prompt_id}", timeout).get(prompt_id), None)
+        return QueuePlace(None, ahead)
+    return QueuePlace(get_json(address, f"/history/{prompt_id}", timeout).get(prompt_id), None)
 
 
 def cancel_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOUT) -> None:

@@ -21,10 +21,10 @@ from ...core.draw.plots import (
     plot_masking,
     plot_tokens,
 )
-from ...core.edit.mask_survey import ModeEffect, survey_modes
+from ...core.edit.mask_effects import ModeEffect, effects_of_modes
 from ...core.files.atomic import write_whole
 from ...core.measure.dimension_stats import Place
-from ...core.outliers.table import COLUMNS, outlier_row
+from ...core.outliers.table import OUTLIER_HEADER, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, summarise
 from ...core.shipped import DEMO_PROMPTS
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             data.add(number)
         profile = summarise(data.stats, model.name)
         effects = {
-            layer: survey_modes(data.kept[layer])
+            layer: effects_of_modes(data.kept[layer])
             for layer in progress.track(LAYERS, description="Masking each way")
         }
         sections = _sections(data, profile, effects)
@@ -188,7 +188,7 @@ def _sections(
 ) -> list[Section]:
     layers = [profile.layer(number) for number in LAYERS]
     heat = heat_map(data.stats)
-    channels = [data.stats.channels[layer.index] for layer in layers]
+    channels = [data.stats.dimensions[layer.index] for layer in layers]
     dimensions = [outlier.dimension for outlier in layers[0].outliers]
     by_std = channels[0].all.std.argsort(descending=True).tolist()
     rows = (dimensions + [d for d in by_std if d not in dimensions])[:8]
@@ -212,7 +212,7 @@ def _sections(
             ],
             plot_dimensions(list(zip(layers, channels, strict=True))),
             [
-                Table(COLUMNS, _outlier_rows(layer, data), f"layer {layer.layer}")
+                Table(OUTLIER_HEADER, _outlier_rows(layer, data), f"layer {layer.layer}")
                 for layer in layers
             ],
         ),
@@ -269,7 +269,7 @@ def _print_results(
     for number in LAYERS:
         layer = profile.layer(number)
         rows = _outlier_rows(layer, data)
-        print_table(console, Table(COLUMNS, rows, f"Outliers at layer {number}"))
+        print_table(console, Table(OUTLIER_HEADER, rows, f"Outliers at layer {number}"))
     for number, modes in effects.items():
         title = f"What each masking mode changes after RMSNorm, layer {number}"
         print_table(console, Table(EFFECT_COLUMNS, [_effect_row(e) for e in modes], title))

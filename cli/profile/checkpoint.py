@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...core.files.atomic import replacing, sweep
-from ...core.measure.dimension_stats import ChannelStats, NonFinite
+from ...core.measure.dimension_stats import DimensionStats, NonFinite
 from ...core.measure.histogram import MagnitudeHistogram
 from ...core.profile.profile import ProfileStats
 
@@ -38,6 +38,9 @@ MOMENTS = (
     "low_place",
     "high_place",
 )
+SIDES = {"content": "without_sinks", "sinks": "sinks"}
+"""Names in the file -> statistics of :class:`.SplitStats`."""
+
 UNREADABLE = (
     SafetensorError,
     OSError,
@@ -132,11 +135,11 @@ def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index in stats.indices:
         tensors[f"{index}.magnitudes"] = stats.magnitudes[index].counts
         tensors[f"{index}.sinks"] = torch.tensor(stats.sinks[index], dtype=torch.int64)
-        for side in ("content", "sinks"):
-            channel: ChannelStats = getattr(stats.channels[index], side)
+        for side in SIDES:
+            dimensions: DimensionStats = getattr(stats.dimensions[index], SIDES[side])
             for name in MOMENTS:
-                tensors[f"{index}.{side}.{name}"] = getattr(channel, name).contiguous()
-            non_finite[f"{index}.{side}"] = [channel.non_finite, channel.non_finite_places]
+                tensors[f"{index}.{side}.{name}"] = getattr(dimensions, name).contiguous()
+            non_finite[f"{index}.{side}"] = [dimensions.non_finite, dimensions.non_finite_places]
     facts = {name: getattr(stats, name) for name in ("blocks", "width", "prompts", "tokens")}
     return tensors, {**facts, "indices": list(stats.indices), "non_finite": non_finite}
 
@@ -164,7 +167,7 @@ def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[in
         for name in MOMENTS:
             place = name.endswith("_place")
             kind = (torch.int64, (width, 2)) if place else (torch.float64, (width,))
-            wanted |= {f"{index}.{side}.{name}": kind for side in ("content", "sinks")}
+            wanted |= {f"{index}.{side}.{name}": kind for side in SIDES}
     held = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if not indices or held != wanted:
         raise ValueError("its tensors do not fit each other")
@@ -183,11 +186,11 @@ def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileS
     for index in stats.indices:
         stats.magnitudes[index].counts = tensors[f"{index}.magnitudes"]
         stats.sinks[index] = array("q", tensors[f"{index}.sinks"].tolist())
-        for side in ("content", "sinks"):
-            channel: ChannelStats = getattr(stats.channels[index], side)
+        for side in SIDES:
+            dimensions: DimensionStats = getattr(stats.dimensions[index], SIDES[side])
             for name in MOMENTS:
-                setattr(channel, name, tensors[f"{index}.{side}.{name}"])
+                setattr(dimensions, name, tensors[f"{index}.{side}.{name}"])
             number, places = facts["non_finite"][f"{index}.{side}"]
-            [channel.non_finite] = _counts([number])
-            channel.non_finite_places = [NonFinite(*_counts(place)) for place in places]
+            [dimensions.non_finite] = _counts([number])
+            dimensions.non_finite_places = [NonFinite(*_counts(place)) for place in places]
     return stats

@@ -16,7 +16,7 @@ from ...core.measure.reference import (
     reference_from_stats,
     save_reference,
 )
-from ...core.outliers.table import COLUMNS, outlier_row
+from ...core.outliers.table import OUTLIER_HEADER, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
 from ..show.html_report import Section, Table, heat_map_data, render_report
@@ -61,7 +61,7 @@ def write_profile(
     for layer in profile.layers:
         path = out / f"reference_{layer.layer}.safetensors"
         own = {**provenance, "layer": str(layer.layer)}
-        save_reference(reference_from_stats(stats.channels[layer.index], own), path)
+        save_reference(reference_from_stats(stats.dimensions[layer.index], own), path)
         paths.append(path)
     for stale in set(out.glob("reference_-*.safetensors")) - set(paths):
         # Of an earlier run on this model with more layers: it would pass for this one's.
@@ -71,7 +71,7 @@ def write_profile(
     heat = heat_map(stats)
     pictures = {
         "layers": plot_layers(profile),
-        "outliers": plot_dimensions([(layer, stats.channels[layer.index]) for layer in shown]),
+        "outliers": plot_dimensions([(layer, stats.dimensions[layer.index]) for layer in shown]),
         "heat_map": plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
     }
     paths += [write_whole(out / f"{name}.png", png) for name, png in pictures.items()]
@@ -95,7 +95,7 @@ def write_profile(
             pictures["outliers"],
             [
                 Table(
-                    COLUMNS,
+                    OUTLIER_HEADER,
                     [outlier_row(outlier, name_token) for outlier in layer.outliers],
                     f"layer {layer.layer}",
                 )

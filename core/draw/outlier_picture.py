@@ -82,16 +82,18 @@ def _always_shown(survey: Survey) -> list[int]:
 
 def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    _title(axes, "Std of every dimension, against " + (measured_against or survey.baseline.name))
+    _title(axes, "Std of every dimension, against " + (measured_against or survey.expected.name))
     whole = survey.stats.all.std.numpy()
     if survey.stats.all.tokens < 2 or whole.max() <= 0:
         return _message(axes, "Fewer than two different tokens have no spread to measure.")
-    bare = survey.stats.content.std.numpy() if survey.stats.content.tokens > 1 else whole
-    reference = survey.baseline.std.numpy()
+    bare = (
+        survey.stats.without_sinks.std.numpy() if survey.stats.without_sinks.tokens > 1 else whole
+    )
+    reference = survey.expected.std.numpy()
     floor = whole[whole > 0].min() / 3
     whole, bare = whole.clip(floor), bare.clip(floor)
     if measured_against:
-        x, bare_x = _spread_out(reference), _spread_out(survey.bare_baseline.std.numpy())
+        x, bare_x = _spread_out(reference), _spread_out(survey.bare_expected.std.numpy())
     else:
         x = bare_x = _ranks(whole)
     if survey.stats.sinks.tokens:

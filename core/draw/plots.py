@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..edit.mask_survey import ModeEffect
+from ..edit.mask_effects import ModeEffect
 from ..measure.split_stats import SplitStats
-from ..profile.heat_map import COLUMNS, HeatMap, by_column
+from ..profile.heat_map import WIDEST_MAP, HeatMap, by_column
 from ..profile.profile import LayerProfile, Profile
 
 LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
@@ -53,7 +53,7 @@ def plot_dimensions(stats: Sequence[tuple[LayerProfile, SplitStats]]) -> bytes:
     """Std of every dimension with and without sink tokens, one panel a layer."""
     figure, panels = _figure(5 * len(stats), 4.6, len(stats))
     for axes, (layer, channels) in zip(np.atleast_1d(panels), stats, strict=True):
-        bare = channels.content.std.numpy().clip(FLOOR)
+        bare = channels.without_sinks.std.numpy().clip(FLOOR)
         whole = channels.all.std.numpy().clip(FLOOR)
         limits = [min(bare.min(), whole.min()) / 1.5, max(bare.max(), whole.max()) * 3]
         axes.loglog(limits, limits, color=GREY, lw=1)
@@ -123,7 +123,7 @@ def plot_heat_map(heat: HeatMap, title: str) -> bytes:
     """Every hidden state by every dimension: largest |x| over the layer's median, log colour."""
     grid = by_column(heat.relative)
     width = heat.relative.shape[1]
-    right = grid.shape[1] * math.ceil(width / COLUMNS) - 0.5
+    right = grid.shape[1] * math.ceil(width / WIDEST_MAP) - 0.5
     figure, axes = _figure(10, max(3.0, 1.4 + 0.13 * len(heat.indices)))
     image = axes.imshow(
         grid.clamp(min=0.1).log10().numpy(),

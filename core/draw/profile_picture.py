@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..profile.heat_map import COLUMNS, HeatMap, by_column
+from ..profile.heat_map import WIDEST_MAP, HeatMap, by_column
 from ..profile.profile import MASSIVE_ABSOLUTE, MASSIVE_RELATIVE, Profile
 from .figures import printable, spread, text_style, to_pixels
 from .plots import CALM, GREY, LOUD
@@ -89,7 +89,7 @@ def _legend(axes: Axes, *entries: tuple[str, str]) -> None:
 
 def _draw_heat(figure: Figure, axes: Axes, heat: HeatMap, width: int) -> None:
     grid = by_column(heat.relative).clamp(min=1.0).log10().numpy()
-    right = grid.shape[1] * math.ceil(width / COLUMNS) - 0.5
+    right = grid.shape[1] * math.ceil(width / WIDEST_MAP) - 0.5
     edges = (-0.5, right, -0.5, len(heat.indices) - 0.5)
     image = axes.imshow(
         grid,
@@ -102,7 +102,7 @@ def _draw_heat(figure: Figure, axes: Axes, heat: HeatMap, width: int) -> None:
         vmax=max(1.0, float(grid.max())),
     )
     axes.set_xlim(-0.5, width - 0.5)
-    shared = math.ceil(width / COLUMNS)
+    shared = math.ceil(width / WIDEST_MAP)
     note = f"; a column is the largest of {shared} dimensions" if shared > 1 else ""
     axes.set_title(
         f"Largest |x| of every dimension over the layer's median |x|{note}",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-COLUMNS, SINGLES = 60, 20
+MOST_COLUMNS, SINGLES = 60, 20
 """At most so many columns, and so many of them for single tokens of a longer sequence."""
 
 
@@ -26,12 +26,12 @@ class Column(NamedTuple):
 def token_columns(importance: Tensor, always: Sequence[int] = ()) -> list[Column]:
     """Columns that cover every token once, in order.
 
-    Up to :data:`COLUMNS` tokens are shown one by one. Of more, the ``always`` ones and those of the
-    largest ``importance`` (tokens,) stand alone, and what lies between them is cut into runs of
-    about equal length.
+    Up to :data:`MOST_COLUMNS` tokens are shown one by one. Of more, the ``always`` ones and those
+    of the largest ``importance`` (tokens,) stand alone, and what lies between them is cut into
+    runs of about equal length.
     """
     tokens = len(importance)
-    if tokens <= COLUMNS:
+    if tokens <= MOST_COLUMNS:
         return [Column(i, i) for i in range(tokens)]
     ranked = importance.argsort(descending=True, stable=True).tolist()
     wanted = set(always)
@@ -40,7 +40,7 @@ def token_columns(importance: Tensor, always: Sequence[int] = ()) -> list[Column
     edges = [-1, *singles, tokens]
     gaps = [(a + 1, b - a - 1) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a > 1]
     rest = tokens - len(singles)
-    spare = COLUMNS - len(singles) - len(gaps)
+    spare = MOST_COLUMNS - len(singles) - len(gaps)
     columns = [Column(i, i) for i in singles]
     for start, length in gaps:
         pieces = min(length, 1 + spare * length // rest)

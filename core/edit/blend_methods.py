@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..measure.moments import working_dtype
-from ..measure.scaling import moments, rescale, token_rms
+from ..measure.scaling import mean_and_std, rescale, token_rms
 from .pairing import Paired
 
 ATTENTION_DAMPING = 0.8
@@ -103,14 +103,14 @@ def adain(text: Tensor, vision: Paired) -> Target:
 
     def target(part: slice) -> Tensor:
         own = text[:, part]
-        return rescale(own, *moments(own, (2,)), *moments(vision.take(part), (2,)))
+        return rescale(own, *mean_and_std(own, (2,)), *mean_and_std(vision.take(part), (2,)))
 
     return target
 
 
 def adain_per_dimension(text: Tensor, vision: Paired) -> Target:
     """Each dimension of the text with its mean and std over all tokens of the vision side."""
-    measured = *moments(text, (1,)), *moments(vision.whole(), (1,))
+    measured = *mean_and_std(text, (1,)), *mean_and_std(vision.whole(), (1,))
     return lambda part: rescale(text[:, part], *measured)
 
 

@@ -20,10 +20,10 @@ from ..measure.reference import Reference
 from ..measure.sequence_stats import SequenceStats
 from ..outliers.detection import (
     DIRECTIONS,
-    Baseline,
+    Expected,
     Outlier,
-    baseline_for,
     default_reference,
+    expected_for,
     find_outliers,
     judged_ratios,
     out_of_line,
@@ -44,7 +44,7 @@ class MaskResult(NamedTuple):
         outliers: every dimension out of line, both directions, whatever was masked.
         masked: the dimensions that were masked.
         touched_sinks: positions of the sink tokens that were dropped or replaced.
-        baseline: what was measured against.
+        expected: what was measured against.
         stats: of the selected tokens.
     """
 
@@ -53,7 +53,7 @@ class MaskResult(NamedTuple):
     outliers: list[Outlier]
     masked: list[int]
     touched_sinks: list[int]
-    baseline: Baseline
+    expected: Expected
     stats: SequenceStats
 
 
@@ -86,8 +86,8 @@ def mask_states(
         NonFiniteError: if the tensor holds NaN or infinity.
     """
     masked = _masked(hidden, mode, threshold, direction, selected, exclude_sinks, reference)
-    stats, baseline = masked.stats, masked.baseline
-    outliers = find_outliers(stats, baseline, threshold, "both", without_sinks=exclude_sinks)
+    stats, expected = masked.stats, masked.expected
+    outliers = find_outliers(stats, expected, threshold, "both", without_sinks=exclude_sinks)
     positions = masked.touched.any(0).nonzero().flatten().tolist()
     return MaskResult(
         hidden=masked.hidden,
@@ -95,7 +95,7 @@ def mask_states(
         outliers=outliers,
         masked=masked.dimensions.tolist(),
         touched_sinks=positions,
-        baseline=baseline,
+        expected=expected,
         stats=stats,
     )
 
@@ -146,7 +146,7 @@ class _Masked(NamedTuple):
     dimensions: Tensor
     ratios: Tensor
     touched: Tensor
-    baseline: Baseline
+    expected: Expected
     stats: SequenceStats
 
 
@@ -169,8 +169,8 @@ def _masked(
     if selected is not None and not bool(selected.any()):
         raise ValueError("the token selection selects nothing: choose tokens that are there")
     stats = SequenceStats(hidden, selected)
-    baseline = baseline_for(stats, reference, without_sinks=exclude_sinks)
-    ratios = judged_ratios(stats, baseline, without_sinks=exclude_sinks)
+    expected = expected_for(stats, reference, without_sinks=exclude_sinks)
+    ratios = judged_ratios(stats, expected, without_sinks=exclude_sinks)
     touched = torch.zeros(hidden.shape[:2], dtype=torch.bool)
     dimensions = torch.zeros(0, dtype=torch.int64)
     result, kept = hidden, list(range(hidden.shape[1]))
@@ -183,11 +183,11 @@ def _masked(
     else:
         dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
         if len(dimensions):
-            own = stats.content if exclude_sinks else stats.all
+            own = stats.without_sinks if exclude_sinks else stats.all
             result = _mask_dimensions(
-                hidden, mode, dimensions, ratios, own.mean, baseline, threshold, stats.selected
+                hidden, mode, dimensions, ratios, own.mean, expected, threshold, stats.selected
             )
-    return _Masked(result, kept, dimensions, ratios, touched, baseline, stats)
+    return _Masked(result, kept, dimensions, ratios, touched, expected, stats)
 
 
 def _mask_dimensions(
@@ -196,7 +196,7 @@ def _mask_dimensions(
     dimensions: Tensor,
     ratios: Tensor,
     own_mean: Tensor,
-    baseline: Baseline,
+    expected: Expected,
     threshold: float,
     selected: Tensor,
 ) -> Tensor:
@@ -212,13 +212,13 @@ def _mask_dimensions(
 
     held = hidden.index_select(2, place)
     values = held.float()
-    reference_mean = vector(baseline.mean)
+    reference_mean = vector(expected.mean)
     if mode == "zero":
         values = torch.zeros_like(values)
     elif mode == "mean":
         values = reference_mean.expand_as(values)
     elif mode == "clamp":
-        reach = threshold * vector(baseline.std)
+        reach = threshold * vector(expected.std)
         values = values.clamp(reference_mean - reach, reference_mean + reach)
     else:
         mean = vector(own_mean)

@@ -12,17 +12,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..measure.scaling import SAFE_SCALE, Z_LIMIT, moments, rescale, token_rms
+from ..measure.scaling import SAFE_SCALE, Z_LIMIT, mean_and_std, rescale, token_rms
 
 
 def _match_global(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
     """The text's overall mean and std (moments over tokens and dimensions)."""
-    return rescale(vision, *moments(vision, (1, 2)), *moments(text, (1, 2)))
+    return rescale(vision, *mean_and_std(vision, (1, 2)), *mean_and_std(text, (1, 2)))
 
 
 def _match_per_dimension(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:
     """llm-dit's per_dim: each dimension's mean and std, values limited to 3 std."""
-    return rescale(vision, *moments(vision, (1,)), *moments(text, (1,)), Z_LIMIT)
+    return rescale(vision, *mean_and_std(vision, (1,)), *mean_and_std(text, (1,)), Z_LIMIT)
 
 
 def _match_hybrid(vision: Tensor, text: Tensor, rms: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..checks import as_states, require_finite_states
 from ..measure.moments import to_dtype, working_dtype
 from ..measure.reference import Reference
-from ..measure.scaling import Z_LIMIT, moments, rescale, token_rms
+from ..measure.scaling import Z_LIMIT, mean_and_std, rescale, token_rms
 from ..measure.sinks import find_sinks
-from ..measure.split_stats import chosen_rows
+from ..measure.split_stats import selected_rows
 
 METHODS = ("global", "per dimension", "hybrid", "rms per token")
 NEEDS_REFERENCE = ("global", "hybrid")
@@ -109,7 +109,7 @@ def normalize(
     results = []
     for number, sequence in enumerate(hidden):
         chosen = selected & ~sinks[number]
-        rows, places = chosen_rows(sequence[None], chosen[None])
+        rows, places = selected_rows(sequence[None], chosen[None])
         values = to_dtype(_normalized(rows, method, aim), hidden.dtype).to(hidden.device)
         if len(places) < tokens:
             values = sequence.index_copy(0, places.to(hidden.device), values)
@@ -172,11 +172,11 @@ def _normalized(content: Tensor, method: str, aim: Aim | None) -> Tensor:
 
 def _global(content: Tensor, aim: Aim) -> Tensor:
     whole = torch.tensor([aim.global_mean, aim.global_std], dtype=torch.float64)
-    return rescale(content, *moments(content, (0, 1)), whole[0], whole[1])
+    return rescale(content, *mean_and_std(content, (0, 1)), whole[0], whole[1])
 
 
 def _per_dimension(content: Tensor, aim: Aim | None, dtype: torch.dtype) -> Tensor:
-    mean, std = moments(content, (0,))
+    mean, std = mean_and_std(content, (0,))
     if aim is not None:
         return rescale(content, mean, std, aim.mean, aim.std, Z_LIMIT, dtype)
     if not bool((std > 0).any()):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..checks import as_states, require_finite_number, require_finite_states
 from ..measure.moments import to_dtype
-from ..measure.scaling import moments
+from ..measure.scaling import mean_and_std
 from ..measure.sinks import find_sinks
 from .pairing import PAIRINGS
 
@@ -76,8 +76,8 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     delta = styled - PAIRINGS["area"](neutral, styled.shape[1]).whole()
     styled_rms, neutral_rms, delta_rms = _rms(styled), _rms(neutral), _rms(delta)
     delta = PAIRINGS["area"](delta, len(rows)).whole()
-    _, text_std = moments(own, (1, 2))
-    _, delta_std = moments(delta, (1, 2))
+    _, text_std = mean_and_std(own, (1, 2))
+    _, delta_std = mean_and_std(delta, (1, 2))
     text_std, delta_std = text_std.to(own), delta_std.to(own)
     differ = delta_std > ROUNDING * torch.maximum(styled_rms, neutral_rms)
     hidden, share = text, 0.0

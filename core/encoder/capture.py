@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..checks import LayerLabError
 from .layers import hidden_state_index
 
 RECORDING = ("output_hidden_states", "output_attentions")
 
 
-class NotADecoderError(TypeError):
+class NotADecoderError(LayerLabError, TypeError):
     """The module is no decoder language model with blocks and a final norm."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from ..checks import shortened
+from ..checks import LayerLabError, shortened
 
 _NUMBER = r"([+-]?[0-9]{1,18})"
 _LAYER = re.compile(_NUMBER)
@@ -23,7 +23,7 @@ CANCELLED = 1e-6
 """Weights cancel out when their sum is this small a part of the sum of their sizes (a choice)."""
 
 
-class LayerRangeError(ValueError):
+class LayerRangeError(LayerLabError, ValueError):
     """A layer that the encoder does not have."""
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from ..checks import LayerLabError
+
 UNFINISHED = ".writing-"
 """How the names of folders begin that hold a file which is not whole yet."""
 
@@ -19,7 +21,7 @@ ABANDONED = 3600.0
 """Seconds without a write after which such a folder is a killed process's."""
 
 
-class WriteError(OSError):
+class WriteError(LayerLabError, OSError):
     """A file that cannot be written; the message names it, says why and what to do.
 
     ``errno``, ``strerror`` (the reason alone) and ``filename`` are those of any OSError.

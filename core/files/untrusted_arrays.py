@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import LayerLabError
+
 WIDEST = 2**21
 """Dimensions of a vector."""
 MOST_BYTES = 8 * WIDEST
@@ -34,7 +36,7 @@ _HEADERS = {
 }
 
 
-class NpzError(ValueError):
+class NpzError(LayerLabError, ValueError):
     """A file that is no usable .npz; the message says why."""
 
 

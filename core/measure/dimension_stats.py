@@ -36,7 +36,7 @@ class NonFinite(NamedTuple):
 
 
 @dataclass
-class ChannelStats:
+class DimensionStats:
     """Count, moments, minimum and maximum of each of ``width`` dimensions over tokens.
 
     Attributes:
@@ -87,7 +87,7 @@ class ChannelStats:
         if number.numel() > 1 and bool((number.diff() < 0).any()):
             # min and max name the first of equal values: let that be the first prompt's.
             order = number.argsort(stable=True)
-        part = ChannelStats(self.width)
+        part = DimensionStats(self.width)
         moments = column_moments(rows)
         if bool(moments.m2.isfinite().all()):
             part.count += len(rows)
@@ -101,7 +101,12 @@ class ChannelStats:
         self._absorb(part)
 
     def _find_extremes(
-        self, rows: Tensor, where: Tensor, number: Tensor, order: Tensor | None, known: ChannelStats
+        self,
+        rows: Tensor,
+        where: Tensor,
+        number: Tensor,
+        order: Tensor | None,
+        known: DimensionStats,
     ) -> None:
         """Minimum and maximum of finite ``rows``; their places only where ``known`` may need them.
 
@@ -152,16 +157,16 @@ class ChannelStats:
         self.low_place = torch.stack([number[low_row], where[low_row]], dim=1)
         self.high_place = torch.stack([number[high_row], where[high_row]], dim=1)
 
-    def merge(self, other: ChannelStats) -> ChannelStats:
+    def merge(self, other: DimensionStats) -> DimensionStats:
         """A new object with both; equal to having streamed both through one."""
         if other.width != self.width:
             raise ValueError(f"cannot merge widths {self.width} and {other.width}")
-        merged = ChannelStats(self.width)
+        merged = DimensionStats(self.width)
         merged._absorb(self)
         merged._absorb(other)
         return merged
 
-    def _absorb(self, part: ChannelStats) -> None:
+    def _absorb(self, part: DimensionStats) -> None:
         count = self.count + part.count
         safe = count.clamp(min=1)
         delta = part.mean - self.mean

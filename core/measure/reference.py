@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checks import UPDATE
+from ..checks import UPDATE, LayerLabError
 from ..files.atomic import replacing
 from ..files.untrusted_arrays import NUMBERS, read_npz, read_vectors
 from ..shipped import PUBLISHED_REFERENCE
@@ -41,7 +41,7 @@ UNREADABLE = (SafetensorError, TypeError, ValueError, OSError, RuntimeError)
 ANOTHER = "choose another file, or build and save it again"
 
 
-class ReferenceFileError(ValueError):
+class ReferenceFileError(LayerLabError, ValueError):
     """A file that is no usable reference; the message names it and says why."""
 
 
@@ -144,8 +144,8 @@ def reference_from_stats(stats: SplitStats, provenance: Mapping[str, str]) -> Re
         std=whole.std,
         global_mean=whole.global_mean,
         global_std=whole.global_std,
-        mean_without_sinks=stats.content.mean,
-        std_without_sinks=stats.content.std,
+        mean_without_sinks=stats.without_sinks.mean,
+        std_without_sinks=stats.without_sinks.std,
         provenance=provenance,
     )
 

@@ -36,7 +36,7 @@ def token_rms(hidden: Tensor) -> Tensor:
     return norm / hidden.shape[-1] ** 0.5
 
 
-def moments(hidden: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def mean_and_std(hidden: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Mean and unbiased std over ``dims``, kept as size 1; std 0 for a single value.
 
     Args:

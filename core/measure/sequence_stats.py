@@ -15,7 +15,7 @@ from ..checks import require_finite_states
 from .dimension_stats import Place
 from .moments import Moments, column_moments, wide
 from .sinks import find_sinks
-from .split_stats import chosen_rows
+from .split_stats import selected_rows
 
 
 class SequenceStats:
@@ -48,7 +48,7 @@ class SequenceStats:
         """The selected tokens (n, width) and (n,) their places in the flattened batch."""
         if self._whole:
             return self.hidden.flatten(0, 1), torch.arange(self.selected.numel())
-        return chosen_rows(self.hidden, self.selected)
+        return selected_rows(self.hidden, self.selected)
 
     @cached_property
     def sink_tokens(self) -> Tensor:
@@ -58,14 +58,14 @@ class SequenceStats:
     @cached_property
     def sinks(self) -> Moments:
         """Of the selected sink tokens."""
-        return column_moments(chosen_rows(self.hidden, self.selected & self.sink_tokens)[0])
+        return column_moments(selected_rows(self.hidden, self.selected & self.sink_tokens)[0])
 
     @cached_property
-    def content(self) -> Moments:
+    def without_sinks(self) -> Moments:
         """Of the selected tokens that are no sinks."""
         if self.sinks.tokens == 0:
             return self.all
-        return column_moments(chosen_rows(self.hidden, self.selected & ~self.sink_tokens)[0])
+        return column_moments(selected_rows(self.hidden, self.selected & ~self.sink_tokens)[0])
 
     def sink_share(self) -> Tensor:
         """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean

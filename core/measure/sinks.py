@@ -15,13 +15,14 @@ SINK_NORM_RATIO = 8.0
 
 
 def find_sinks(
-    hidden: Tensor, valid: Tensor | None = None, ratio: float = SINK_NORM_RATIO
+    hidden: Tensor, selected: Tensor | None = None, ratio: float = SINK_NORM_RATIO
 ) -> Tensor:
     """(batch, tokens) bool: which tokens are sinks, each sequence judged by its own median.
 
     Args:
         hidden: (batch, tokens, width), any float dtype.
-        valid: (batch, tokens) or (tokens,) bool; others (padding) are never sinks and not counted.
+        selected: (batch, tokens) or (tokens,) bool; the others (padding) are never
+            sinks and do not count.
         ratio: how many times the median L2 norm a sink's must exceed.
 
     >>> hidden = torch.ones(1, 4, 8)
@@ -30,7 +31,9 @@ def find_sinks(
     [[True, False, False, False]]
     """
     norms = row_norms(hidden).float()
-    valid = torch.ones_like(norms, dtype=torch.bool) if valid is None else valid.to(norms.device)
-    valid = valid.expand_as(norms)
-    median = torch.where(valid, norms, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)
-    return valid & (norms > ratio * median)
+    selected = (
+        torch.ones_like(norms, dtype=torch.bool) if selected is None else selected.to(norms.device)
+    )
+    selected = selected.expand_as(norms)
+    median = torch.where(selected, norms, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)
+    return selected & (norms > ratio * median)

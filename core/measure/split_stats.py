@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .dimension_stats import ChannelStats, Place
+from .dimension_stats import DimensionStats, Place
 from .sinks import find_sinks
 
 
-def chosen_rows(hidden: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens of (batch, tokens, width) that (batch, tokens) bool ``chosen`` marks.
+def selected_rows(hidden: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens of (batch, tokens, width) that (batch, tokens) bool ``selected`` marks.
 
     Returns:
         (n, width): a view where they stand side by side, else a copy; and (n,) int64 on the CPU,
         their places in the flattened batch.
     """
     rows = hidden.flatten(0, 1)
-    places = chosen.flatten().cpu().nonzero().flatten()
+    places = selected.flatten().cpu().nonzero().flatten()
     count = len(places)
     if count and int(places[-1]) - int(places[0]) == count - 1:
         return rows[int(places[0]) : int(places[-1]) + 1], places
@@ -32,19 +32,19 @@ class SplitStats:
     """Statistics of sink tokens and of all others, kept apart so that both views are exact."""
 
     width: int
-    content: ChannelStats = field(init=False)
-    sinks: ChannelStats = field(init=False)
+    without_sinks: DimensionStats = field(init=False)
+    sinks: DimensionStats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.content = ChannelStats(self.width)
-        self.sinks = ChannelStats(self.width)
+        self.without_sinks = DimensionStats(self.width)
+        self.sinks = DimensionStats(self.width)
 
     def update(
         self,
         hidden: Tensor,
         *,
         sinks: Tensor | None = None,
-        keep: Tensor | None = None,
+        selected: Tensor | None = None,
         prompt: int = 0,
     ) -> None:
         """Add one sequence.
@@ -52,40 +52,43 @@ class SplitStats:
         Args:
             hidden: (tokens, width), any float dtype.
             sinks: (tokens,) bool; found by :func:`.sinks.find_sinks` if not given.
-            keep: (tokens,) bool; the others (padding, tokens not selected) are not counted.
+            selected: (tokens,) bool; the others (padding, tokens not selected) are not counted.
             prompt: the number under which the sequence's places are remembered.
         """
-        keep = torch.ones(len(hidden), dtype=torch.bool) if keep is None else keep.cpu()
-        sinks = find_sinks(hidden.unsqueeze(0), keep)[0] if sinks is None else sinks
-        self.update_batch(hidden.unsqueeze(0), sinks.cpu()[None], keep[None], [prompt])
+        selected = torch.ones(len(hidden), dtype=torch.bool) if selected is None else selected.cpu()
+        sinks = find_sinks(hidden.unsqueeze(0), selected)[0] if sinks is None else sinks
+        self.update_batch(hidden.unsqueeze(0), sinks.cpu()[None], selected[None], [prompt])
 
     def update_batch(
-        self, hidden: Tensor, sinks: Tensor, valid: Tensor, prompts: Sequence[int]
+        self, hidden: Tensor, sinks: Tensor, selected: Tensor, prompts: Sequence[int]
     ) -> None:
         """Add several sequences at once.
 
         Args:
-            hidden: (batch, tokens, width); sinks, valid: (batch, tokens) bool, ``valid`` False on
-                padding.
+            hidden: (batch, tokens, width).
+            sinks, selected: (batch, tokens) bool, ``selected`` False on padding.
             prompts: the number of each sequence.
         """
         tokens = hidden.shape[1]
         numbers = torch.tensor(list(prompts))
-        for stats, chosen in ((self.content, valid & ~sinks), (self.sinks, valid & sinks)):
-            rows, places = chosen_rows(hidden, chosen)
+        for stats, part in (
+            (self.without_sinks, selected & ~sinks),
+            (self.sinks, selected & sinks),
+        ):
+            rows, places = selected_rows(hidden, part)
             stats.update(rows, places % tokens, numbers[places // tokens])
 
     def merge(self, other: SplitStats) -> SplitStats:
         """A new object with both."""
         merged = SplitStats(self.width)
-        merged.content = self.content.merge(other.content)
+        merged.without_sinks = self.without_sinks.merge(other.without_sinks)
         merged.sinks = self.sinks.merge(other.sinks)
         return merged
 
     @property
-    def all(self) -> ChannelStats:
+    def all(self) -> DimensionStats:
         """The statistics over every token, sinks included."""
-        return self.content.merge(self.sinks)
+        return self.without_sinks.merge(self.sinks)
 
     def sink_share(self) -> Tensor:
         """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean
@@ -95,5 +98,5 @@ class SplitStats:
         return torch.where(whole.m2 > 0, carried / whole.m2.clamp(min=1e-300), 0.0)
 
     def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
-        """:meth:`.ChannelStats.farthest` over every token."""
+        """:meth:`.DimensionStats.farthest` over every token."""
         return self.all.farthest(dimensions)

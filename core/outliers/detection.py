@@ -23,7 +23,7 @@ SINK_BORNE_SHARE = 0.5
 """A dimension is sink-borne if sink tokens carry at least this share of its variance."""
 
 
-class Baseline(NamedTuple):
+class Expected(NamedTuple):
     """What dimensions are measured against: (width,) ``mean`` and ``std``, and its name.
 
     ``mean`` and ``std`` are of the view that judges. ``std_without_sinks`` and ``std_with_sinks``
@@ -79,9 +79,9 @@ def ratio_in_words(ratio: float) -> str:
     return f"{1.0 / ratio:.1f}x quieter" if ratio > 0 else "silent"
 
 
-def baseline_for(
+def expected_for(
     stats: SplitStats | SequenceStats, reference: Reference | None, without_sinks: bool = False
-) -> Baseline:
+) -> Expected:
     """What to measure ``stats`` against: ``reference``, else the median std of its own dimensions.
 
     Raises:
@@ -96,12 +96,12 @@ def baseline_for(
             )
         mean, own_std = reference.statistics(without_sinks)
         _, bare = reference.statistics(without_sinks=True)
-        return Baseline(mean, own_std, reference.name, bare, reference.std)
-    own = stats.content if without_sinks else stats.all
+        return Expected(mean, own_std, reference.name, bare, reference.std)
+    own = stats.without_sinks if without_sinks else stats.all
     median, bare, whole = (
-        side.std.quantile(0.5).expand(stats.width) for side in (own, stats.content, stats.all)
+        side.std.quantile(0.5).expand(stats.width) for side in (own, stats.without_sinks, stats.all)
     )
-    return Baseline(own.mean, median, "the median std of its own dimensions", bare, whole)
+    return Expected(own.mean, median, "the median std of its own dimensions", bare, whole)
 
 
 def out_of_line(ratios: Tensor, threshold: float, direction: str) -> Tensor:
@@ -119,24 +119,24 @@ def out_of_line(ratios: Tensor, threshold: float, direction: str) -> Tensor:
 
 
 def judged_ratios(
-    stats: SplitStats | SequenceStats, baseline: Baseline, without_sinks: bool = False
+    stats: SplitStats | SequenceStats, expected: Expected, without_sinks: bool = False
 ) -> Tensor:
-    """(width,) float64, std over the baseline's; 1 where fewer than two tokens have no spread."""
-    view = stats.content if without_sinks else stats.all
+    """(width,) float64, std over the expected's; 1 where fewer than two tokens have no spread."""
+    view = stats.without_sinks if without_sinks else stats.all
     if view.tokens < 2:
         return torch.ones(stats.width, dtype=torch.float64)
-    against = baseline.std_without_sinks if without_sinks else baseline.std_with_sinks
+    against = expected.std_without_sinks if without_sinks else expected.std_with_sinks
     return std_ratio(view.std, against)
 
 
 def find_outliers(
     stats: SplitStats | SequenceStats,
-    baseline: Baseline,
+    expected: Expected,
     threshold: float = 10.0,
     direction: str = "both",
     without_sinks: bool = False,
 ) -> list[Outlier]:
-    """Dimensions whose std is over ``threshold`` times the baseline's, or under its inverse.
+    """Dimensions whose std is over ``threshold`` times the expected's, or under its inverse.
 
     Args:
         stats: of the tokens in question; fewer than two have no spread and no outliers.
@@ -147,18 +147,18 @@ def find_outliers(
     Returns:
         The farthest from 1 first, loud or quiet.
     """
-    judged = judged_ratios(stats, baseline, without_sinks)
+    judged = judged_ratios(stats, expected, without_sinks)
     flagged = out_of_line(judged, threshold, direction).nonzero().flatten()
     if len(flagged) == 0:
         return []
-    whole, content = stats.all, stats.content
+    whole, bare = stats.all, stats.without_sinks
     columns = (
         flagged,
         whole.std[flagged],
-        content.std[flagged],
-        baseline.std[flagged],
-        std_ratio(whole.std, baseline.std_with_sinks)[flagged],
-        std_ratio(content.std, baseline.std_without_sinks)[flagged],
+        bare.std[flagged],
+        expected.std[flagged],
+        std_ratio(whole.std, expected.std_with_sinks)[flagged],
+        std_ratio(bare.std, expected.std_without_sinks)[flagged],
         judged[flagged],
         stats.sink_share()[flagged],
     )
@@ -217,8 +217,8 @@ def get_outlier_dimensions(
     [(2, 50.0)]
     """
     stats = SequenceStats(as_states(embeddings), what="embeddings")
-    baseline = baseline_for(stats, default_reference(stats.width, reference))
-    ratios = judged_ratios(stats, baseline)
+    expected = expected_for(stats, default_reference(stats.width, reference))
+    ratios = judged_ratios(stats, expected)
     dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
     found = zip(dimensions.tolist(), ratios[dimensions].tolist(), strict=True)
     return sorted(found, key=lambda one: -distance(one[1]))

@@ -24,10 +24,10 @@ from ..measure.reference import Reference
 from ..measure.sinks import find_sinks
 from ..measure.split_stats import SplitStats
 from ..tables import align
-from .detection import Baseline, Outlier, baseline_for, find_outliers, std_ratio
+from .detection import Expected, Outlier, expected_for, find_outliers, std_ratio
 
 IN_LINE = "in line"
-COLUMNS = (
+SURVEY_HEADER = (
     "dim",
     "std",
     "reference",
@@ -82,14 +82,14 @@ class Survey:
 
     Attributes:
         sinks: (batch, tokens) bool.
-        baseline, bare_baseline: what all tokens, and those that are no sinks, are measured against.
+        expected, bare_expected: what all tokens, and those that are no sinks, are measured against.
         findings: the farthest out of line first.
     """
 
     stats: SplitStats
     sinks: Tensor
-    baseline: Baseline
-    bare_baseline: Baseline
+    expected: Expected
+    bare_expected: Expected
     threshold: float
     findings: tuple[Finding, ...]
 
@@ -117,13 +117,13 @@ def survey_outliers(
     hidden: Tensor,
     reference: Reference | None = None,
     threshold: float = 10.0,
-    keep: Tensor | None = None,
+    selected: Tensor | None = None,
 ) -> Survey:
     """Measure ``hidden`` (batch, tokens, width), both directions, with and without sink tokens.
 
     Args:
         reference: None measures against the median std of the tensor's own dimensions.
-        keep: (tokens,) bool; the others (padding) are not measured.
+        selected: (tokens,) bool; the others (padding) are not measured.
 
     Raises:
         ValueError: bad shape or threshold, or a reference of another width.
@@ -132,20 +132,20 @@ def survey_outliers(
     hidden = as_states(hidden, "the conditioning")
     require_finite_states(hidden, "the conditioning")
     sinks = find_sinks(hidden).cpu()
-    kept = torch.ones(hidden.shape[1], dtype=torch.bool) if keep is None else keep.cpu()
+    selected = torch.ones(hidden.shape[1], dtype=torch.bool) if selected is None else selected.cpu()
     stats = SplitStats(hidden.shape[-1])
-    stats.update_batch(hidden, sinks, kept.expand(sinks.shape), range(len(hidden)))
-    baseline, bare_baseline = (baseline_for(stats, reference, bare) for bare in (False, True))
-    found = find_outliers(stats, baseline, threshold)
-    bare_found = find_outliers(stats, bare_baseline, threshold, without_sinks=True)
+    stats.update_batch(hidden, sinks, selected.expand(sinks.shape), range(len(hidden)))
+    expected, bare_expected = (expected_for(stats, reference, bare) for bare in (False, True))
+    found = find_outliers(stats, expected, threshold)
+    bare_found = find_outliers(stats, bare_expected, threshold, without_sinks=True)
     by_dimension = {outlier.dimension: outlier for outlier in (*bare_found, *found)}
     whole = stats.all
     views = (
-        _spreads(whole.std, baseline.std, found),
-        _spreads(stats.content.std, bare_baseline.std, bare_found),
+        _spreads(whole.std, expected.std, found),
+        _spreads(stats.without_sinks.std, bare_expected.std, bare_found),
     )
     kurtosis = whole.excess_kurtosis.tolist()
-    bare_is_measured = stats.content.tokens > 1
+    bare_is_measured = stats.without_sinks.tokens > 1
     findings = [
         Finding(
             dimension=dimension,
@@ -160,7 +160,7 @@ def survey_outliers(
         for dimension, outlier in by_dimension.items()
     ]
     findings.sort(key=lambda finding: (-_distance(finding), finding.dimension))
-    return Survey(stats, sinks, baseline, bare_baseline, threshold, tuple(findings))
+    return Survey(stats, sinks, expected, bare_expected, threshold, tuple(findings))
 
 
 def zeroing(hidden: Tensor, dimensions: Sequence[int], weight: Tensor | None = None) -> Zeroing:
@@ -184,7 +184,7 @@ def survey_table(
     findings: Sequence[Finding], name_token: Callable[[Place], str], limit: int = 30
 ) -> str:
     """A plain-text table of the first ``limit`` findings, columns aligned."""
-    rows = [COLUMNS, *(_row(finding, name_token) for finding in findings[:limit])]
+    rows = [SURVEY_HEADER, *(_row(finding, name_token) for finding in findings[:limit])]
     lines = align(rows)
     if len(findings) > limit:
         lines.append(f"... and {len(findings) - limit} more")

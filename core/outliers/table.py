@@ -9,7 +9,7 @@ from ..measure.dimension_stats import Place
 from ..tables import align
 from .detection import Outlier
 
-COLUMNS = (
+OUTLIER_HEADER = (
     "dim",
     "std (no sinks)",
     "reference",
@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[str, ...]:
-    """One outlier under :data:`COLUMNS`; ``name_token`` puts a place into words."""
+    """One outlier under :data:`OUTLIER_HEADER`; ``name_token`` puts a place into words."""
     ratio, bare = outlier.ratio, outlier.ratio_without_sinks
     return (
         str(outlier.dimension),
@@ -45,7 +45,7 @@ def outlier_table(
     outliers: Sequence[Outlier], name_token: Callable[[Place], str], limit: int = 20
 ) -> str:
     """A plain-text table of the first ``limit`` outliers, columns aligned."""
-    rows = [COLUMNS, *(outlier_row(outlier, name_token) for outlier in outliers[:limit])]
+    rows = [OUTLIER_HEADER, *(outlier_row(outlier, name_token) for outlier in outliers[:limit])]
     lines = align(rows)
     if len(outliers) > limit:
         lines.append(f"... and {len(outliers) - limit} more")

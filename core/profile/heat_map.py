@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .profile import ProfileStats
 
-COLUMNS = 640
+WIDEST_MAP = 640
 """Most columns of a picture; a wider map shows the loudest of neighbouring dimensions in each."""
 
 
@@ -33,7 +33,7 @@ class HeatMap(NamedTuple):
 
 def heat_map(stats: ProfileStats) -> HeatMap:
     """The map of all hidden states that ``stats`` measured."""
-    wholes = [stats.channels[index].all for index in stats.indices]
+    wholes = [stats.dimensions[index].all for index in stats.indices]
     max_abs = torch.stack([whole.max_abs for whole in wholes])
     medians = torch.tensor([stats.magnitudes[i].median() for i in stats.indices])
     return HeatMap(
@@ -45,7 +45,7 @@ def heat_map(stats: ProfileStats) -> HeatMap:
     )
 
 
-def by_column(values: Tensor, columns: int = COLUMNS) -> Tensor:
+def by_column(values: Tensor, columns: int = WIDEST_MAP) -> Tensor:
     """(rows, width) as (rows, at most ``columns``): the largest of ceil(width / columns)
     neighbouring dimensions; the last column may hold fewer."""
     width = values.shape[1]

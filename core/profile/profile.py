@@ -19,8 +19,8 @@ from ..encoder.layers import is_normed, negative_layer
 from ..measure.dimension_stats import Place
 from ..measure.histogram import MagnitudeHistogram
 from ..measure.sinks import find_sinks
-from ..measure.split_stats import SplitStats, chosen_rows
-from ..outliers.detection import Outlier, baseline_for, find_outliers
+from ..measure.split_stats import SplitStats, selected_rows
+from ..outliers.detection import Outlier, expected_for, find_outliers
 
 SCHEMA_VERSION = 1
 MASSIVE_ABSOLUTE, MASSIVE_RELATIVE = 100.0, 1000.0
@@ -35,7 +35,7 @@ class ProfileStats:
 
     Attributes:
         indices: the hidden states that are measured, ascending.
-        channels: hidden state -> statistics, sinks and content apart.
+        dimensions: hidden state -> statistics of every dimension, sink tokens apart.
         magnitudes: hidden state -> histogram, for the median of |x|.
         sinks: hidden state -> [prompt, position, prompt, position, ...] of its sink tokens.
     """
@@ -45,58 +45,61 @@ class ProfileStats:
     indices: tuple[int, ...] = ()
     prompts: int = 0
     tokens: int = 0
-    channels: dict[int, SplitStats] = field(init=False)
+    dimensions: dict[int, SplitStats] = field(init=False)
     magnitudes: dict[int, MagnitudeHistogram] = field(init=False)
     sinks: dict[int, array] = field(init=False)
 
     def __post_init__(self) -> None:
         self.indices = tuple(sorted(set(self.indices))) or tuple(range(self.blocks + 1))
-        self.channels = {index: SplitStats(self.width) for index in self.indices}
+        self.dimensions = {index: SplitStats(self.width) for index in self.indices}
         self.magnitudes = {index: MagnitudeHistogram() for index in self.indices}
         self.sinks = {index: array("q") for index in self.indices}
 
     def update(self, states: Mapping[int, Tensor]) -> None:
         """Add the next prompt: hidden state -> (tokens, width)."""
         batch = {index: states[index].unsqueeze(0) for index in self.indices}
-        valid = torch.ones(batch[self.indices[0]].shape[:2], dtype=torch.bool)
-        self.update_batch(batch, valid, [self.prompts])
+        selected = torch.ones(batch[self.indices[0]].shape[:2], dtype=torch.bool)
+        self.update_batch(batch, selected, [self.prompts])
 
     def update_batch(
-        self, states: Mapping[int, Tensor], valid: Tensor, numbers: Sequence[int]
+        self, states: Mapping[int, Tensor], selected: Tensor, numbers: Sequence[int]
     ) -> None:
         """Add several prompts.
 
         Args:
             states: hidden state -> (batch, tokens, width).
-            valid: (batch, tokens) bool, False on padding, which is not counted anywhere.
+            selected: (batch, tokens) bool, False on padding, which is not counted anywhere.
             numbers: each prompt's place in the list of prompts, which names its tokens.
         """
         for index in self.indices:
-            self.update_layer(index, states[index], valid, numbers)
-        self.finish_batch(valid)
+            self.update_layer(index, states[index], selected, numbers)
+        self.finish_batch(selected)
 
     def update_layer(
-        self, index: int, hidden: Tensor, valid: Tensor, numbers: Sequence[int]
+        self, index: int, hidden: Tensor, selected: Tensor, numbers: Sequence[int]
     ) -> None:
         """Add one hidden state (batch, tokens, width) of a batch; see :meth:`update_batch`.
 
         When all of ``indices`` are in, :meth:`finish_batch` counts the batch.
         """
-        valid = valid.cpu()
-        sinks = find_sinks(hidden, valid).cpu()
+        selected = selected.cpu()
+        sinks = find_sinks(hidden, selected).cpu()
         tokens, order = hidden.shape[1], torch.tensor(list(numbers))
-        channels = self.channels[index]
-        for stats, chosen in ((channels.content, valid & ~sinks), (channels.sinks, valid & sinks)):
-            rows, places = chosen_rows(hidden, chosen)
+        layer = self.dimensions[index]
+        for stats, chosen in (
+            (layer.without_sinks, selected & ~sinks),
+            (layer.sinks, selected & sinks),
+        ):
+            rows, places = selected_rows(hidden, chosen)
             stats.update(rows, places % tokens, order[places // tokens])
             self.magnitudes[index].update(rows)
         for row, position in sinks.nonzero().tolist():
             self.sinks[index].extend((numbers[row], position))
 
-    def finish_batch(self, valid: Tensor) -> None:
+    def finish_batch(self, selected: Tensor) -> None:
         """Count the prompts and tokens of a batch whose hidden states are all in."""
-        self.prompts += len(valid)
-        self.tokens += int(valid.sum())
+        self.prompts += len(selected)
+        self.tokens += int(selected.sum())
 
     def merge(self, other: ProfileStats) -> ProfileStats:
         """A new object with both; they must measure the same hidden states."""
@@ -106,7 +109,7 @@ class ProfileStats:
         merged.prompts = self.prompts + other.prompts
         merged.tokens = self.tokens + other.tokens
         for index in self.indices:
-            merged.channels[index] = self.channels[index].merge(other.channels[index])
+            merged.dimensions[index] = self.dimensions[index].merge(other.dimensions[index])
             merged.magnitudes[index] = self.magnitudes[index].merge(other.magnitudes[index])
             merged.sinks[index] = self.sinks[index] + other.sinks[index]
         return merged
@@ -243,7 +246,7 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
 
 
 def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
-    channels = stats.channels[index]
+    channels = stats.dimensions[index]
     whole = channels.all
     median = stats.magnitudes[index].median()
     massive = (whole.max_abs > MASSIVE_ABSOLUTE) & (whole.max_abs > MASSIVE_RELATIVE * median)
@@ -254,8 +257,8 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         median_abs=median,
         max_abs=float(whole.max_abs.max()),
         std=whole.global_std,
-        std_without_sinks=channels.content.global_std,
-        outliers=tuple(find_outliers(channels, baseline_for(channels, None), threshold)),
+        std_without_sinks=channels.without_sinks.global_std,
+        outliers=tuple(find_outliers(channels, expected_for(channels, None), threshold)),
         massive=tuple(massive.nonzero().flatten().tolist()),
         non_finite=whole.non_finite,
     )

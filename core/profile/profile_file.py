@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checks import LayerLabError
 from .profile import SCHEMA_VERSION
 
 LONGEST_NAME = 1000
@@ -17,7 +18,7 @@ LARGEST_COUNT = 2**53
 MAY_LACK = ("threshold", "emergence_layer", "fall_layer", "sink_positions")
 
 
-class ProfileFileError(ValueError):
+class ProfileFileError(LayerLabError, ValueError):
     """A file that is no usable profile; the message names it and says why."""
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checks import UPDATE, as_states, require_finite_states
+from ..checks import UPDATE, LayerLabError, as_states, require_finite_states
 from ..files.atomic import replacing
 from .record import RECORD_KEY, Record
 from .record_json import record_from_json, record_to_json
@@ -46,7 +46,7 @@ UNREADABLE = (SafetensorError, ValueError, TypeError, OSError, RuntimeError)
 """What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
 
 
-class EmbeddingFileError(ValueError):
+class EmbeddingFileError(LayerLabError, ValueError):
     """A file that is no usable embedding; the message names it and says why."""
 
 

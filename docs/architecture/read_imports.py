@@ -36,7 +36,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "core": {
         "blends": "blending blend_methods pairing style_delta scheduling",
-        "edits": "masking mask_survey normalizing token_fit layer_mix",
+        "edits": "masking mask_effects normalizing token_fit layer_mix",
         "image grids": "compare_grid grid_picture image_metrics",
         "pictures": "drawing picture_text plots outlier_picture profile_picture token_columns",
         "profile": "profile profile_file heat_map report",

@@ -62,7 +62,7 @@ def test_every_layout_measures_what_transformers_computes(
     assert len(states) == len(profile.layers) == 5
     for of_prompts, layer in zip(states, profile.layers, strict=True):
         rows = np.concatenate(of_prompts)
-        channels = stats.channels[layer.index].all
+        channels = stats.dimensions[layer.index].all
         assert channels.tokens == len(rows) == profile.tokens
         np.testing.assert_allclose(channels.std, rows.std(0, ddof=1), rtol=2e-5)
         np.testing.assert_allclose(channels.max_abs, np.abs(rows).max(0), rtol=2e-5)

@@ -90,7 +90,7 @@ def assert_equal(found, expected):
     assert (found.prompts, found.tokens) == (expected.prompts, expected.tokens)
     for index in expected.indices:
         a, b = found.channels[index], expected.channels[index]
-        for one, other in ((a.all, b.all), (a.content, b.content), (a.sinks, b.sinks)):
+        for one, other in ((a.all, b.all), (a.without_sinks, b.without_sinks), (a.sinks, b.sinks)):
             assert one.count.tolist() == other.count.tolist()
             np.testing.assert_allclose(one.std, other.std, rtol=1e-6)
             scale = float(other.max_abs.max()) * 1e-6

@@ -48,8 +48,8 @@ def test_everything_is_written_and_readable(tmp_path):
         "report.html",
     ]
     reference = load_reference(tmp_path / "reference_-2.safetensors")
-    assert torch.equal(reference.std, stats.channels[1].all.std)
-    assert torch.equal(reference.std_without_sinks, stats.channels[1].content.std)
+    assert torch.equal(reference.std, stats.dimensions[1].all.std)
+    assert torch.equal(reference.std_without_sinks, stats.dimensions[1].without_sinks.std)
     assert dict(reference.provenance) == {"model": "a <model>", "layer": "-2"}
     json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

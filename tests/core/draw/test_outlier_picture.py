@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 from zimage_layer_lab.core.draw.figures import families, printable, spread  # noqa: E402
 from zimage_layer_lab.core.draw.outlier_picture import outlier_picture  # noqa: E402
 from zimage_layer_lab.core.draw.profile_picture import by_column, profile_picture  # noqa: E402
-from zimage_layer_lab.core.draw.token_columns import COLUMNS, SINGLES, largest, token_columns  # noqa: E402
+from zimage_layer_lab.core.draw.token_columns import MOST_COLUMNS, SINGLES, largest, token_columns  # noqa: E402
 from zimage_layer_lab.core.measure.reference import Reference, published_qwen3_4b  # noqa: E402
 from zimage_layer_lab.core.outliers.survey import survey_outliers, zeroing  # noqa: E402
 from zimage_layer_lab.core.profile.heat_map import heat_map  # noqa: E402
@@ -50,9 +50,9 @@ def test_columns_cover_every_token_once_and_stay_few(tokens, always, seed):
     always = [position for position in always if position < tokens]
     columns = token_columns(importance, always)
     assert [i for c in columns for i in range(c.first, c.last + 1)] == list(range(tokens))
-    assert len(columns) <= COLUMNS
+    assert len(columns) <= MOST_COLUMNS
     alone = {column.first for column in columns if not column.is_run}
-    if tokens <= COLUMNS:
+    if tokens <= MOST_COLUMNS:
         assert len(columns) == tokens
     elif len(set(always)) <= SINGLES:
         assert set(always) <= alone

@@ -194,7 +194,7 @@ def test_without_a_reference_the_median_of_its_own_dimensions_is_the_measure():
     result = mask_states(hidden, mode="scale", threshold=10.0)
     assert result.masked == [2]
     assert float(result.hidden[0, :, 2].double().std()) == pytest.approx(20.0, rel=1e-3)
-    assert "median" in result.baseline.name
+    assert "median" in result.expected.name
 
 
 def test_the_seed_function_returns_its_documented_info():

@@ -15,7 +15,7 @@ from zimage_layer_lab.core.edit.normalizing import normalize
 from zimage_layer_lab.core.edit.style_delta import add_style
 from zimage_layer_lab.core.edit.token_fit import fit_tokens
 from zimage_layer_lab.core.measure.reference import Reference
-from zimage_layer_lab.core.measure.scaling import moments, token_peak, token_rms
+from zimage_layer_lab.core.measure.scaling import mean_and_std, token_peak, token_rms
 from zimage_layer_lab.core.measure.sinks import find_sinks
 
 from ...oracles import token_fit_formulas
@@ -53,7 +53,7 @@ def test_the_rms_and_the_peak_of_a_token(dtype):
 @pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
 def test_means_and_stds(dtype, axes):
     hidden = made(dtype)
-    mean, spread = moments(hidden, axes)
+    mean, spread = mean_and_std(hidden, axes)
     x = array(hidden)
     peak = np.abs(x).max(axes, keepdims=True)
     assert (np.abs(array(mean) - x.mean(axes, keepdims=True)) <= 8 * EPS32 * peak).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zimage_layer_lab.core.measure.dimension_stats import NAMED_NON_FINITE, ChannelStats
+from zimage_layer_lab.core.measure.dimension_stats import NAMED_NON_FINITE, DimensionStats
 
 FIRST = torch.tensor([0])
 
@@ -22,7 +22,7 @@ def random_rows(tokens, width, seed, largest=1e5):
 
 
 def streamed(chunks, width):
-    stats = ChannelStats(width)
+    stats = DimensionStats(width)
     for prompt, chunk in enumerate(chunks):
         stats.update(torch.from_numpy(np.ascontiguousarray(chunk)), prompt=prompt)
     return stats
@@ -67,7 +67,7 @@ def test_the_order_of_merging_does_not_matter(seed, order):
     rows = random_rows(40, 4, seed)
     parts = []
     for prompt, chunk in enumerate(np.array_split(rows, 5)):
-        part = ChannelStats(4)
+        part = DimensionStats(4)
         part.update(torch.from_numpy(chunk), prompt=prompt)
         parts.append(part)
     merged = parts[order[0]]
@@ -85,7 +85,7 @@ def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
     """A sink at position 0 has the same value in every prompt; shards finish in any order."""
     parts = []
     for prompt in (0, 1):
-        part = ChannelStats(1)
+        part = DimensionStats(1)
         part.update(torch.tensor([[900.0], [1.0], [-3.0]]), prompt=prompt)
         parts.append(part)
     one, other = parts[0].merge(parts[1]), parts[1].merge(parts[0])
@@ -96,7 +96,7 @@ def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
 def test_merging_modifies_neither_side_and_an_empty_side_changes_nothing():
     stats = streamed([random_rows(9, 3, 0)], 3)
     before = {n: getattr(stats, n).clone() for n in ("count", "mean", "m2", "low", "high")}
-    empty = ChannelStats(3)
+    empty = DimensionStats(3)
     for merged in (stats.merge(empty), empty.merge(stats)):
         for name, value in before.items():
             assert torch.equal(getattr(merged, name), value)
@@ -106,14 +106,14 @@ def test_merging_modifies_neither_side_and_an_empty_side_changes_nothing():
 
 def test_other_widths_are_refused():
     with pytest.raises(ValueError, match="3 and 4"):
-        ChannelStats(3).merge(ChannelStats(4))
+        DimensionStats(3).merge(DimensionStats(4))
     for rows in (torch.zeros(5, 4), torch.zeros(5), torch.zeros(1, 5, 3)):
         with pytest.raises(ValueError, match="shape"):
-            ChannelStats(3).update(rows)
+            DimensionStats(3).update(rows)
 
 
 def test_one_token_has_a_spread_of_zero_not_nan():
-    stats = ChannelStats(3)
+    stats = DimensionStats(3)
     stats.update(torch.tensor([[1.0, -2e4, 0.1]]))
     assert stats.std.tolist() == [0.0, 0.0, 0.0]
     assert stats.mean.tolist() == pytest.approx([1.0, -2e4, 0.1], rel=1e-7)
@@ -122,7 +122,7 @@ def test_one_token_has_a_spread_of_zero_not_nan():
 
 
 def test_no_token_at_all_gives_zeros_not_nan():
-    stats = ChannelStats(2)
+    stats = DimensionStats(2)
     stats.update(torch.zeros(0, 2))
     assert stats.tokens == 0
     for values in (stats.mean, stats.std, stats.max_abs):
@@ -136,7 +136,7 @@ def test_non_finite_values_are_counted_named_and_never_averaged_in(seed, tokens)
     rows = random_rows(tokens, 4, seed)
     bad = rng.random(rows.shape) < 0.1
     rows[bad] = rng.choice([np.nan, np.inf, -np.inf], bad.sum())
-    stats = ChannelStats(4)
+    stats = DimensionStats(4)
     stats.update(torch.from_numpy(rows), positions=range(100, 100 + tokens), prompt=3)
     assert stats.non_finite == bad.sum()
     named = [(3, 100 + row, column) for row, column in np.argwhere(bad)][:NAMED_NON_FINITE]
@@ -152,9 +152,9 @@ def test_non_finite_values_are_counted_named_and_never_averaged_in(seed, tokens)
 
 
 def test_non_finite_values_are_counted_through_merges_and_names_stay_few():
-    stats = ChannelStats(2)
+    stats = DimensionStats(2)
     for prompt in range(20):
-        part = ChannelStats(2)
+        part = DimensionStats(2)
         part.update(torch.tensor([[math.nan, 1.0], [2.0, math.inf]]), prompt=prompt)
         stats = stats.merge(part)
     assert stats.non_finite == 40
@@ -182,7 +182,7 @@ def test_farthest_is_exact_against_brute_force(seed, tokens, pieces):
 def test_any_dtype_is_measured_in_float64(dtype):
     """In float16 the sum alone would overflow, in bfloat16 the mean would stall."""
     rows = torch.from_numpy(random_rows(4000, 3, 2, largest=6e4)).to(dtype)
-    stats = ChannelStats(3)
+    stats = DimensionStats(3)
     stats.update(rows)
     assert stats.mean.dtype == torch.float64
     assert_equals_numpy(stats, rows.double().numpy())
@@ -191,6 +191,6 @@ def test_any_dtype_is_measured_in_float64(dtype):
 def test_the_input_is_not_modified_and_a_graph_is_not_kept():
     rows = torch.randn(5, 3, requires_grad=True)
     before = rows.detach().clone()
-    stats = ChannelStats(3)
+    stats = DimensionStats(3)
     stats.update(rows)
     assert torch.equal(rows, before) and not stats.mean.requires_grad

@@ -39,7 +39,7 @@ def test_every_sequence_has_a_sink_of_its_own_wherever_it_stands():
     rows = np.concatenate(sequences)
     assert_stats(stats.all, rows)
     assert_stats(stats.sinks, rows[is_sink.ravel()])
-    assert_stats(stats.content, rows[~is_sink.ravel()])
+    assert_stats(stats.without_sinks, rows[~is_sink.ravel()])
     # The places are the original positions, not those among the sinks alone.
     loudest = np.unravel_index(np.abs(rows).argmax(), rows.shape)
     [place], _ = stats.sinks.farthest(torch.tensor([loudest[1]]))
@@ -51,7 +51,7 @@ def test_a_sequence_without_a_sink_is_all_content():
     stats = SplitStats(4)
     stats.update(torch.from_numpy(rows))
     assert stats.sinks.tokens == 0
-    assert_stats(stats.content, rows)
+    assert_stats(stats.without_sinks, rows)
     assert_stats(stats.all, rows)
     assert stats.sink_share().tolist() == [0.0] * 4
 
@@ -63,7 +63,7 @@ def test_padding_is_never_counted_nor_a_sink():
     padded[-1] = np.nan
     keep = torch.tensor([True] * 8 + [False] * 5)
     stats = SplitStats(4)
-    stats.update(torch.from_numpy(padded), keep=keep)
+    stats.update(torch.from_numpy(padded), selected=keep)
     assert_stats(stats.all, rows)
     assert stats.sinks.tokens == 1 and stats.all.non_finite == 0
     assert float(stats.all.max_abs.max()) == np.abs(rows).max()
@@ -75,9 +75,9 @@ def test_sinks_that_are_given_are_not_looked_for_again():
     sinks = torch.tensor([False, False, True, False, False, True])
     keep = torch.tensor([True, True, True, True, False, False])
     stats = SplitStats(4)
-    stats.update(torch.from_numpy(rows), sinks=sinks, keep=keep)
+    stats.update(torch.from_numpy(rows), sinks=sinks, selected=keep)
     assert_stats(stats.sinks, rows[[2]])
-    assert_stats(stats.content, rows[[0, 1, 3]])
+    assert_stats(stats.without_sinks, rows[[0, 1, 3]])
 
 
 def test_places_are_positions_in_the_sequence_of_their_prompt():
@@ -87,7 +87,7 @@ def test_places_are_positions_in_the_sequence_of_their_prompt():
     stats.update(
         torch.from_numpy(rows),
         sinks=torch.zeros(6, dtype=torch.bool),
-        keep=torch.tensor([False, True, False, True, True, True]),
+        selected=torch.tensor([False, True, False, True, True, True]),
         prompt=11,
     )
     assert stats.all.farthest(torch.tensor([0, 1]))[0] == [(11, 4), (11, 1)]
@@ -121,7 +121,7 @@ def test_the_share_that_sinks_carry_is_exact_and_independent_of_the_order(
         merged = merged.merge(part)
     np.testing.assert_allclose(merged.sink_share().numpy(), want, rtol=1e-6, atol=1e-9)
     assert_stats(merged.all, rows)
-    assert_stats(merged.content, rows[~mask])
+    assert_stats(merged.without_sinks, rows[~mask])
 
 
 def test_a_dimension_that_does_not_vary_is_carried_by_nobody():
@@ -134,7 +134,7 @@ def test_a_dimension_that_does_not_vary_is_carried_by_nobody():
 def test_a_single_token_has_no_spread_and_no_nan():
     stats = SplitStats(3)
     stats.update(torch.tensor([[1.0, 2.0, 3.0]]))
-    for part in (stats.all, stats.content, stats.sinks):
+    for part in (stats.all, stats.without_sinks, stats.sinks):
         assert part.std.tolist() == [0.0] * 3
     assert stats.sink_share().tolist() == [0.0] * 3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.measure.moments import column_moments, higher_moments
-from zimage_layer_lab.core.measure.scaling import moments, rescale, token_rms
+from zimage_layer_lab.core.measure.scaling import mean_and_std, rescale, token_rms
 
 HALF_AND_SINGLE = [torch.float32, torch.bfloat16, torch.float16]
 SIZES = [(1, 5), (2, 7), (63, 9), (64, 9), (65, 130), (300, 40), (1504, 64), (4096, 33)]
@@ -81,7 +81,7 @@ def test_rows_need_not_lie_side_by_side(rows):
 @pytest.mark.parametrize("dims", [(1,), (2,), (1, 2)])
 def test_moments_over_tokens_width_or_both_are_numpys(shape, dims):
     hidden = torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 3 + 20
-    mean, std = moments(hidden, dims)
+    mean, std = mean_and_std(hidden, dims)
     wide = hidden.double().numpy()
     np.testing.assert_allclose(mean, wide.mean(axis=dims, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(std, wide.std(axis=dims, ddof=1, keepdims=True), rtol=1e-6)
@@ -92,10 +92,10 @@ def test_moments_over_tokens_width_or_both_are_numpys(shape, dims):
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_rescaling_is_the_formula_in_float64(dims, offset, limit):
     hidden = torch.randn(2, 400, 30, generator=torch.Generator().manual_seed(6)) + offset
-    new_mean, new_std = moments(torch.randn(2, 50, 30) * 4 - 7, dims)
+    new_mean, new_std = mean_and_std(torch.randn(2, 50, 30) * 4 - 7, dims)
     if dims == (2,):
         new_mean, new_std = new_mean[:, :1], new_std[:, :1]
-    mean, std = moments(hidden, dims)
+    mean, std = mean_and_std(hidden, dims)
     z = (hidden.double() - mean) / std
     z = z if limit is None else z.clamp(-limit, limit)
     want = z * new_std + new_mean
@@ -106,7 +106,7 @@ def test_rescaling_is_the_formula_in_float64(dims, offset, limit):
 
 def test_rescaling_what_does_not_vary_gives_the_new_mean():
     hidden = torch.full((1, 50, 3), 0.1)
-    mean, std = moments(hidden, (1,))
+    mean, std = mean_and_std(hidden, (1,))
     new = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     assert torch.equal(rescale(hidden, mean, std, new, new), new.float().expand(1, 50, 3))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.checks import require_finite_states
-from zimage_layer_lab.core.edit.mask_survey import survey_modes
-from zimage_layer_lab.core.measure.dimension_stats import ChannelStats
+from zimage_layer_lab.core.edit.mask_effects import effects_of_modes
+from zimage_layer_lab.core.measure.dimension_stats import DimensionStats
 from zimage_layer_lab.core.measure.histogram import MagnitudeHistogram
 from zimage_layer_lab.core.measure.reference import (
     load_reference,
@@ -45,7 +45,7 @@ def assert_moments(stats, x):
 def test_streamed_statistics(dtype, quiet):
     """In one part, in parts, and merged."""
     rows = made(dtype, tokens=30, quiet=quiet)[0]
-    whole, first, second = (ChannelStats(rows.shape[1]) for _ in range(3))
+    whole, first, second = (DimensionStats(rows.shape[1]) for _ in range(3))
     whole.update(rows)
     first.update(rows[:7])
     first.update(rows[7:11], range(7, 11))
@@ -68,7 +68,7 @@ def test_statistics_with_and_without_sinks(dtype, quiet):
     stats.update(hidden)
     x = array(hidden)
     assert_moments(stats.all, x)
-    assert_moments(stats.content, np.delete(x, SINKS, axis=0))
+    assert_moments(stats.without_sinks, np.delete(x, SINKS, axis=0))
     squared = (x - x.mean(0)) ** 2
     want = squared[list(SINKS)].sum(0) / squared.sum(0)
     np.testing.assert_allclose(stats.sink_share(), want, rtol=1e-6)
@@ -83,7 +83,7 @@ def test_a_reference_of_them_is_kept_and_read(dtype, tmp_path):
         save_reference(reference, tmp_path / f"x{suffix}")
         loaded = load_reference(tmp_path / f"x{suffix}")
         assert torch.equal(loaded.std, stats.all.std)
-        assert torch.equal(loaded.std_without_sinks, stats.content.std)
+        assert torch.equal(loaded.std_without_sinks, stats.without_sinks.std)
 
 
 @by_dtype
@@ -121,7 +121,7 @@ def test_a_survey_and_what_zeroing_would_do(dtype, quiet):
 
 @by_dtype
 def test_the_modes_of_masking_side_by_side(dtype):
-    for effect in survey_modes([made(dtype, seed, quiet=True)[0] for seed in range(2)]):
+    for effect in effects_of_modes([made(dtype, seed, quiet=True)[0] for seed in range(2)]):
         assert math.isfinite(effect.other_l2) and math.isfinite(effect.other_cosine)
         assert effect.mode == "drop sinks" or math.isfinite(effect.sink_l2)
 

@@ -16,8 +16,8 @@ from zimage_layer_lab.core.measure.reference import (
 from zimage_layer_lab.core.measure.sequence_stats import SequenceStats
 from zimage_layer_lab.core.measure.split_stats import SplitStats
 from zimage_layer_lab.core.outliers.detection import (
-    Baseline,
-    baseline_for,
+    Expected,
+    expected_for,
     find_outliers,
     get_outlier_dimensions,
     ratio_in_words,
@@ -57,7 +57,7 @@ def test_the_headline_927_6_against_1_5_is_617_9x_quieter_not_louder():
     assert [round(1 / ratio, 1) for _, ratio in found] == [617.9, 42.0]
     assert [round(ratio, 4) for _, ratio in found] == [0.0016, 0.0238]
     stats = SequenceStats(image)
-    first, second = find_outliers(stats, baseline_for(stats, reference(text_std)))
+    first, second = find_outliers(stats, expected_for(stats, reference(text_std)))
     assert (first.dimension, first.direction) == (3, "quiet")
     assert (second.dimension, second.direction) == (6, "quiet")
     assert ratio_in_words(first.ratio) == "617.9x quieter"
@@ -141,7 +141,7 @@ def sink_stats(sink_value=4000.0, loud_std=50.0):
 
 def test_an_outlier_is_told_sink_borne_from_channel_wide():
     hidden, stats = sink_stats()
-    baseline = baseline_for(stats, reference([1.0] * 5))
+    baseline = expected_for(stats, reference([1.0] * 5))
     by_dimension = {o.dimension: o for o in find_outliers(stats, baseline)}
     assert set(by_dimension) == {1, 3}
     sink_borne, wide = by_dimension[1], by_dimension[3]
@@ -165,7 +165,7 @@ def test_an_outlier_is_told_sink_borne_from_channel_wide():
 
 def test_judged_without_sinks_only_the_channel_wide_one_is_left():
     _, stats = sink_stats()
-    baseline = baseline_for(stats, reference([1.0] * 5), without_sinks=True)
+    baseline = expected_for(stats, reference([1.0] * 5), without_sinks=True)
     found = find_outliers(stats, baseline, without_sinks=True)
     assert [o.dimension for o in found] == [3]
 
@@ -173,7 +173,7 @@ def test_judged_without_sinks_only_the_channel_wide_one_is_left():
 def test_the_median_baseline_without_sinks_is_that_of_the_other_tokens():
     hidden, stats = sink_stats()
     content = np.delete(hidden[0].double().numpy(), 2, axis=0)
-    baseline = baseline_for(stats, None, without_sinks=True)
+    baseline = expected_for(stats, None, without_sinks=True)
     median = np.median(content.std(0, ddof=1))
     np.testing.assert_allclose(baseline.std.numpy(), [median] * 5, rtol=1e-6)
     np.testing.assert_allclose(baseline.mean.numpy(), content.mean(0), rtol=1e-6)
@@ -212,7 +212,7 @@ def test_a_dimension_over_a_reference_of_zero_is_infinitely_loud_unless_both_are
     assert ratios.tolist() == [1.0, math.inf, 0.0]
     stats = SplitStats(2)
     stats.update(torch.tensor([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
-    zeros = Baseline(torch.zeros(2), torch.zeros(2), "zeros", torch.zeros(2), torch.zeros(2))
+    zeros = Expected(torch.zeros(2), torch.zeros(2), "zeros", torch.zeros(2), torch.zeros(2))
     assert [(o.dimension, o.direction) for o in find_outliers(stats, zeros)] == [(0, "loud")]
 
 
@@ -230,10 +230,10 @@ def test_the_view_without_sinks_is_measured_against_a_reference_without_sinks():
     hidden[0, 3] = 800.0
     stats = SplitStats(12)
     stats.update(hidden)
-    [outlier] = find_outliers(stats, baseline_for(stats, None), 10.0)
+    [outlier] = find_outliers(stats, expected_for(stats, None), 10.0)
     assert outlier.dimension == 3
     own = hidden[1:].double().numpy().std(axis=0, ddof=1)
     assert outlier.ratio_without_sinks == pytest.approx(own[3] / np.median(own), rel=1e-6)
-    baseline = baseline_for(stats, reference_from_stats(stats, {}))
+    baseline = expected_for(stats, reference_from_stats(stats, {}))
     np.testing.assert_allclose(baseline.std_without_sinks.numpy(), own, rtol=1e-9)
     assert find_outliers(stats, baseline, 1.5) == []

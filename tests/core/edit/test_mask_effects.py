@@ -3,7 +3,7 @@
 import math
 
 import torch
-from zimage_layer_lab.core.edit.mask_survey import survey_modes
+from zimage_layer_lab.core.edit.mask_effects import effects_of_modes
 from zimage_layer_lab.core.edit.masking import MODES
 
 
@@ -14,7 +14,7 @@ def sequence(seed):
 
 
 def test_every_mode_is_reported_with_sinks_and_others_apart():
-    effects = {effect.mode: effect for effect in survey_modes([sequence(0), sequence(1)])}
+    effects = {effect.mode: effect for effect in effects_of_modes([sequence(0), sequence(1)])}
     assert tuple(effects) == MODES
     assert effects["zero"].masked == (7,)
     assert effects["zero"].tokens == 40
@@ -27,7 +27,7 @@ def test_every_mode_is_reported_with_sinks_and_others_apart():
 
 def test_the_figures_are_those_of_rms_norm_in_float64():
     hidden = sequence(2)
-    effect = next(e for e in survey_modes([hidden]) if e.mode == "zero")
+    effect = next(e for e in effects_of_modes([hidden]) if e.mode == "zero")
     x = hidden.double().numpy()
     y = x.copy()
     y[:, 7] = 0

@@ -33,7 +33,7 @@ class ModeEffect(NamedTuple):
     other_cosine: float
 
 
-def survey_modes(
+def effects_of_modes(
     sequences: Iterable[Tensor], threshold: float = 10.0, direction: str = "loud"
 ) -> list[ModeEffect]:
     """Mask every sequence (tokens, width) by itself in each mode, and compare before and after."""
