@@ -27,7 +27,7 @@ CHUNK_VALUES = 1 << 18
 
 @dataclass(frozen=True)
 class Moments:
-    """Of each of ``width`` dimensions over ``tokens`` tokens.
+    """Mean and spread of every dimension over ``tokens`` tokens.
 
     Attributes:
         mean: (width,) float64, on the CPU.
@@ -37,6 +37,11 @@ class Moments:
     tokens: int
     mean: Tensor
     m2: Tensor
+
+    @property
+    def count(self) -> int:
+        """Values of each dimension: as many as tokens."""
+        return self.tokens
 
     @property
     def std(self) -> Tensor:
