@@ -145,4 +145,5 @@ METHODS: dict[str, Callable[[Tensor, int], tuple[Tensor, int]]] = {
     "pool": lambda ordinary, length: (_pool(ordinary, length), 0),
     "attention pool": _attention_pool,
 }
-"""The shortened (batch, length, width) and how many tokens are lost, of (batch, tokens, width)."""
+"""``method(ordinary, length)``: the (batch, tokens, width) states shortened to (batch, length,
+width), and how many tokens are lost."""

@@ -107,7 +107,7 @@ def column_moments(rows: Tensor) -> Moments:
 
 
 def _exact(rows: Tensor) -> Moments:
-    """The same in float64, a few rows at a time."""
+    """Moments of ``rows`` (tokens, width) in float64, a few rows at a time."""
     parts = chunks(rows)
     tokens, width = rows.shape
     mean = torch.zeros(width, dtype=torch.float64)
