@@ -14,6 +14,14 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> str:
+    """The header and the first ``most`` rows, aligned, and how many more there are."""
+    lines = align([header, *rows[:most]])
+    if len(rows) > most:
+        lines.append(f"... and {len(rows) - most} more")
+    return "\n".join(lines)
+
+
 def enumerate_some(words: Sequence[str], most: int) -> str:
     """The first ``most`` of ``words`` with commas between them, and how many more there are.
 

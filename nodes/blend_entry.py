@@ -8,48 +8,28 @@ import torch
 
 from ..core.dit.caption_length import length_remarks
 from ..core.dit.view import dit_change
-from ..core.edit.blending import BlendResult, blend
+from ..core.edit.blending import BlendResult, BlendSettings, blend_with
 from ..core.edit.pairing import windows
 from ..core.record.record import UNKNOWN_SOURCE, Record
 from .conditioning import origin, positions_of, read_entry, write_entry
 
 
-def blend_entry(
-    text: list,
-    vision: list,
-    alpha: float,
-    method: str,
-    match: str,
-    start_alpha: float = 0.0,
-    curve: str = "linear",
-    keep_sinks: bool = True,
-    max_tokens: int | None = None,
-) -> tuple[list, str]:
+def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list, str]:
     """The ``text`` entry blended with the ``vision`` entry, and the report.
 
-    The settings and errors are those of :func:`core.edit.blending.blend`.
+    The errors are those of :func:`core.edit.blending.blend`.
     """
     hidden, record = read_entry(text, "the text side's conditioning")
     other, other_record = read_entry(vision, "the vision side's conditioning")
     # Padding is no content: it is neither measured nor mixed.
     rows, other_rows = positions_of(record), positions_of(other_record)
     other_record = other_record.take(other_rows)
-    result = blend(
-        hidden[:, rows],
-        other[:, other_rows],
-        alpha,
-        method,
-        match,
-        keep_sinks,
-        start_alpha=start_alpha,
-        curve=curve,
-        max_tokens=max_tokens,
-    )
+    result = blend_with(hidden[:, rows], other[:, other_rows], settings)
     result = result._replace(text_sinks=[rows[i] for i in result.text_sinks])
     own = hidden.clone()
     own[:, rows] = result.hidden[:, : len(rows)]
     states = torch.cat([own, result.hidden[:, len(rows) :]], dim=1)
-    did = _in_words(method, alpha, match, start_alpha, curve, keep_sinks, result)
+    did = _in_words(settings, result)
     edit = f"blend: {did}, with {origin(other_record)}"
     new_record = record
     if result.vision_tokens:
@@ -69,8 +49,8 @@ def blend_entry(
         f"vision: {len(other_record)} tokens of {origin(other_record)}",
         *_sides_differ(record, other_record),
         *_sink_remarks(record, other_record, result),
-        *_no_spread(method, match, len(rows), len(other_rows)),
-        *_what_was_done(method, alpha, result),
+        *_no_spread(settings, len(rows), len(other_rows)),
+        *_what_was_done(settings, result),
         *length_remarks(len(new_record)),
         seen,
     ]
@@ -93,40 +73,32 @@ def _mixed(record: Record, other: Record, changed: list[bool]) -> Record:
     return mixed
 
 
-def _in_words(
-    method: str,
-    alpha: float,
-    match: str,
-    start_alpha: float,
-    curve: str,
-    keep_sinks: bool,
-    result: BlendResult,
-) -> str:
+def _in_words(settings: BlendSettings, result: BlendResult) -> str:
     """The settings that had a part in it, for the record."""
-    parts = [method]
-    if method != "append":
-        parts.append(f"alpha {alpha:g}")
-    if method == "graduated":
-        parts.append(f"start_alpha {start_alpha:g}, curve {curve}")
-    parts.append(f"match {match}")
-    if result.vision_tokens < result.vision_used and method == "append":
+    parts = [settings.method]
+    if settings.method != "append":
+        parts.append(f"alpha {settings.alpha:g}")
+    if settings.method == "graduated":
+        parts.append(f"start_alpha {settings.start_alpha:g}, curve {settings.curve}")
+    parts.append(f"match {settings.match}")
+    if result.vision_tokens < result.vision_used and settings.method == "append":
         parts.append(f"{result.vision_used} vision tokens pooled to {result.vision_tokens}")
-    if not keep_sinks:
+    if not settings.keep_sinks:
         parts.append("sinks blended too")
     return ", ".join(parts)
 
 
 def _appended(record: Record, other: Record, result: BlendResult) -> Record:
-    """The record of the text's tokens followed by the vision side's content tokens.
+    """The record of the text's tokens followed by the vision side's ordinary tokens.
 
     A pooled token stands for several: it has no id, and the text and role of the middle one.
     """
-    content = other.take([i for i in range(len(other)) if i not in result.vision_sinks])
-    if result.vision_tokens < len(content):
-        spans = windows("area", len(content), result.vision_tokens)
-        content = content.take((spans.sum(1) // 2).tolist())
-        content = replace(content, ids=(-1,) * len(content))
-    joined = record.followed_by(content)
+    ordinary = other.take([i for i in range(len(other)) if i not in result.vision_sinks])
+    if result.vision_tokens < len(ordinary):
+        spans = windows("area", len(ordinary), result.vision_tokens)
+        ordinary = ordinary.take((spans.sum(1) // 2).tolist())
+        ordinary = replace(ordinary, ids=(-1,) * len(ordinary))
+    joined = record.followed_by(ordinary)
     if record.fingerprint != other.fingerprint:
         joined = replace(joined, fingerprint="")
     return joined
@@ -166,11 +138,11 @@ def _sink_remarks(text: Record, vision: Record, result: BlendResult) -> list[str
     return lines
 
 
-def _no_spread(method: str, match: str, tokens: int, other_tokens: int) -> list[str]:
+def _no_spread(settings: BlendSettings, tokens: int, other_tokens: int) -> list[str]:
     """A remark where a dimension's spread over tokens is wanted of a single token."""
     measured = [
         name
-        for name in (f"match '{match}'", f"method '{method}'")
+        for name in (f"match '{settings.match}'", f"method '{settings.method}'")
         if "per dimension" in name or "hybrid" in name
     ]
     if not measured or min(tokens, other_tokens) > 1:
@@ -182,15 +154,15 @@ def _no_spread(method: str, match: str, tokens: int, other_tokens: int) -> list[
     ]
 
 
-def _what_was_done(method: str, alpha: float, result: BlendResult) -> list[str]:
+def _what_was_done(settings: BlendSettings, result: BlendResult) -> list[str]:
     lines = [f"{result.vision_used} vision tokens used, {result.vision_lost} lost"]
     if result.text_unblended:
         lines.append(f"{result.text_unblended} text tokens had no vision token left to mix with")
     low, high = result.shares
     if low != high:
         lines.append(f"the share of the vision side is {low:.3g} to {high:.3g}, token by token")
-    if method == "append":
-        lines.append(f"append: alpha {alpha:g} is not used")
+    if settings.method == "append":
+        lines.append(f"append: alpha {settings.alpha:g} is not used")
         if result.vision_tokens < result.vision_used:
             lines.append(
                 f"{result.vision_used} vision tokens were pooled to {result.vision_tokens} to keep "

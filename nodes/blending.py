@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..core.checks import require_flag
 from ..core.dit.caption_length import trained_positions
-from ..core.edit.blending import CURVES, MATCHES, METHODS
+from ..core.edit.blending import CURVES, MATCHES, METHODS, BlendSettings
 from .blend_entry import blend_entry
 from .conditioning import partners
 from .numbers import check_numbers
@@ -138,11 +138,10 @@ class Blend(io.ComfyNode):
         max_tokens=None,
     ) -> io.NodeOutput:
         keep_sinks = require_flag("keep_sinks", keep_sinks)
+        settings = BlendSettings(alpha, method, match, keep_sinks, start_alpha, curve, max_tokens)
         blended, reports = [], []
         for entry, partner in zip(text, partners(text, vision, "vision"), strict=True):
-            done, report = blend_entry(
-                entry, partner, alpha, method, match, start_alpha, curve, keep_sinks, max_tokens
-            )
+            done, report = blend_entry(entry, partner, settings)
             blended.append(done)
             reports.append(report)
         report = "\n\n".join(reports)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io, ui
 
+from ..core.checks import require_choice
 from ..core.edit.layer_mix import MEAN_OF_NORMALISED, METHODS, mix_layers
 from ..core.encoder.layers import parse_layer_weights, parse_layers
 from ..core.encoder.prompt import build_prompt
@@ -59,9 +60,9 @@ class LayerMix(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, weights=None, method=None) -> bool | str:
         """Whatever is connected comes as None, and is checked when the node runs."""
-        if method is not None and method not in METHODS:
-            return f"method {method!r} is not one of {', '.join(METHODS)}"
         try:
+            if method is not None:
+                require_choice("method", method, METHODS)
             if weights is not None and method not in (None, MEAN_OF_NORMALISED):
                 parse_layer_weights(weights, LARGEST_BLOCKS)
         except ValueError as error:
@@ -72,8 +73,7 @@ class LayerMix(io.ComfyNode):
     def execute(
         cls, clip, text, weights, method, system_prompt="", think_block="none"
     ) -> io.NodeOutput:
-        if method not in METHODS:
-            raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+        require_choice("method", method, METHODS)
         blocks = block_count(clip)
         if method == MEAN_OF_NORMALISED:
             layers, shares = parse_layers("all", blocks), ()

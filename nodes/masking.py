@@ -9,10 +9,10 @@ from torch import Tensor
 from ..core.checks import require_choice, require_flag
 from ..core.dit.view import dit_change
 from ..core.edit.masking import MODES, SINK_MODES, MaskResult, mask_states
-from ..core.measure.sinks import find_sinks
 from ..core.outliers.detection import DIRECTIONS, ratio_in_words
 from ..core.outliers.table import outlier_table
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
+from ..core.tables import enumerate_some
 from .conditioning import entries_of, read_entry, reference_for, require_reference, write_entry
 from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
@@ -113,9 +113,7 @@ class OutlierMask(io.ComfyNode):
             masked.append(write_entry(entry, result.hidden, new_record, result.kept))
             sinks = result.stats.sinks.tokens > 0
             remarks = measured.remarks(record.layer, sinks) if measured else []
-            reports.append(
-                _report(hidden, record, chosen, selected, result, threshold, did, remarks)
-            )
+            reports.append(_report(hidden, record, chosen, selected, result, did, remarks))
         report = "\n\n".join(reports)
         return io.NodeOutput(masked, report, ui=ui.PreviewText(report))
 
@@ -146,9 +144,8 @@ def _what_was_done(
         return f"no {'' if direction == 'both' else direction + ' '}outlier, nothing changed"
     if unchanged:
         return f"{mode} on the outliers found changes no value: they lie within its limits"
-    shown = ", ".join(map(str, result.masked[:12]))
-    more = f" and {len(result.masked) - 12} more" if len(result.masked) > 12 else ""
-    return f"{mode} on {len(result.masked)} dimensions: {shown}{more}"
+    shown = enumerate_some([str(dimension) for dimension in result.masked], 12)
+    return f"{mode} on {len(result.masked)} dimensions: {shown}"
 
 
 def _report(
@@ -157,30 +154,34 @@ def _report(
     chosen: str,
     selected: Tensor,
     result: MaskResult,
-    threshold: float,
     did: str,
     remarks: list[str],
 ) -> str:
-    sinks = find_sinks(hidden).any(0).nonzero().flatten().tolist()
+    measured = result.measured
+    sinks = result.stats.sink_tokens.any(0).nonzero().flatten().tolist()
+    times = f"{measured.threshold:g}x"
     lines = [
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
-        f"measured on {int(selected.sum())} ({chosen}) against {result.expected.name}",
+        f"measured on {int(selected.sum())} ({chosen}) against {measured.expected.name}",
         *remarks,
         "sink tokens: " + (", ".join(record.describe(i) for i in sinks) or "none"),
     ]
     if int(selected.sum()) < 2:
         lines.append("one token has no spread: there is nothing to compare")
-    elif result.outliers:
-        loud = sum(outlier.direction == "loud" for outlier in result.outliers)
+    elif measured.outliers:
+        loud = sum(outlier.direction == "loud" for outlier in measured.outliers)
+        farthest = measured.outliers[0]
         lines.append(
-            f"{loud} dimensions over {threshold:g}x louder, {len(result.outliers) - loud} over "
-            f"{threshold:g}x quieter than the reference; farthest is dimension "
-            f"{result.outliers[0].dimension}, {ratio_in_words(result.outliers[0].judged_ratio)}"
+            f"{loud} dimensions over {times} louder, {len(measured.outliers) - loud} over "
+            f"{times} quieter than the reference; farthest is dimension "
+            f"{farthest.dimension}, {ratio_in_words(farthest.judged_ratio)}"
         )
-        lines.append(outlier_table(result.outliers, lambda place: record.describe(place.position)))
+        lines.append(
+            outlier_table(measured.outliers, lambda place: record.describe(place.position))
+        )
     else:
-        lines.append(f"no dimension is over {threshold:g}x louder or quieter than the reference")
+        lines.append(f"no dimension is over {times} louder or quieter than the reference")
     change = dit_change(hidden[:, result.kept], result.hidden)
     removed = hidden.shape[1] - len(result.kept)
     lines.append(did)

@@ -66,12 +66,12 @@ class Normalize(io.ComfyNode):
         keep_sinks = require_flag("keep_sinks", keep_sinks)
         for entry in entries_of(conditioning):
             hidden, record = read_entry(entry)
-            aim = _aim(reference, hidden, record, method, keep_sinks)
+            measured = _reference(reference, hidden, record, method, keep_sinks)
             selected = role_mask(record.roles, CONTENT_ROLES)
-            result = normalize(hidden, method, aim, keep_sinks, selected)
+            result = normalize(hidden, method, measured, keep_sinks, selected)
             note = _note(hidden, record, method, result)
             # Sinks are on the same side of both here, so only the layer is worth a remark.
-            for remark in aim.remarks(record.layer, has_sinks=False) if aim else []:
+            for remark in measured.remarks(record.layer, has_sinks=False) if measured else []:
                 log.warning("Normalize Embedding: %s.", remark)
                 note += f"; {remark}"
             if torch.equal(result.hidden, hidden):
@@ -83,7 +83,7 @@ class Normalize(io.ComfyNode):
         return io.NodeOutput(normalized, ui=ui.PreviewText("\n\n".join(notes)))
 
 
-def _aim(
+def _reference(
     reference: ReferenceStats | None, hidden: Tensor, record: Record, method: str, keep_sinks: bool
 ) -> ReferenceStats | None:
     """The connected reference; without one the published figures, where they fit the method."""

@@ -9,6 +9,7 @@ from ..core.measure.dimension_stats import Place
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.outliers.survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
+from ..core.tables import enumerate_some
 from .conditioning import entries_of, read_entry, reference_for, require_reference
 from .model import caption_norm_weight
 from .numbers import check_threshold, threshold_input
@@ -98,23 +99,22 @@ def _section(
     lines = [
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions, "
-        f"measured against {survey.expected.name}",
+        f"measured against {survey.whole.expected.name}",
         *_remarks(record, survey, reference),
-        f"sink tokens: {', '.join(sinks[:10]) or 'none'}"
-        + (f" and {len(sinks) - 10} more" if len(sinks) > 10 else ""),
+        f"sink tokens: {enumerate_some(sinks, 10) or 'none'}",
     ]
     if record.edits:
         lines.append(f"edits so far: {'; '.join(record.edits)}")
     times = f"{survey.threshold:g}x"
     if survey.stats.all.tokens < 2:
         lines.append("one token has no spread: there is nothing to compare")
-    elif survey.findings:
+    elif survey.outliers:
         lines.append(f"all tokens: {_counts(survey, 'whole', times)}")
         lines.append(f"without sink tokens: {_counts(survey, 'bare', times)}")
-        lines.append(survey_table(survey.findings, name_token))
+        lines.append(survey_table(survey.outliers, name_token))
     else:
         lines.append(f"no dimension is over {times} louder or quieter than the reference")
-    if survey.findings:
+    if survey.outliers:
         lines.extend(_seen(zeroing(hidden, survey.dimensions, weight), survey, weight))
     return "\n".join(lines)
 
@@ -126,7 +126,7 @@ def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -
     lines = reference.remarks(record.layer, survey.stats.sinks.tokens > 0)
     if survey.stats.all.tokens > 1:
         own = float(survey.stats.without_sinks.std.quantile(0.5))
-        normal = float(survey.bare_expected.std.quantile(0.5))
+        normal = float(survey.bare.expected.std.quantile(0.5))
         far = own > survey.threshold * normal or normal > survey.threshold * own
         if far:
             lines.append(
@@ -137,7 +137,7 @@ def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -
 
 
 def _counts(survey: Survey, view: str, times: str) -> str:
-    spreads = [getattr(finding, view) for finding in survey.findings]
+    spreads = [getattr(outlier, view) for outlier in survey.outliers]
     loud, quiet = (
         sum(spread is not None and spread.direction == word for spread in spreads)
         for word in ("loud", "quiet")
@@ -149,7 +149,7 @@ def _seen(seen: Zeroing, survey: Survey, weight: Tensor | None) -> list[str]:
     own = "with weight 1, no MODEL is connected" if weight is None else "with the MODEL's weight"
     kinds = (("sink tokens", survey.sinks), ("other tokens", ~survey.sinks))
     lines = [
-        f"share of the squared norm of {name} that these {len(survey.findings)} dimensions take: "
+        f"share of the squared norm of {name} that these {len(survey.outliers)} dimensions take: "
         f"{float(seen.share_before.cpu()[chosen].mean()):.2%} from the encoder, "
         f"{float(seen.share_after.cpu()[chosen].mean()):.2%} after the RMSNorm ({own})"
         for name, chosen in kinds

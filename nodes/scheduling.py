@@ -5,7 +5,7 @@ from __future__ import annotations
 import node_helpers
 from comfy_api.latest import io, ui
 
-from ..core.edit.blending import MATCHES, METHODS
+from ..core.edit.blending import MATCHES, METHODS, BlendSettings
 from ..core.edit.scheduling import CURVES, MOST_STEPS, schedule
 from .blend_entry import blend_entry
 from .conditioning import partners
@@ -100,7 +100,9 @@ class ScheduledBlend(io.ComfyNode):
         for entry, partner in zip(text, partners(text, vision, "vision"), strict=True):
             first, last = entry[1].get("start_percent", 0.0), entry[1].get("end_percent", 1.0)
             for part in ranges:
-                blended, report = blend_entry(entry, partner, part.alpha, method, match)
+                blended, report = blend_entry(
+                    entry, partner, BlendSettings(part.alpha, method, match)
+                )
                 span = {
                     "start_percent": _within(part.start, first, last),
                     "end_percent": _within(part.end, first, last),

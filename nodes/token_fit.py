@@ -87,8 +87,6 @@ def _note(record: Record, method: str, result: FitResult) -> str:
     if result.padding:
         parts.append(f"{result.padding} padding tokens left out")
     if result.sinks:
-        named = ", ".join(record.describe(i) for i in result.sinks[:5])
-        more = f" and {len(result.sinks) - 5} more" if len(result.sinks) > 5 else ""
-        parts.append(f"sinks kept: {named}{more}")
+        parts.append(f"sinks kept: {record.names(result.sinks)}")
     parts.append(f"{result.lost} tokens lost" if result.lost else "no token lost")
     return ", ".join(parts)

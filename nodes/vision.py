@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.checks import require_flag, shortened
+from ..core.checks import require_choice, require_flag, shortened
 from ..core.dit.caption_length import length_remarks
 from ..core.encoder.image_size import (
     HOST_LARGEST_TOKENS,
@@ -194,8 +194,8 @@ def _layer(name: str, default: int, tokens: str) -> io.Int.Input:
 def _require_usable(values: Mapping[str, Any]) -> None:
     """Raise ValueError for what a connected input may bring: the host checks typed ones only."""
     for name, known in CHOICES.items():
-        if name in values and values[name] not in known:
-            raise ValueError(f"{name} {values[name]!r} is not one of {', '.join(known)}")
+        if name in values:
+            require_choice(name, values[name], known)
     budget = values["max_image_tokens"]
     if not isinstance(budget, int) or not HOST_SMALLEST_TOKENS <= budget <= HOST_LARGEST_TOKENS:
         raise ValueError(

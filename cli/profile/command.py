@@ -25,7 +25,7 @@ from ..model.files import ModelError, ModelFiles, readable
 from ..show.console import make_console
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
-from .findings import layer_finding, sink_finding
+from .findings import layer_finding, sink_finding, token_namer
 from .meter import ModelFacts, ProfileMeter
 from .on_ray import ClusterError, RayMeters, ray_meters, require_cluster
 from .progress import PromptProgress
@@ -96,9 +96,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
 
-    def name_token(place: Place) -> str:
-        return f"{text(place)!r} at {place.position} (prompt {place.prompt + 1})"
-
+    name_token = token_namer(text)
     for layer in shown_layers(profile):
         console.print(layer_finding(layer, name_token), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:

@@ -8,6 +8,15 @@ from ...core.measure.dimension_stats import Place
 from ...core.profile.profile import LayerProfile, Profile
 
 
+def token_namer(token_text: Callable[[Place], str]) -> Callable[[Place], str]:
+    """A function that puts a token's place into words: its text, position and prompt."""
+
+    def name_token(place: Place) -> str:
+        return f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
+
+    return name_token
+
+
 def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> str:
     """The loudest dimension of one layer, and who carries it."""
     if not layer.outliers:

@@ -20,7 +20,7 @@ from ...core.outliers.table import OUTLIER_HEADER, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
 from ..show.html_report import Section, Table, heat_map_data, render_report
-from .findings import layer_finding, sink_finding
+from .findings import layer_finding, sink_finding, token_namer
 
 LAYER_COLUMNS = (
     "hidden state",
@@ -50,10 +50,7 @@ def write_profile(
         provenance: model, fingerprint, prompts, tokens, dtype, date, command: kept in every
             reference, with its layer.
     """
-
-    def name_token(place: Place) -> str:
-        return f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
-
+    name_token = token_namer(token_text)
     document = json.dumps(
         profile.to_json(token_text), ensure_ascii=False, indent=1, allow_nan=False
     )

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..checks import require_choice
 from .compare_grid import DIFFERENCES, Cell, Shape, differences
 from .picture_text import draw_lines, line_height, text_width, wrap
 
@@ -87,8 +88,7 @@ def tiles_of(
     Raises:
         ValueError: for a ``difference`` that is not one of :data:`DIFFERENCES`.
     """
-    if difference not in DIFFERENCES:
-        raise ValueError(f"difference {difference!r} is not one of {', '.join(DIFFERENCES)}")
+    require_choice("difference", difference, DIFFERENCES)
     sizes = {cell.size for cell in cells if cell.pixels is not None}
     notes = [cell.size if len(sizes) > 1 and cell.pixels is not None else "" for cell in cells]
     pictures: list[np.ndarray | None] = [cell.pixels for cell in cells]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..outliers.survey import IN_LINE, Finding, Survey, zeroing
+from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, zeroing
 from ..record.record import Record
 from .figures import label_points, plain_ticks, printable, text_style, to_pixels
 from .plots import CALM, FLOOR, GREY, LOUD, QUIET
@@ -77,23 +77,25 @@ def _rows(magnitude: Tensor, survey: Survey) -> list[int]:
 def _always_shown(survey: Survey) -> list[int]:
     """Positions of sink tokens and of the tokens that carry a finding."""
     sinks = survey.sinks.any(0).nonzero().flatten().tolist()
-    return [*sinks, *(finding.top.position for finding in survey.findings[:ROWS])]
+    return [*sinks, *(finding.top.position for finding in survey.outliers[:ROWS])]
 
 
 def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    _title(axes, "Std of every dimension, against " + (measured_against or survey.expected.name))
+    _title(
+        axes, "Std of every dimension, against " + (measured_against or survey.whole.expected.name)
+    )
     whole = survey.stats.all.std.numpy()
     if survey.stats.all.tokens < 2 or whole.max() <= 0:
         return _message(axes, "Fewer than two different tokens have no spread to measure.")
     bare = (
         survey.stats.without_sinks.std.numpy() if survey.stats.without_sinks.tokens > 1 else whole
     )
-    reference = survey.expected.std.numpy()
+    reference = survey.whole.expected.std.numpy()
     floor = whole[whole > 0].min() / 3
     whole, bare = whole.clip(floor), bare.clip(floor)
     if measured_against:
-        x, bare_x = _spread_out(reference), _spread_out(survey.bare_expected.std.numpy())
+        x, bare_x = _spread_out(reference), _spread_out(survey.bare.expected.std.numpy())
     else:
         x = bare_x = _ranks(whole)
     if survey.stats.sinks.tokens:
@@ -114,7 +116,7 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
     axes.set_xlim(wide)
     axes.set_ylim(low, high)
     for direction, color in (("loud", LOUD), ("quiet", QUIET)):
-        some = [finding for finding in survey.findings if _direction(finding) == direction]
+        some = [finding for finding in survey.outliers if _direction(finding) == direction]
         if some:
             _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
     plain_ticks(axes.xaxis, *wide)
@@ -132,7 +134,7 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
 
 def _draw_findings(
     axes: Axes,
-    findings: list[Finding],
+    findings: list[SurveyedOutlier],
     whole: tuple[np.ndarray, np.ndarray],
     bare: tuple[np.ndarray, np.ndarray],
     color: str,
@@ -168,7 +170,7 @@ def _draw_tokens(
     top = max(float(grid.max()), 1.0)
     image = axes.imshow(grid, aspect="auto", cmap="magma", vmin=-1, vmax=top)
     axes.set_yticks(range(len(rows)), [str(dimension) for dimension in rows], fontsize=8)
-    directions = {f.dimension: _direction(f) for f in survey.findings}
+    directions = {f.dimension: _direction(f) for f in survey.outliers}
     colors = {"loud": LOUD, "quiet": QUIET}
     for label, dimension in zip(axes.get_yticklabels(), rows, strict=True):
         if dimension in directions:
@@ -178,12 +180,12 @@ def _draw_tokens(
     bar.set_label("|x| over the median |x|", fontsize=8)
     ticks = list(range(-1, int(top) + 1))
     bar.set_ticks(ticks, labels=[f"{10.0**tick:g}x" for tick in ticks], fontsize=8)
-    flagged = min(len(survey.findings), len(rows))
-    what = f"{flagged} of {len(survey.findings)} out of line (coloured), then the loudest others"
+    flagged = min(len(survey.outliers), len(rows))
+    what = f"{flagged} of {len(survey.outliers)} out of line (coloured), then the loudest others"
     if flagged == 0:
         what = "none is out of line: the loudest"
     elif flagged == len(rows):
-        what = f"the farthest of {len(survey.findings)} out of line (orange loud, green quiet)"
+        what = f"the farthest of {len(survey.outliers)} out of line (orange loud, green quiet)"
     title = f"Which token carries the dimension: {what}"
     runs = [column for column in columns if column.is_run]
     if runs:
@@ -216,7 +218,7 @@ def _draw_seen(
     axes.set_ylim(0, 1.2 * max(1.0, float(change.max())))
     axes.set_ylabel("per token")
     axes.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.85, edgecolor="none")
-    number = len(survey.findings)
+    number = len(survey.outliers)
     which = f"the {number} out of line" if number else f"the {len(rows)} above"
     norm = (
         "RMSNorm with weight 1, as no MODEL is connected: shares are the same before and after"
@@ -246,17 +248,17 @@ def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Sur
     axes.set_xlabel(named, fontsize=9)
 
 
-def _only_without_sinks(finding: Finding) -> bool:
+def _only_without_sinks(finding: SurveyedOutlier) -> bool:
     """Whether it is out of line only in the view without sink tokens."""
-    return finding.whole.direction == IN_LINE
+    return finding.whole.direction == NO_OUTLIER
 
 
-def _direction(finding: Finding) -> str:
+def _direction(finding: SurveyedOutlier) -> str:
     view = finding.bare if _only_without_sinks(finding) else finding.whole
     return view.direction
 
 
-def _times(finding: Finding) -> str:
+def _times(finding: SurveyedOutlier) -> str:
     """The ratio in the view that put the dimension out of line."""
     ratio = (finding.bare if _only_without_sinks(finding) else finding.whole).ratio
     if ratio == 0:

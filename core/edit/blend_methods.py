@@ -5,14 +5,19 @@ Every method but slerp is a linear mix towards a target: ``text + share * (targe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..checks import require_choice, require_finite_number, require_whole_number
+from ..dit.caption_length import trained_positions
 from ..measure.moments import working_dtype
 from ..measure.scaling import mean_and_std, rescale, token_rms
+from .matching import MATCHES
 from .pairing import Paired
 
 ATTENTION_DAMPING = 0.8
@@ -30,12 +35,39 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Amount(NamedTuple):
-    """How much of the vision side is wanted; ``start_alpha`` and ``curve`` for graduated only."""
+@dataclass(frozen=True)
+class BlendSettings:
+    """How two sides are blended, checked; what each setting does is told at :func:`.blend`.
 
-    alpha: float
-    start_alpha: float
-    curve: str
+    Raises:
+        ValueError: numbers outside their range or NaN, unknown names.
+    """
+
+    alpha: float = 0.3
+    method: str = "interpolate"
+    match: str = "rms per token"
+    keep_sinks: bool = True
+    start_alpha: float = 0.0
+    curve: str = "linear"
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        positions = trained_positions() if self.max_tokens is None else self.max_tokens
+        checked = {
+            "alpha": require_finite_number("alpha", self.alpha, 0.0, 1.0),
+            "start_alpha": require_finite_number("start_alpha", self.start_alpha, 0.0, 1.0),
+            "max_tokens": require_whole_number("max_tokens", positions, 2, math.inf),
+            "method": require_choice("method", self.method, METHODS),
+            "match": require_choice("match", self.match, MATCHES),
+            "curve": require_choice("curve", self.curve, CURVES),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def sinks_apart(self) -> bool:
+        """Whether sink tokens are kept out; llm-dit's own method samples every token."""
+        return self.keep_sinks and self.method != "interpolate (llm-dit)"
 
 
 def _shares(text: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -43,34 +75,34 @@ def _shares(text: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(shape, dtype=working_dtype(text.dtype), device=text.device)
 
 
-def _constant_share(text: Tensor, amount: Amount) -> Tensor:
-    return _shares(text, (1, 1, 1)).fill_(amount.alpha)
+def _constant_share(text: Tensor, settings: BlendSettings) -> Tensor:
+    return _shares(text, (1, 1, 1)).fill_(settings.alpha)
 
 
-def _style_share(text: Tensor, amount: Amount) -> Tensor:
+def _style_share(text: Tensor, settings: BlendSettings) -> Tensor:
     """llm-dit's style_only: the last third of the dimensions."""
     width = text.shape[-1]
     share = _shares(text, (1, 1, width))
-    share[..., width * 2 // 3 :] = amount.alpha
+    share[..., width * 2 // 3 :] = settings.alpha
     return share
 
 
-def _graduated_share(text: Tensor, amount: Amount) -> Tensor:
+def _graduated_share(text: Tensor, settings: BlendSettings) -> Tensor:
     tokens = text.shape[1]
     if tokens == 1:
-        return _constant_share(text, amount)
+        return _constant_share(text, settings)
     t = torch.arange(tokens, dtype=torch.float64) / (tokens - 1)
-    rise = CURVES[amount.curve](t)
-    share = (1 - rise) * amount.start_alpha + rise * amount.alpha
+    rise = CURVES[settings.curve](t)
+    share = (1 - rise) * settings.start_alpha + rise * settings.alpha
     return _shares(text, (1, tokens, 1)).copy_(share[None, :, None])
 
 
-def _attention_share(text: Tensor, amount: Amount) -> Tensor:
+def _attention_share(text: Tensor, settings: BlendSettings) -> Tensor:
     received = attention_received(text)
     low, high = received.amin(1, keepdim=True), received.amax(1, keepdim=True)
     spread = high - low
     rank = torch.where(spread > ATTENTION_NOISE * high, (received - low) / spread, 0.0)
-    shares = amount.alpha * (1 - ATTENTION_DAMPING * rank)
+    shares = settings.alpha * (1 - ATTENTION_DAMPING * rank)
     return shares.to(text.device, working_dtype(text.dtype))[..., None]
 
 
@@ -148,7 +180,7 @@ class Method(NamedTuple):
 
     pairing: str = "area"
     target: Callable[[Tensor, Paired], Target] = _paired_tokens
-    share: Callable[[Tensor, Amount], Tensor] = _constant_share
+    share: Callable[[Tensor, BlendSettings], Tensor] = _constant_share
     mix: Callable[..., Tensor] = torch.lerp
 
 

@@ -1,34 +1,36 @@
 """Blend text states with the states of image tokens.
 
 Order: the vision side is brought to the text's length, then matched to the text's statistics, then
-mixed. Sink tokens are not content: the text's pass through, the vision side's are left out.
+mixed. The text's sink tokens pass through, the vision side's are left out; all others
+are ordinary tokens.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..checks import (
-    as_states,
-    require_choice,
-    require_finite_number,
-    require_finite_states,
-    require_whole_number,
-)
-from ..dit.caption_length import trained_positions
+from ..checks import as_states, require_finite_states
 from ..measure.allocation import copy, empty
 from ..measure.moments import to_dtype
 from ..measure.scaling import Z_LIMIT, token_rms
 from ..measure.sinks import find_sinks
-from .blend_methods import CURVES, METHODS, Amount, Method, Target
+from .blend_methods import CURVES, METHODS, BlendSettings, Method, Target
 from .matching import MATCHES
 from .pairing import PAIRINGS, Paired, as_is, windows
 
-__all__ = ["CURVES", "MATCHES", "METHODS", "Z_LIMIT", "BlendResult", "blend"]
+__all__ = [
+    "CURVES",
+    "MATCHES",
+    "METHODS",
+    "Z_LIMIT",
+    "BlendResult",
+    "BlendSettings",
+    "blend",
+    "blend_with",
+]
 
 BLOCK_VALUES = 1 << 19
 """Values that are mixed at once: memory for as many is used again, not asked for anew."""
@@ -42,8 +44,8 @@ class BlendResult(NamedTuple):
         vision_tokens: number of vision tokens after the text's own (``append``), else 0. Fewer than
             ``vision_used`` if they were pooled to fit.
         vision_used: vision tokens that had an influence.
-        vision_lost: vision content tokens that had none.
-        text_unblended: text content tokens that no vision token was left for (``linear``).
+        vision_lost: ordinary vision tokens that had none.
+        text_unblended: ordinary text tokens that no vision token was left for (``linear``).
         text_sinks, vision_sinks: positions of sink tokens that were kept out.
         shares: smallest and largest share of the vision side that a blended token took; (0, 0)
             for ``append``.
@@ -87,10 +89,10 @@ def blend(
             "append": text, then vision; alpha has no effect.
             "adain": towards t with the mean and std over the width of v. Keeps the token's shape,
             so next to nothing of it is left after the DiT's RMSNorm.
-            "adain per dimension": towards t with each dimension's mean and std over all vision
-            content tokens, not resampled and not limited.
+            "adain per dimension": towards t with each dimension's mean and std over all
+            ordinary vision tokens, not resampled and not limited.
             "style dims": towards v, only the dimensions from ``width * 2 // 3`` up.
-            "graduated": towards v, the share going from ``start_alpha`` at the first content token
+            "graduated": towards v, the share going from ``start_alpha`` at the first ordinary token
             to ``alpha`` at the last along ``curve`` (a single token takes ``alpha``).
             "attention weighted": towards v with share ``alpha * (1 - 0.8 * minmax(w))``, w the
             attention that a text token receives
@@ -116,20 +118,15 @@ def blend(
     >>> blend(text, vision, alpha=0.25, match="none").hidden[0, 0].tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    alpha = require_finite_number("alpha", alpha, 0.0, 1.0)
-    start_alpha = require_finite_number("start_alpha", start_alpha, 0.0, 1.0)
-    max_tokens = trained_positions() if max_tokens is None else max_tokens
-    max_tokens = require_whole_number("max_tokens", max_tokens, 2, math.inf)
-    for name, value, known in (
-        ("method", method, METHODS),
-        ("match", match, MATCHES),
-        ("curve", curve, CURVES),
-    ):
-        require_choice(name, value, known)
+    settings = BlendSettings(alpha, method, match, keep_sinks, start_alpha, curve, max_tokens)
+    return blend_with(text, vision, settings)
+
+
+def blend_with(text: Tensor, vision: Tensor, settings: BlendSettings) -> BlendResult:
+    """:func:`blend` with its settings as one value."""
     text, vision = _sides(text, vision)
-    keep_sinks = keep_sinks and method != "interpolate (llm-dit)"
-    text_sinks = _shared_sinks(text, keep_sinks)
-    vision_sinks = _shared_sinks(vision, keep_sinks)
+    text_sinks = _shared_sinks(text, settings.sinks_apart)
+    vision_sinks = _shared_sinks(vision, settings.sinks_apart)
     side, other = _without(text, text_sinks), _without(vision, vision_sinks).to(text.device)
     if torch.float64 in (text.dtype, vision.dtype):
         side, other = side.double(), other.double()
@@ -140,13 +137,12 @@ def blend(
         )
     other = other.expand(text.shape[0], -1, -1)
     sinks = text_sinks.nonzero().flatten().tolist(), vision_sinks.nonzero().flatten().tolist()
-    if method == "append":
-        appended = _append(text, side, other, match, max_tokens)
+    if settings.method == "append":
+        appended = _append(text, side, other, settings)
         used = other.shape[1]
         return BlendResult(torch.cat([text, appended], 1), appended.shape[1], used, 0, 0, *sinks)
     rows = (~text_sinks).nonzero().flatten().to(text.device)
-    amount = Amount(alpha, start_alpha, curve)
-    return _mix(text, rows, side, other, METHODS[method], match, amount)._replace(
+    return _mix(text, rows, side, other, settings)._replace(
         text_sinks=sinks[0], vision_sinks=sinks[1]
     )
 
@@ -182,47 +178,43 @@ def _without(hidden: Tensor, sinks: Tensor) -> Tensor:
     return hidden[:, ~sinks.to(hidden.device)] if bool(sinks.any()) else hidden
 
 
-def _append(text: Tensor, side: Tensor, other: Tensor, match: str, max_tokens: int) -> Tensor:
+def _append(text: Tensor, side: Tensor, other: Tensor, settings: BlendSettings) -> Tensor:
     """The vision tokens that go after ``text``, pooled to the room that it leaves."""
-    room = max_tokens - text.shape[1]
+    room = settings.max_tokens - text.shape[1]
     if room < 1:
         raise ValueError(
-            f"the text has {text.shape[1]} tokens and max_tokens is {max_tokens}, so append has no "
-            "room for the vision side: raise max_tokens, shorten the prompt, or choose a method "
-            "that keeps the text's length, such as interpolate"
+            f"the text has {text.shape[1]} tokens and max_tokens is {settings.max_tokens}, so "
+            "append has no room for the vision side: raise max_tokens, shorten the prompt, or "
+            "choose a method that keeps the text's length, such as interpolate"
         )
     if other.shape[1] > room:
         other = PAIRINGS["area"](other, room).whole()
-    return to_dtype(MATCHES[match](other, side, _median_rms(side)), text.dtype)
+    matched = MATCHES[settings.match](other, side, _median_rms(side))
+    return to_dtype(matched, text.dtype)
 
 
 def _mix(
-    text: Tensor,
-    rows: Tensor,
-    side: Tensor,
-    other: Tensor,
-    method: Method,
-    match: str,
-    amount: Amount,
+    text: Tensor, rows: Tensor, side: Tensor, other: Tensor, settings: BlendSettings
 ) -> BlendResult:
     """Blend the tokens ``rows`` of ``text``, which are ``side``, with ``other``."""
-    content, length = other.shape[1], side.shape[1]
+    method = METHODS[settings.method]
+    ordinary, length = other.shape[1], side.shape[1]
     aligned = PAIRINGS[method.pairing](other, length)
     partner = side if method.pairing == "whole" else side[:, : aligned.tokens]
     rows = rows[: partner.shape[1]]
-    share = method.share(partner, amount)
+    share = method.share(partner, settings)
     if bool((share > 0).any()):
-        target = method.target(partner, _matched(aligned, partner, method, match))
+        target = method.target(partner, _matched(aligned, partner, method, settings.match))
         mixed = _mixed(partner, target, share, method, text.dtype)
         hidden = mixed if len(rows) == text.shape[1] else text.index_copy(1, rows, mixed)
     else:
         hidden = copy(text)
-    used = _tokens_used(method.pairing, content, length, share)
+    used = _tokens_used(method.pairing, ordinary, length, share)
     return BlendResult(
         hidden=hidden,
         vision_tokens=0,
         vision_used=used,
-        vision_lost=content - used,
+        vision_lost=ordinary - used,
         text_unblended=length - partner.shape[1],
         text_sinks=[],
         vision_sinks=[],
@@ -279,17 +271,17 @@ def _median_rms(side: Tensor) -> Tensor:
     return token_rms(side).quantile(0.5, dim=1, keepdim=True)
 
 
-def _tokens_used(pairing: str, content: int, length: int, share: Tensor) -> int:
-    """How many of ``content`` vision tokens have a part in a token whose share is not 0."""
+def _tokens_used(pairing: str, tokens: int, length: int, share: Tensor) -> int:
+    """How many of ``tokens`` vision tokens have a part in a token whose share is not 0."""
     taken = (share > 0).any(-1).any(0).cpu()
     if pairing == "whole":
-        return content if bool(taken.any()) else 0
-    spans = windows(pairing, content, length)
+        return tokens if bool(taken.any()) else 0
+    spans = windows(pairing, tokens, length)
     first, last = spans[taken.expand(len(spans))].T
     # How many windows each token lies in: one more where one begins, one less behind its end.
-    steps = torch.bincount(first, minlength=content + 1)
-    steps -= torch.bincount(last + 1, minlength=content + 1)
-    return int((steps.cumsum(0)[:content] > 0).sum())
+    steps = torch.bincount(first, minlength=tokens + 1)
+    steps -= torch.bincount(last + 1, minlength=tokens + 1)
+    return int((steps.cumsum(0)[:tokens] > 0).sum())
 
 
 def _share_range(share: Tensor) -> tuple[float, float]:

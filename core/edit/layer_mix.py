@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import as_states, require_finite_states
+from ..checks import as_states, require_choice, require_finite_states
 from ..encoder.layers import check_weights
 from ..measure.moments import to_dtype
 from ..measure.scaling import token_peak, token_rms
@@ -55,8 +55,7 @@ def mix_layers(
     >>> mix_layers(states, [0.75, 0.25], "raw").tolist()
     [[2.0, 2.0]]
     """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    require_choice("method", method, METHODS)
     if not states:
         raise ValueError("there is no layer to mix: give the states of at least one")
     averaged = method == MEAN_OF_NORMALISED

@@ -1,4 +1,4 @@
-"""Masking: bring outlier dimensions, or sink tokens, back into line.
+"""Masking: bring outlier dimensions, or sink tokens, back to what is normal.
 
 ``mask_outlier_dimensions`` has the name and defaults of llm-dit's function of that name. It differs
 where that one is wrong: ``scale`` works about the mean (not about 0) and ``clamp`` limits values
@@ -8,12 +8,13 @@ where that one is wrong: ``scale`` works about the mean (not about 0) and ``clam
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..checks import as_states, require_finite_number
+from ..checks import as_states, require_choice, require_finite_number
 from ..measure.allocation import copy
 from ..measure.moments import to_dtype
 from ..measure.reference import Reference
@@ -21,17 +22,44 @@ from ..measure.sequence_stats import SequenceStats
 from ..outliers.detection import (
     DIRECTIONS,
     Expected,
+    Measured,
     Outlier,
     default_reference,
-    expected_for,
-    find_outliers,
-    judged_ratios,
-    out_of_line,
+    measure_against,
 )
 
-DIMENSION_MODES = ("zero", "clamp", "scale", "mean")
+Formula = Callable[[Tensor, Tensor, Measured], Tensor]
+
+
+def _zero(values: Tensor, dimensions: Tensor, measured: Measured) -> Tensor:
+    return torch.zeros_like(values)
+
+
+def _clamp(values: Tensor, dimensions: Tensor, measured: Measured) -> Tensor:
+    mean = measured.expected.mean[dimensions].to(values)
+    reach = measured.threshold * measured.expected.std[dimensions].to(values)
+    return values.clamp(mean - reach, mean + reach)
+
+
+def _scale(values: Tensor, dimensions: Tensor, measured: Measured) -> Tensor:
+    """Each std becomes the threshold (over the expected one), a quiet one its inverse: with a
+    factor of 0 over an expected std of 0, and of 1 for a dimension that does not vary."""
+    ratios, threshold = measured.ratios, measured.threshold
+    quiet = torch.where(ratios > 0, 1.0 / (threshold * ratios), 1.0)
+    factor = torch.where(ratios > 1.0, threshold / ratios, quiet)[dimensions].to(values)
+    mean = measured.judged.mean[dimensions].to(values)
+    return mean + (values - mean) * factor
+
+
+def _mean(values: Tensor, dimensions: Tensor, measured: Measured) -> Tensor:
+    return measured.expected.mean[dimensions].to(values).expand_as(values)
+
+
+FORMULAS: dict[str, Formula] = {"zero": _zero, "clamp": _clamp, "scale": _scale, "mean": _mean}
+"""``formula(values, dimensions, measured)``: what the (batch, tokens, n) float32 ``values`` of the
+outlier ``dimensions`` (n,) become."""
 SINK_MODES = ("drop sinks", "sink to mean")
-MODES = (*DIMENSION_MODES, *SINK_MODES)
+MODES = (*FORMULAS, *SINK_MODES)
 
 
 class MaskResult(NamedTuple):
@@ -41,20 +69,31 @@ class MaskResult(NamedTuple):
         hidden: (batch, tokens left, width), the input's dtype and device; the input itself if
             nothing was masked.
         kept: positions (in the input) of the tokens that are left.
-        outliers: every dimension out of line, both directions, whatever was masked.
         masked: the dimensions that were masked.
         touched_sinks: positions of the sink tokens that were dropped or replaced.
-        expected: what was measured against.
-        stats: of the selected tokens.
+        measured: the selected tokens as they were before.
     """
 
     hidden: Tensor
     kept: list[int]
-    outliers: list[Outlier]
     masked: list[int]
     touched_sinks: list[int]
-    expected: Expected
-    stats: SequenceStats
+    measured: Measured
+
+    @property
+    def outliers(self) -> list[Outlier]:
+        """Every outlier dimension found, both directions, whatever was masked."""
+        return self.measured.outliers
+
+    @property
+    def expected(self) -> Expected:
+        """What was measured against."""
+        return self.measured.expected
+
+    @property
+    def stats(self) -> SequenceStats:
+        """Statistics of the selected tokens."""
+        return self.measured.stats
 
 
 def mask_states(
@@ -85,19 +124,25 @@ def mask_states(
             another width; sinks at different places in one batch, which cannot be dropped.
         NonFiniteError: if the tensor holds NaN or infinity.
     """
-    masked = _masked(hidden, mode, threshold, direction, selected, exclude_sinks, reference)
-    stats, expected = masked.stats, masked.expected
-    outliers = find_outliers(stats, expected, threshold, "both", without_sinks=exclude_sinks)
-    positions = masked.touched.any(0).nonzero().flatten().tolist()
-    return MaskResult(
-        hidden=masked.hidden,
-        kept=masked.kept,
-        outliers=outliers,
-        masked=masked.dimensions.tolist(),
-        touched_sinks=positions,
-        expected=expected,
-        stats=stats,
-    )
+    require_choice("mode", mode, MODES)
+    require_choice("direction", direction, DIRECTIONS)
+    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
+    hidden = as_states(hidden, "the conditioning")
+    if selected is not None and not bool(selected.any()):
+        raise ValueError("the token selection selects nothing: choose tokens that are there")
+    stats = SequenceStats(hidden, selected)
+    measured = measure_against(reference, stats, threshold, exclude_sinks)
+    kept = list(range(hidden.shape[1]))
+    if mode in FORMULAS:
+        dimensions = measured.dimensions(direction)
+        edited = _mask_dimensions(hidden, mode, dimensions, measured, stats.selected)
+        return MaskResult(edited, kept, dimensions.tolist(), [], measured)
+    touched = stats.sink_tokens & stats.selected
+    if mode == "drop sinks":
+        edited, kept = _drop_tokens(hidden, touched)
+    else:
+        edited = _sinks_to_mean(hidden, touched, stats.sink_tokens)
+    return MaskResult(edited, kept, [], touched.any(0).nonzero().flatten().tolist(), measured)
 
 
 def mask_outlier_dimensions(
@@ -127,113 +172,42 @@ def mask_outlier_dimensions(
     """
     hidden = as_states(embeddings)
     against = default_reference(hidden.shape[-1], reference)
-    result = _masked(hidden, mode, threshold, direction, None, exclude_sinks, against)
-    dimensions = result.dimensions
+    result = mask_states(
+        hidden,
+        mode=mode,
+        threshold=threshold,
+        direction=direction,
+        exclude_sinks=exclude_sinks,
+        reference=against,
+    )
     info = {
-        "masked_dimensions": dimensions.tolist(),
-        "ratios": dict(zip(dimensions.tolist(), result.ratios[dimensions].tolist(), strict=True)),
+        "masked_dimensions": result.masked,
+        "ratios": dict(
+            zip(result.masked, result.measured.ratios[result.masked].tolist(), strict=True)
+        ),
         "mode": mode,
         "threshold": threshold,
     }
     return (result.hidden if embeddings.ndim == 3 else result.hidden[0]), info
 
 
-class _Masked(NamedTuple):
-    """``dimensions`` (n,) and (width,) std ``ratios``; ``touched`` (batch, tokens) sink tokens."""
-
-    hidden: Tensor
-    kept: list[int]
-    dimensions: Tensor
-    ratios: Tensor
-    touched: Tensor
-    expected: Expected
-    stats: SequenceStats
-
-
-def _masked(
-    hidden: Tensor,
-    mode: str,
-    threshold: float,
-    direction: str,
-    selected: Tensor | None,
-    exclude_sinks: bool,
-    reference: Reference | None,
-) -> _Masked:
-    """Check, measure and mask. What only a report needs is not worked out."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}")
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
-    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
-    hidden = as_states(hidden, "the conditioning")
-    if selected is not None and not bool(selected.any()):
-        raise ValueError("the token selection selects nothing: choose tokens that are there")
-    stats = SequenceStats(hidden, selected)
-    expected = expected_for(stats, reference, without_sinks=exclude_sinks)
-    ratios = judged_ratios(stats, expected, without_sinks=exclude_sinks)
-    touched = torch.zeros(hidden.shape[:2], dtype=torch.bool)
-    dimensions = torch.zeros(0, dtype=torch.int64)
-    result, kept = hidden, list(range(hidden.shape[1]))
-    if mode in SINK_MODES:
-        touched = stats.sink_tokens & stats.selected
-        if mode == "drop sinks":
-            result, kept = _drop_tokens(hidden, touched)
-        else:
-            result = _sinks_to_mean(hidden, touched, stats.sink_tokens)
-    else:
-        dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
-        if len(dimensions):
-            own = stats.without_sinks if exclude_sinks else stats.all
-            result = _mask_dimensions(
-                hidden, mode, dimensions, ratios, own.mean, expected, threshold, stats.selected
-            )
-    return _Masked(result, kept, dimensions, ratios, touched, expected, stats)
-
-
 def _mask_dimensions(
-    hidden: Tensor,
-    mode: str,
-    dimensions: Tensor,
-    ratios: Tensor,
-    own_mean: Tensor,
-    expected: Expected,
-    threshold: float,
-    selected: Tensor,
+    hidden: Tensor, mode: str, dimensions: Tensor, measured: Measured, selected: Tensor
 ) -> Tensor:
-    """A copy of ``hidden`` with ``dimensions`` of the ``selected`` tokens masked."""
+    """A copy of ``hidden`` with ``dimensions`` (n,) of the ``selected`` tokens masked; itself where
+    there is none."""
+    if len(dimensions) == 0:
+        return hidden
     place = dimensions.to(hidden.device)
     whole = bool(selected.all())
     result = copy(hidden)
     if mode == "zero" and whole:
         return result.index_fill_(2, place, 0.0)
-
-    def vector(values: Tensor) -> Tensor:
-        return values[dimensions].to(hidden.device, torch.float32)
-
     held = hidden.index_select(2, place)
-    values = held.float()
-    reference_mean = vector(expected.mean)
-    if mode == "zero":
-        values = torch.zeros_like(values)
-    elif mode == "mean":
-        values = reference_mean.expand_as(values)
-    elif mode == "clamp":
-        reach = threshold * vector(expected.std)
-        values = values.clamp(reference_mean - reach, reference_mean + reach)
-    else:
-        mean = vector(own_mean)
-        values = mean + (values - mean) * vector(_scale_factors(ratios, threshold))
-    values = to_dtype(values, hidden.dtype)
+    values = to_dtype(FORMULAS[mode](held.float(), dimensions, measured), hidden.dtype)
     if not whole:
         values = torch.where(selected.to(hidden.device)[..., None], values, held)
     return result.index_copy_(2, place, values)
-
-
-def _scale_factors(ratios: Tensor, threshold: float) -> Tensor:
-    """What takes each std to the threshold (over the reference's), or a quiet one to its inverse;
-    0 for a std over a reference of 0, and 1 for a dimension that does not vary."""
-    quiet = torch.where(ratios > 0, 1.0 / (threshold * ratios), 1.0)
-    return torch.where(ratios > 1.0, threshold / ratios, quiet)
 
 
 def _drop_tokens(hidden: Tensor, dropped: Tensor) -> tuple[Tensor, list[int]]:

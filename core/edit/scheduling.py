@@ -16,7 +16,8 @@ CURVES: dict[str, Callable[[float], float]] = {
 """How far the share has gone from start to end, 0..1, at ``t`` from 0 (first range) to 1 (last)."""
 MOST_STEPS = 100
 NOISE_LEVELS = 1000
-"""Of the table from which ComfyUI's schedulers choose (``ModelSamplingDiscreteFlow``)."""
+"""Rows in the table of noise levels that ComfyUI's schedulers choose from
+(``ModelSamplingDiscreteFlow``)."""
 
 
 class Range(NamedTuple):

@@ -29,7 +29,7 @@ class StyleResult(NamedTuple):
         hidden: (batch, tokens, width) in the text's dtype and on its device; the text itself where
             alpha is 0 or the two sides do not differ by more than rounding.
         text_sinks: positions of the text's sink tokens, which stay as they are.
-        styled_tokens, neutral_tokens: content tokens of each side.
+        styled_tokens, neutral_tokens: ordinary tokens of each side.
         delta_rms: root mean square of the difference over that of the styled side, before scaling;
             0 where the two sides do not differ, inf where the styled one is all zeros.
     """
@@ -45,8 +45,8 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     """``text + alpha * delta``, with ``delta`` = styled - neutral brought to the text's std.
 
     The neutral side is resampled to the styled one's length, their difference to the text's, by
-    area means. Sink tokens of all sides are no content: the text's pass through, the others' are
-    left out.
+    area means. Sink tokens are not styled: the text's pass through, the others' are left
+    out.
 
     Args:
         text, styled, neutral: (batch, tokens, width), any float dtype; the latter two may have a
@@ -68,8 +68,8 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     require_finite_states(text, "the text side")
     sinks = find_sinks(text).any(0)
     rows = (~sinks).nonzero().flatten()
-    styled = _content(styled, "the styled side", text)
-    neutral = _content(neutral, "the neutral side", text)
+    styled = _ordinary(styled, "the styled side", text)
+    neutral = _ordinary(neutral, "the neutral side", text)
     if len(rows) == 0:
         raise ValueError("every token of the text side counts as a sink: nothing can be styled")
     own = text[:, rows].to(styled.dtype)
@@ -92,7 +92,7 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
     )
 
 
-def _content(side: Tensor, name: str, text: Tensor) -> Tensor:
+def _ordinary(side: Tensor, name: str, text: Tensor) -> Tensor:
     """``side`` without its sink tokens, float32 or better, in the text's batch and place."""
     side = as_states(side, name)
     if side.shape[-1] != text.shape[-1]:

@@ -17,7 +17,7 @@ from ..measure.sinks import find_sinks
 
 UNHEARD = 0.01
 """A token that gets less attention from every new token than this part of an even share (1 over
-the number of content tokens) counts as lost (a choice)."""
+the number of ordinary tokens) counts as lost (a choice)."""
 QUERIES_AT_ONCE = 256
 """New tokens whose attention is held in memory at one time."""
 
@@ -57,8 +57,8 @@ def fit_tokens(
             the area means of the RMS-normed tokens are queries that attend to all tokens, each as
             its RMS-normed self. A token counts as far as it is like one of the means: one unlike
             them all has next to no weight, and is lost. But for "truncate", sink tokens (of any
-            entry of the batch) are no content: they stay bit for bit, between the same neighbours,
-            and only the others are shortened, to ``max_tokens`` less the number of sinks.
+            entry of the batch) are left alone: they stay bit for bit, between the same neighbours,
+            and the ordinary tokens are fitted into ``max_tokens`` less the number of sinks.
         selected: (tokens,) bool; if the sequence is too long, the others (padding) are left out
             first.
 
@@ -94,21 +94,21 @@ def fit_tokens(
             f"max_tokens is {budget}, and {len(sinks)} sink tokens alone take as many: raise it, "
             "or remove them first with Outlier Mask, mode 'drop sinks'"
         )
-    content = [position for position in there if not is_sink[position]]
-    shortened, lost = METHODS[method](hidden[:, content].float(), room)
-    middles = [content[(2 * i + 1) * len(content) // (2 * room)] for i in range(room)]
+    ordinary = [position for position in there if not is_sink[position]]
+    shortened, lost = METHODS[method](hidden[:, ordinary].float(), room)
+    middles = [ordinary[(2 * i + 1) * len(ordinary) // (2 * room)] for i in range(room)]
     fitted = torch.cat([to_dtype(shortened, hidden.dtype), hidden[:, sinks]], dim=1)
     merged = [*middles, *sinks]
     order = sorted(range(budget), key=merged.__getitem__)
     return FitResult(fitted[:, order], [merged[i] for i in order], sinks, lost, padding)
 
 
-def _interpolate(content: Tensor, length: int) -> tuple[Tensor, int]:
+def _interpolate(ordinary: Tensor, length: int) -> tuple[Tensor, int]:
     """Linear, at (i + 0.5) * tokens / length - 0.5, which lies inside when shortening."""
-    low, share = _sampling(content.shape[1], length)
-    share = (share.double() / (2 * length)).to(content)[:, None]
-    lost = _tokens_between_points(content.shape[1], length)
-    return torch.lerp(content[:, low], content[:, low + 1], share), lost
+    low, share = _sampling(ordinary.shape[1], length)
+    share = (share.double() / (2 * length)).to(ordinary)[:, None]
+    lost = _tokens_between_points(ordinary.shape[1], length)
+    return torch.lerp(ordinary[:, low], ordinary[:, low + 1], share), lost
 
 
 def _sampling(tokens: int, length: int) -> tuple[Tensor, Tensor]:
@@ -123,26 +123,27 @@ def _tokens_between_points(tokens: int, length: int) -> int:
     return tokens - len(torch.cat([low, low[share > 0] + 1]).unique())
 
 
-def _pool(content: Tensor, length: int) -> Tensor:
-    return functional.adaptive_avg_pool1d(content.mT, length).mT
+def _pool(ordinary: Tensor, length: int) -> Tensor:
+    return functional.adaptive_avg_pool1d(ordinary.mT, length).mT
 
 
-def _attention_pool(content: Tensor, length: int) -> tuple[Tensor, int]:
-    keys = rms_norm(content)
-    tokens, width = content.shape[1:]
-    largest = content.new_zeros(tokens)
+def _attention_pool(ordinary: Tensor, length: int) -> tuple[Tensor, int]:
+    keys = rms_norm(ordinary)
+    tokens, width = ordinary.shape[1:]
+    largest = ordinary.new_zeros(tokens)
     pooled = []
     for queries in _pool(keys, length).split(QUERIES_AT_ONCE, dim=1):
         weights = (queries @ keys.mT / math.sqrt(width)).softmax(dim=-1)
         largest = torch.maximum(largest, weights.amax((0, 1)))
-        pooled.append(weights @ content)
+        pooled.append(weights @ ordinary)
     return torch.cat(pooled, dim=1), int((largest < UNHEARD / tokens).sum())
 
 
 METHODS: dict[str, Callable[[Tensor, int], tuple[Tensor, int]]] = {
-    "truncate": lambda content, length: (content[:, :length], content.shape[1] - length),
+    "truncate": lambda ordinary, length: (ordinary[:, :length], ordinary.shape[1] - length),
     "interpolate": _interpolate,
-    "pool": lambda content, length: (_pool(content, length), 0),
+    "pool": lambda ordinary, length: (_pool(ordinary, length), 0),
     "attention pool": _attention_pool,
 }
-"""The shortened (batch, length, width) and how many tokens are lost, of (batch, tokens, width)."""
+"""``method(ordinary, length)``: the (batch, tokens, width) states shortened to (batch, length,
+width), and how many tokens are lost."""

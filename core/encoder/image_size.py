@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..checks import require_choice
+
 PIXELS_PER_TOKEN = 32
 """Side of the square that one token covers: patches of 16 pixels, merged 2 x 2."""
 SMALLEST_TOKENS = 64
@@ -110,8 +112,7 @@ def fit_images(
         ValueError: for an unknown preprocessing, what :func:`single_images` refuses, or a size that
             :func:`token_grid` refuses.
     """
-    if preprocessing not in PREPROCESSING:
-        raise ValueError(f"preprocessing {preprocessing!r} is not one of exact, host")
+    require_choice("preprocessing", preprocessing, PREPROCESSING)
     return [
         _fit_image(image, max_tokens, preprocessing, number)
         for number, image in enumerate(single_images(images), 1)

@@ -239,8 +239,8 @@ class DimensionStats:
         return float((total / (self.count.sum() - 1).clamp(min=1)).sqrt())
 
     def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
-        """Of each of ``dimensions`` (n,): the token farthest from its mean, and that token's share
-        of the squared deviations.
+        """The token farthest from the mean of each of ``dimensions`` (n,), and its share (0..1) of
+        that dimension's squared deviations.
 
         Exact: the farthest value is always the smallest or the largest one.
         """

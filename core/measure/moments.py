@@ -27,7 +27,7 @@ CHUNK_VALUES = 1 << 18
 
 @dataclass(frozen=True)
 class Moments:
-    """Of each of ``width`` dimensions over ``tokens`` tokens.
+    """Mean and spread of every dimension over ``tokens`` tokens.
 
     Attributes:
         mean: (width,) float64, on the CPU.
@@ -37,6 +37,11 @@ class Moments:
     tokens: int
     mean: Tensor
     m2: Tensor
+
+    @property
+    def count(self) -> int:
+        """Values of each dimension: as many as tokens."""
+        return self.tokens
 
     @property
     def std(self) -> Tensor:
@@ -102,7 +107,7 @@ def column_moments(rows: Tensor) -> Moments:
 
 
 def _exact(rows: Tensor) -> Moments:
-    """The same in float64, a few rows at a time."""
+    """Moments of ``rows`` (tokens, width) in float64, a few rows at a time."""
     parts = chunks(rows)
     tokens, width = rows.shape
     mean = torch.zeros(width, dtype=torch.float64)

@@ -111,6 +111,14 @@ class Reference:
                 "other's on purpose: 'any_model' where the reference is loaded"
             )
 
+    def require_width(self, width: int) -> None:
+        """Raise ValueError, naming both widths and the way out, for states of another width."""
+        if self.width != width:
+            raise ValueError(
+                f"the reference ({self.name}) has {self.width} dimensions and the states have "
+                f"{width}: they are not of the same model; connect one of this encoder, or none"
+            )
+
     def remarks(self, layer: int | None, has_sinks: bool) -> list[str]:
         """What may be wrong with measuring states of ``layer`` against this, one line each."""
         lines = []
@@ -125,7 +133,7 @@ class Reference:
         return lines
 
     def for_any_model(self) -> Reference:
-        """The same statistics, no longer tied to the model they were measured on."""
+        """These statistics, no longer tied to the model they were measured on."""
         free = {key: value for key, value in self.provenance.items() if key != "fingerprint"}
         return replace(self, provenance=free)
 

@@ -16,6 +16,7 @@ from .dimension_stats import Place
 from .moments import Moments, column_moments, wide
 from .sinks import find_sinks
 from .split_stats import selected_rows
+from .token_stats import sink_share
 
 
 class SequenceStats:
@@ -45,7 +46,7 @@ class SequenceStats:
 
     @cached_property
     def _rows(self) -> tuple[Tensor, Tensor]:
-        """The selected tokens (n, width) and (n,) their places in the flattened batch."""
+        """The selected tokens, (n, width), and their places in the flattened batch, (n,)."""
         if self._whole:
             return self.hidden.flatten(0, 1), torch.arange(self.selected.numel())
         return selected_rows(self.hidden, self.selected)
@@ -57,27 +58,22 @@ class SequenceStats:
 
     @cached_property
     def sinks(self) -> Moments:
-        """Of the selected sink tokens."""
+        """The moments of the selected tokens that are sinks."""
         return column_moments(selected_rows(self.hidden, self.selected & self.sink_tokens)[0])
 
     @cached_property
     def without_sinks(self) -> Moments:
-        """Of the selected tokens that are no sinks."""
+        """The moments of the selected tokens that are no sinks."""
         if self.sinks.tokens == 0:
             return self.all
         return column_moments(selected_rows(self.hidden, self.selected & ~self.sink_tokens)[0])
 
     def sink_share(self) -> Tensor:
-        """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean
-        over all selected tokens) that sink tokens carry; 0 where nothing varies."""
-        whole, sinks = self.all, self.sinks
-        carried = sinks.m2 + sinks.tokens * (sinks.mean - whole.mean) ** 2
-        share = carried / whole.m2.clamp(min=1e-300)
-        return torch.where(whole.m2 > 0, share.clamp(max=1.0), 0.0)
+        """(width,) float64: :func:`.token_stats.sink_share` of the selected tokens."""
+        return sink_share(self.all, self.sinks)
 
     def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
-        """Of each of ``dimensions`` (n,): the token farthest from its mean, and that token's share
-        of the squared deviations. ``Place.prompt`` is the entry of the batch."""
+        """As :meth:`.TokenStats.farthest`; ``Place.prompt`` is the entry of the batch."""
         rows, numbers = self._rows
         columns = wide(rows.index_select(1, dimensions.to(rows.device))).cpu()
         square = (columns - self.all.mean[dimensions]).square_()

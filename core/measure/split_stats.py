@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .dimension_stats import DimensionStats, Place
 from .sinks import find_sinks
+from .token_stats import sink_share
 
 
 def selected_rows(hidden: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,11 +92,8 @@ class SplitStats:
         return self.without_sinks.merge(self.sinks)
 
     def sink_share(self) -> Tensor:
-        """(width,) float64 in 0..1: share of each dimension's squared deviations (from the mean
-        over all tokens) that sink tokens carry; 0 where nothing varies."""
-        whole = self.all
-        carried = self.sinks.m2 + self.sinks.count * (self.sinks.mean - whole.mean) ** 2
-        return torch.where(whole.m2 > 0, carried / whole.m2.clamp(min=1e-300), 0.0)
+        """(width,) float64: :func:`.token_stats.sink_share` of all tokens seen."""
+        return sink_share(self.all, self.sinks)
 
     def farthest(self, dimensions: Tensor) -> tuple[list[Place], list[float]]:
         """:meth:`.DimensionStats.farthest` over every token."""

@@ -1,1 +1,1 @@
-"""Dimensions that are out of line: found, surveyed, tabulated."""
+"""Outlier dimensions: found, surveyed, tabulated."""

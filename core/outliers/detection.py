@@ -1,4 +1,4 @@
-"""Dimensions whose spread is out of line, in both directions, and which token carries them.
+"""Outlier dimensions: their spread is far from what is expected, and which token carries them.
 
 ``get_outlier_dimensions`` has the name, arguments and order of llm-dit's function of that name
 (fblissjr/llm-dit-experiments), which finds loud dimensions only.
@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..checks import as_states, require_finite_number
+from ..checks import as_states, require_choice, require_finite_number
 from ..measure.dimension_stats import Place
 from ..measure.reference import Reference, published_qwen3_4b
 from ..measure.sequence_stats import SequenceStats
-from ..measure.split_stats import SplitStats
+from ..measure.token_stats import Spread, TokenStats
 
 DIRECTIONS = ("loud", "quiet", "both")
 SINK_BORNE_SHARE = 0.5
@@ -39,12 +41,17 @@ class Expected(NamedTuple):
 
 
 class Outlier(NamedTuple):
-    """One dimension out of line.
+    """One dimension whose std is far from the expected one.
 
-    ``ratio`` is std over reference std; ``ratio_without_sinks`` the same without sink tokens on
-    both sides; ``judged_ratio`` is whichever of them decided.
-    ``sink_share`` and ``top_share`` are shares (0..1) of the dimension's squared deviations that
-    the sink tokens and the farthest single token (``top``) carry.
+    Attributes:
+        std, std_without_sinks: over all tokens, and over those that are no sinks.
+        reference_std: the expected std in the view that decided.
+        ratio, ratio_without_sinks: each view's std over what that view is measured against.
+        judged_ratio: whichever of the two ratios decided.
+        direction: "loud" or "quiet".
+        sink_share, top_share: shares (0..1) of the dimension's squared deviations that the sink
+            tokens and the farthest single token, ``top``, carry.
+        kind: "sink-borne" or "channel-wide".
     """
 
     dimension: int
@@ -79,8 +86,109 @@ def ratio_in_words(ratio: float) -> str:
     return f"{1.0 / ratio:.1f}x quieter" if ratio > 0 else "silent"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Hidden states measured once, and the spread of every dimension judged.
+
+    Attributes:
+        stats: of the tokens in question.
+        expected: what they are measured against.
+        threshold: an outlier's std is over this many times the expected one, or under its inverse;
+            at least 1.
+        without_sinks: whether the statistics without sink tokens decide.
+
+    Raises:
+        ValueError: for a bad threshold.
+    """
+
+    stats: TokenStats
+    expected: Expected
+    threshold: float = 10.0
+    without_sinks: bool = False
+
+    def __post_init__(self) -> None:
+        threshold = require_finite_number("threshold", self.threshold, 1.0, math.inf)
+        object.__setattr__(self, "threshold", threshold)
+
+    @property
+    def judged(self) -> Spread:
+        """The statistics that decide."""
+        return self.stats.without_sinks if self.without_sinks else self.stats.all
+
+    @cached_property
+    def ratios(self) -> Tensor:
+        """(width,) float64, std over expected std; 1 where fewer than two tokens have no spread."""
+        judged, expected = self.judged, self.expected
+        if judged.tokens < 2:
+            return torch.ones(self.stats.width, dtype=torch.float64)
+        against = expected.std_without_sinks if self.without_sinks else expected.std_with_sinks
+        return std_ratio(judged.std, against)
+
+    def dimensions(self, direction: str = "both") -> Tensor:
+        """(n,) int64, the outlier dimensions in rising order.
+
+        Args:
+            direction: "loud", "quiet" or "both".
+        """
+        require_choice("direction", direction, DIRECTIONS)
+        loud, quiet = self.ratios > self.threshold, self.ratios < 1.0 / self.threshold
+        chosen = {"loud": loud, "quiet": quiet, "both": loud | quiet}[direction]
+        return chosen.nonzero().flatten()
+
+    @cached_property
+    def outliers(self) -> list[Outlier]:
+        """Every outlier dimension, loud or quiet, the one whose ratio is farthest from 1 first."""
+        dimensions = self.dimensions()
+        if len(dimensions) == 0:
+            return []
+        whole, bare, expected = self.stats.all, self.stats.without_sinks, self.expected
+        columns = (
+            dimensions,
+            whole.std[dimensions],
+            bare.std[dimensions],
+            expected.std[dimensions],
+            std_ratio(whole.std, expected.std_with_sinks)[dimensions],
+            std_ratio(bare.std, expected.std_without_sinks)[dimensions],
+            self.ratios[dimensions],
+            self.stats.sink_share()[dimensions],
+        )
+        rows = zip(*(c.tolist() for c in columns), *self.stats.farthest(dimensions), strict=True)
+        found = []
+        for number, std, bare_std, normal, ratio, bare_ratio, judged, share, top, top_share in rows:
+            outlier = Outlier(
+                dimension=number,
+                std=std,
+                std_without_sinks=bare_std,
+                reference_std=normal,
+                ratio=ratio,
+                ratio_without_sinks=bare_ratio,
+                judged_ratio=judged,
+                direction="loud" if judged > self.threshold else "quiet",
+                sink_share=share,
+                kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
+                top=top,
+                top_share=top_share,
+            )
+            found.append(outlier)
+        return sorted(found, key=lambda outlier: -distance(outlier.judged_ratio))
+
+
+def measure_against(
+    reference: Reference | None,
+    stats: TokenStats,
+    threshold: float = 10.0,
+    without_sinks: bool = False,
+) -> Measured:
+    """``stats`` judged by ``reference``, or by the median std of their own dimensions.
+
+    Raises:
+        ValueError: for a bad threshold, or a reference of another width.
+    """
+    return Measured(stats, expected_for(stats, reference, without_sinks), threshold, without_sinks)
+
+
 def expected_for(
-    stats: SplitStats | SequenceStats, reference: Reference | None, without_sinks: bool = False
+    stats: TokenStats, reference: Reference | None, without_sinks: bool = False
 ) -> Expected:
     """What to measure ``stats`` against: ``reference``, else the median std of its own dimensions.
 
@@ -88,12 +196,7 @@ def expected_for(
         ValueError: if the reference has another width.
     """
     if reference is not None:
-        if reference.width != stats.width:
-            raise ValueError(
-                f"the reference ({reference.name}) has {reference.width} dimensions and the "
-                f"states have {stats.width}: they are not of the same model; "
-                "connect one of this encoder, or none"
-            )
+        reference.require_width(stats.width)
         mean, own_std = reference.statistics(without_sinks)
         _, bare = reference.statistics(without_sinks=True)
         return Expected(mean, own_std, reference.name, bare, reference.std)
@@ -104,33 +207,8 @@ def expected_for(
     return Expected(own.mean, median, "the median std of its own dimensions", bare, whole)
 
 
-def out_of_line(ratios: Tensor, threshold: float, direction: str) -> Tensor:
-    """(width,) bool: which std ratios are over ``threshold``, or under its inverse.
-
-    Args:
-        threshold: at least 1.
-        direction: "loud", "quiet" or "both".
-    """
-    threshold = require_finite_number("threshold", threshold, 1.0, math.inf)
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
-    loud, quiet = ratios > threshold, ratios < 1.0 / threshold
-    return {"loud": loud, "quiet": quiet, "both": loud | quiet}[direction]
-
-
-def judged_ratios(
-    stats: SplitStats | SequenceStats, expected: Expected, without_sinks: bool = False
-) -> Tensor:
-    """(width,) float64, std over the expected's; 1 where fewer than two tokens have no spread."""
-    view = stats.without_sinks if without_sinks else stats.all
-    if view.tokens < 2:
-        return torch.ones(stats.width, dtype=torch.float64)
-    against = expected.std_without_sinks if without_sinks else expected.std_with_sinks
-    return std_ratio(view.std, against)
-
-
 def find_outliers(
-    stats: SplitStats | SequenceStats,
+    stats: TokenStats,
     expected: Expected,
     threshold: float = 10.0,
     direction: str = "both",
@@ -145,52 +223,11 @@ def find_outliers(
         without_sinks: judge by the statistics without sink tokens.
 
     Returns:
-        The farthest from 1 first, loud or quiet.
+        The one whose ratio is farthest from 1 first, loud or quiet.
     """
-    judged = judged_ratios(stats, expected, without_sinks)
-    flagged = out_of_line(judged, threshold, direction).nonzero().flatten()
-    if len(flagged) == 0:
-        return []
-    whole, bare = stats.all, stats.without_sinks
-    columns = (
-        flagged,
-        whole.std[flagged],
-        bare.std[flagged],
-        expected.std[flagged],
-        std_ratio(whole.std, expected.std_with_sinks)[flagged],
-        std_ratio(bare.std, expected.std_without_sinks)[flagged],
-        judged[flagged],
-        stats.sink_share()[flagged],
-    )
-    found = [
-        Outlier(
-            dimension=dimension,
-            std=std,
-            std_without_sinks=bare_std,
-            reference_std=reference_std,
-            ratio=ratio,
-            ratio_without_sinks=bare_ratio,
-            judged_ratio=judged_ratio,
-            direction="loud" if judged_ratio > threshold else "quiet",
-            sink_share=share,
-            kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
-            top=top,
-            top_share=top_share,
-        )
-        for (
-            dimension,
-            std,
-            bare_std,
-            reference_std,
-            ratio,
-            bare_ratio,
-            judged_ratio,
-            share,
-            top,
-            top_share,
-        ) in zip(*(c.tolist() for c in columns), *stats.farthest(flagged), strict=True)
-    ]
-    return sorted(found, key=lambda outlier: -distance(outlier.judged_ratio))
+    measured = Measured(stats, expected, threshold, without_sinks)
+    require_choice("direction", direction, DIRECTIONS)
+    return [found for found in measured.outliers if direction in ("both", found.direction)]
 
 
 def get_outlier_dimensions(
@@ -203,7 +240,7 @@ def get_outlier_dimensions(
 
     Args:
         embeddings: (tokens, width) or (batch, tokens, width), any float dtype.
-        threshold: how many times the reference's std (or its inverse) is out of line.
+        threshold: an outlier's std is over this many times the reference's, or under its inverse.
         reference: None takes the published Qwen3-4B figures for width 2560, else the median std
             of the tensor's own dimensions.
         direction: "loud" (as llm-dit), "quiet" or "both".
@@ -217,10 +254,9 @@ def get_outlier_dimensions(
     [(2, 50.0)]
     """
     stats = SequenceStats(as_states(embeddings), what="embeddings")
-    expected = expected_for(stats, default_reference(stats.width, reference))
-    ratios = judged_ratios(stats, expected)
-    dimensions = out_of_line(ratios, threshold, direction).nonzero().flatten()
-    found = zip(dimensions.tolist(), ratios[dimensions].tolist(), strict=True)
+    measured = measure_against(default_reference(stats.width, reference), stats, threshold)
+    dimensions = measured.dimensions(direction)
+    found = zip(dimensions.tolist(), measured.ratios[dimensions].tolist(), strict=True)
     return sorted(found, key=lambda one: -distance(one[1]))
 
 

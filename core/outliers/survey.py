@@ -1,8 +1,8 @@
-"""Everything that is to be said about the outliers of one conditioning, with and without sinks.
+"""The outliers of one conditioning, seen with and without its sink tokens.
 
 The two views are each measured like with like: all tokens against the reference's statistics over
 all tokens, and the tokens that are no sinks against its statistics without sinks, where it has
-them. A dimension that is out of line in either view is a finding.
+them. A dimension that is an outlier in either view is listed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ..measure.moments import wide
 from ..measure.reference import Reference
 from ..measure.sinks import find_sinks
 from ..measure.split_stats import SplitStats
-from ..tables import align
-from .detection import Expected, Outlier, expected_for, find_outliers, std_ratio
+from ..tables import table
+from .detection import Measured, distance, measure_against, std_ratio
 
-IN_LINE = "in line"
+NO_OUTLIER = "in line"
+"""The direction of a dimension that is no outlier in a view, as the table prints it."""
 SURVEY_HEADER = (
     "dim",
     "std",
@@ -47,7 +48,11 @@ SURVEY_HEADER = (
 
 
 class Spread(NamedTuple):
-    """One dimension's std against its reference; ``direction`` is loud, quiet or in line."""
+    """One dimension's std in one view against its reference.
+
+    Attributes:
+        direction: "loud", "quiet" or :data:`NO_OUTLIER`.
+    """
 
     std: float
     reference_std: float
@@ -55,8 +60,8 @@ class Spread(NamedTuple):
     direction: str
 
 
-class Finding(NamedTuple):
-    """A dimension that is out of line over all tokens, without sink tokens, or both.
+class SurveyedOutlier(NamedTuple):
+    """A dimension that is an outlier over all tokens, without sink tokens, or both.
 
     Attributes:
         whole, bare: over all tokens, and without sink tokens (None if fewer than two are left).
@@ -78,25 +83,33 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What :func:`survey_outliers` found.
+    """What :func:`survey_outliers` found, of one measurement.
 
     Attributes:
         sinks: (batch, tokens) bool.
-        expected, bare_expected: what all tokens, and those that are no sinks, are measured against.
-        findings: the farthest out of line first.
+        whole, bare: the dimensions judged over all tokens, and without sink tokens.
+        outliers: the farthest from its reference first.
     """
 
-    stats: SplitStats
     sinks: Tensor
-    expected: Expected
-    bare_expected: Expected
-    threshold: float
-    findings: tuple[Finding, ...]
+    whole: Measured
+    bare: Measured
+    outliers: tuple[SurveyedOutlier, ...]
+
+    @property
+    def stats(self) -> SplitStats:
+        """The statistics that both views are of."""
+        return self.whole.stats
+
+    @property
+    def threshold(self) -> float:
+        """How many times the reference's std, or its inverse, makes an outlier."""
+        return self.whole.threshold
 
     @property
     def dimensions(self) -> list[int]:
-        """The dimensions of the findings, in their order."""
-        return [finding.dimension for finding in self.findings]
+        """The outlier dimensions, in their order."""
+        return [outlier.dimension for outlier in self.outliers]
 
 
 class Zeroing(NamedTuple):
@@ -135,22 +148,22 @@ def survey_outliers(
     selected = torch.ones(hidden.shape[1], dtype=torch.bool) if selected is None else selected.cpu()
     stats = SplitStats(hidden.shape[-1])
     stats.update_batch(hidden, sinks, selected.expand(sinks.shape), range(len(hidden)))
-    expected, bare_expected = (expected_for(stats, reference, bare) for bare in (False, True))
-    found = find_outliers(stats, expected, threshold)
-    bare_found = find_outliers(stats, bare_expected, threshold, without_sinks=True)
-    by_dimension = {outlier.dimension: outlier for outlier in (*bare_found, *found)}
-    whole = stats.all
-    views = (
-        _spreads(whole.std, expected.std, found),
-        _spreads(stats.without_sinks.std, bare_expected.std, bare_found),
-    )
-    kurtosis = whole.excess_kurtosis.tolist()
-    bare_is_measured = stats.without_sinks.tokens > 1
-    findings = [
-        Finding(
+    whole = measure_against(reference, stats, threshold)
+    bare = measure_against(reference, stats, threshold, without_sinks=True)
+    return Survey(sinks, whole, bare, tuple(_outliers(whole, bare)))
+
+
+def _outliers(whole: Measured, bare: Measured) -> list[SurveyedOutlier]:
+    """The outliers of either view, the farthest first, then by dimension."""
+    all_tokens = whole.stats.all
+    spread, kurtosis = _spreads(whole), all_tokens.excess_kurtosis.tolist()
+    bare_spread = _spreads(bare) if bare.judged.tokens > 1 else lambda dimension: None
+    by_dimension = {outlier.dimension: outlier for outlier in (*bare.outliers, *whole.outliers)}
+    found = [
+        SurveyedOutlier(
             dimension=dimension,
-            whole=views[0](dimension),
-            bare=views[1](dimension) if bare_is_measured else None,
+            whole=spread(dimension),
+            bare=bare_spread(dimension),
             sink_share=outlier.sink_share,
             kind=outlier.kind,
             kurtosis=kurtosis[dimension],
@@ -159,8 +172,7 @@ def survey_outliers(
         )
         for dimension, outlier in by_dimension.items()
     ]
-    findings.sort(key=lambda finding: (-_distance(finding), finding.dimension))
-    return Survey(stats, sinks, expected, bare_expected, threshold, tuple(findings))
+    return sorted(found, key=lambda outlier: (-_farther(outlier), outlier.dimension))
 
 
 def zeroing(hidden: Tensor, dimensions: Sequence[int], weight: Tensor | None = None) -> Zeroing:
@@ -181,25 +193,21 @@ def zeroing(hidden: Tensor, dimensions: Sequence[int], weight: Tensor | None = N
 
 
 def survey_table(
-    findings: Sequence[Finding], name_token: Callable[[Place], str], limit: int = 30
+    outliers: Sequence[SurveyedOutlier], name_token: Callable[[Place], str], limit: int = 30
 ) -> str:
-    """A plain-text table of the first ``limit`` findings, columns aligned."""
-    rows = [SURVEY_HEADER, *(_row(finding, name_token) for finding in findings[:limit])]
-    lines = align(rows)
-    if len(findings) > limit:
-        lines.append(f"... and {len(findings) - limit} more")
-    return "\n".join(lines)
+    """A plain-text table of the first ``limit`` outliers, columns aligned."""
+    return table(SURVEY_HEADER, [_row(outlier, name_token) for outlier in outliers], limit)
 
 
-def _row(finding: Finding, name_token: Callable[[Place], str]) -> tuple[str, ...]:
+def _row(outlier: SurveyedOutlier, name_token: Callable[[Place], str]) -> tuple[str, ...]:
     return (
-        str(finding.dimension),
-        *_cells(finding.whole),
-        *(_cells(finding.bare) if finding.bare else "-----"),
-        f"{finding.sink_share:.1%}",
-        finding.kind,
-        f"{finding.kurtosis:.2f}",
-        f"{name_token(finding.top)}: {finding.top_share:.1%}",
+        str(outlier.dimension),
+        *_cells(outlier.whole),
+        *(_cells(outlier.bare) if outlier.bare else "-----"),
+        f"{outlier.sink_share:.1%}",
+        outlier.kind,
+        f"{outlier.kurtosis:.2f}",
+        f"{name_token(outlier.top)}: {outlier.top_share:.1%}",
     )
 
 
@@ -209,21 +217,19 @@ def _cells(spread: Spread) -> tuple[str, ...]:
     return *(f"{number:.4g}" for number in numbers), spread.direction
 
 
-def _spreads(std: Tensor, reference: Tensor, found: list[Outlier]) -> Callable[[int], Spread]:
-    directions = {outlier.dimension: outlier.direction for outlier in found}
-    columns = zip(std.tolist(), reference.tolist(), std_ratio(std, reference).tolist(), strict=True)
-    values = list(columns)
-
-    def spread(dimension: int) -> Spread:
-        return Spread(*values[dimension], directions.get(dimension, IN_LINE))
-
-    return spread
+def _spreads(measured: Measured) -> Callable[[int], Spread]:
+    """The spread of a dimension in the view that ``measured`` is judged by."""
+    directions = {outlier.dimension: outlier.direction for outlier in measured.outliers}
+    std, normal = measured.judged.std, measured.expected.std
+    columns = (std.tolist(), normal.tolist(), std_ratio(std, normal).tolist())
+    values = list(zip(*columns, strict=True))
+    return lambda dimension: Spread(*values[dimension], directions.get(dimension, NO_OUTLIER))
 
 
-def _distance(finding: Finding) -> float:
-    """How far out of line, in the view in which it is farther."""
-    ratios = [s.ratio for s in (finding.whole, finding.bare) if s and s.direction != IN_LINE]
-    return max(abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf for ratio in ratios)
+def _farther(outlier: SurveyedOutlier) -> float:
+    """How far from its reference, in whichever view that is farther."""
+    views = [view for view in (outlier.whole, outlier.bare) if view]
+    return max(distance(view.ratio) for view in views if view.direction != NO_OUTLIER)
 
 
 def _share(square: Tensor, chosen: Tensor) -> Tensor:

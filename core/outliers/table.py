@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..measure.dimension_stats import Place
-from ..tables import align
+from ..tables import table
 from .detection import Outlier
 
 OUTLIER_HEADER = (
@@ -19,7 +19,7 @@ OUTLIER_HEADER = (
     "class",
     "carried most by",
 )
-"""Header of an outlier table; "(no sinks)" is the same figure without sink tokens."""
+"""Header of an outlier table; "(no sinks)": the figure without sink tokens."""
 
 
 def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[str, ...]:
@@ -45,8 +45,4 @@ def outlier_table(
     outliers: Sequence[Outlier], name_token: Callable[[Place], str], limit: int = 20
 ) -> str:
     """A plain-text table of the first ``limit`` outliers, columns aligned."""
-    rows = [OUTLIER_HEADER, *(outlier_row(outlier, name_token) for outlier in outliers[:limit])]
-    lines = align(rows)
-    if len(outliers) > limit:
-        lines.append(f"... and {len(outliers) - limit} more")
-    return "\n".join(lines)
+    return table(OUTLIER_HEADER, [outlier_row(one, name_token) for one in outliers], limit)

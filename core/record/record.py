@@ -11,6 +11,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from ..tables import enumerate_some
+
 log = logging.getLogger(__name__)
 
 RECORD_KEY = "layer_lab"
@@ -145,8 +147,7 @@ class Record:
 
     def names(self, positions: Sequence[int], most: int = 5) -> str:
         """The first ``most`` of these tokens as people read them, and how many more there are."""
-        named = ", ".join(self.describe(position) for position in positions[:most])
-        return named + (f" and {len(positions) - most} more" if len(positions) > most else "")
+        return enumerate_some([self.describe(position) for position in positions], most)
 
     def describe(self, position: int) -> str:
         """``position`` as people read it: number, text and role."""

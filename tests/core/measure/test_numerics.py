@@ -104,11 +104,11 @@ def test_a_survey_and_what_zeroing_would_do(dtype, quiet):
     hidden = made(dtype, quiet=quiet)
     survey = survey_outliers(hidden)
     assert set(survey.dimensions) >= set(LOUD)
-    assert not numbers_in(survey.findings).bad
+    assert not numbers_in(survey.outliers).bad
     spread = array(hidden)[0].std(0, ddof=1)
-    for finding in survey.findings:
+    for finding in survey.outliers:
         assert finding.whole.std == pytest.approx(spread[finding.dimension], rel=1e-6)
-    table = survey_table(survey.findings, str)
+    table = survey_table(survey.outliers, str)
     assert "nan" not in table and "inf" not in table.replace("infinit", "")
     changed = zeroing(hidden, LOUD)
     assert not numbers_in(changed).bad

@@ -55,7 +55,7 @@ def read_checkpoint(folder):
     assert found is not None, checkpoint.note
     stats, number = found
     for index in stats.indices:
-        ours, right = stats.dimensions[index], profile_stats(number).channels[index]
+        ours, right = stats.dimensions[index], profile_stats(number).dimensions[index]
         assert torch.equal(ours.without_sinks.m2, right.without_sinks.m2)
     return number
 
