@@ -69,7 +69,7 @@ class ProfileStats:
         Args:
             states: hidden state -> (batch, tokens, width).
             selected: (batch, tokens) bool, False on padding, which is not counted anywhere.
-            numbers: each prompt's number, from 0, which goes into the :class:`.Place` of its tokens.
+            numbers: each prompt's number, from 0, for the :class:`.Place` of its tokens.
         """
         for index in self.indices:
             self.update_layer(index, states[index], selected, numbers)
