@@ -29,7 +29,7 @@ from .measure import Row, in_own_process, part_of
 
 BLOCKS = 36
 BLOCK_BYTES, REST_BYTES = 101_000_000, 1_200_000_000
-"""Of a float8 block of Qwen3-4B; of its embeddings and of what the host needs besides."""
+"""Bytes of one float8 block of Qwen3-4B; of its embeddings and the host's own needs together."""
 SIZES = {
     "language": {"num_hidden_layers": BLOCKS, "intermediate_size": 9728},
     "vision": {"depth": 24, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]},

@@ -68,7 +68,7 @@ def _layer_compare(steps: int, size: int) -> dict[str, Any]:
 
 
 def _stock(steps: int, size: int) -> dict[str, Any]:
-    """The same loaders, prompt, seed, layers and settings, and the same two images."""
+    """A graph of stock nodes that makes the two images of :func:`_layer_compare`."""
     graph = _layer_compare(steps, size)
     stock = {
         number: node

@@ -17,7 +17,7 @@ BATCH_TOKENS = 2048
 """What ``layerlab profile`` takes by default."""
 TOKENS = 96
 FEW_TOKENS = 24
-"""Of a prompt where there are many: the memory hangs on the batch, not on the prompt."""
+"""Tokens per prompt where there are many prompts: memory depends on the batch, not on them."""
 PROMPTS = (100, 1000)
 
 

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .tables import enumerate_some
+
 UPDATE = "update Z-Image Layer Lab"
-"""What to do about a file that a newer version wrote."""
+"""The advice of messages about a file that a newer version wrote."""
 LONGEST_SHOWN = 60
-"""Characters of a bad value that a message repeats."""
+"""Most characters of a bad value that a message shows."""
 
 
 class LayerLabError(Exception):
-    """What a user can mend: the message names what was given, what is wrong and what to do.
+    """Base of the pack's errors: its message says what was given, what is wrong and what to do.
 
-    Every error class of the pack is one; commands and nodes show the message alone.
+    Commands and nodes show the message alone, without a traceback.
     """
 
 
@@ -30,8 +32,8 @@ def require_finite_number(name: str, value: Any, low: float, high: float) -> flo
     """``value`` as a float inside ``low``..``high``.
 
     Raises:
-        ValueError: for any other number, and for whatever is no number (text and True are none);
-            the message names the input.
+        ValueError: for a number outside, NaN, and what is no number (text, True and False are
+            refused too); the message names the input.
     """
     limit = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
     try:
@@ -82,21 +84,21 @@ def shortened(value: object) -> str:
 
 def require_finite_states(hidden: Tensor, what: str) -> None:
     """Raise NonFiniteError if ``hidden`` (batch, tokens, width) holds NaN or infinity."""
-    # A finite sum has no NaN and no infinity among its terms; it is taken at memory speed. Of half
-    # precision it may overflow: then every value is looked at, as for a sum that is not finite.
+    # If the sum is finite, so is every value, and summing runs at memory speed. In half precision
+    # the sum of finite values may overflow, so a sum that is not finite decides nothing.
     if math.isfinite(float(hidden.sum())):
         return
     finite = hidden.isfinite()
     if bool(finite.all()):
         return
     places = (~finite).nonzero()
-    named = ", ".join(
+    named = (
         f"token {token} dimension {dimension} is {float(hidden[batch, token, dimension])}"
         for batch, token, dimension in places[:5].tolist()
     )
-    more = f" and {len(places) - 5} more" if len(places) > 5 else ""
     raise NonFiniteError(
-        f"{what} holds {len(places)} non-finite values: {named}{more}. The encoder overflowed, or "
+        f"{what} holds {len(places)} non-finite values: "
+        f"{enumerate_some(named, 5, len(places))}. The encoder overflowed, or "
         "an earlier node divided by zero; encode again in a wider dtype"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -22,11 +22,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> st
     return "\n".join(lines)
 
 
-def enumerate_some(words: Sequence[str], most: int) -> str:
+def enumerate_some(words: Iterable[str], most: int, count: int | None = None) -> str:
     """The first ``most`` of ``words`` with commas between them, and how many more there are.
+
+    Args:
+        count: how many there are in all, if ``words`` ends after the first ones.
 
     >>> enumerate_some(["396", "4", "0"], 2)
     '396, 4 and 1 more'
     """
-    more = f" and {len(words) - most} more" if len(words) > most else ""
+    words = list(words)
+    count = len(words) if count is None else count
+    more = f" and {count - most} more" if count > most else ""
     return ", ".join(words[:most]) + more

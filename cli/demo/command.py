@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ... import __version__
-from ...core.draw.plots import (
+from ...core.draw.profile_pictures import (
     plot_dimensions,
     plot_heat_map,
     plot_layers,

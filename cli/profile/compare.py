@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ... import __version__
-from ...core.draw.plots import plot_comparison
+from ...core.draw.profile_pictures import plot_comparison
 from ...core.files.atomic import what_failed, write_whole
 from ...core.profile.profile_file import ProfileFileError, load_profile
 from ..show.console import make_console, print_table

@@ -1,10 +1,14 @@
-"""Text and pixels of pictures: any token can be drawn, and a figure becomes an array.
+"""What all pictures share: colours, text from outside, tick labels, a figure as pixels or PNG.
+
+A text that comes from outside (a token, a model's name) is drawn as ``printable(text)`` with the
+properties of :func:`text_style`; then any characters can be in it.
 
 Needs matplotlib, so nothing imports this module before a picture is asked for.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,9 +18,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import NullFormatter
+
+LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
+"""Colours: orange what is too large (and sink tokens), blue what is ordinary, green what is too
+small, grey lines and notes beside the data."""
+FLOOR = 1e-12
+"""Smallest value on a logarithmic axis; 0 has no place there."""
+PNG_DPI = 130
+"""Pixels per inch of the PNG files."""
 
 BUNDLED_FAMILY = "DejaVu Sans"
 """Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, symbols, but no Chinese."""
@@ -71,6 +84,27 @@ def text_style() -> dict[str, Any]:
     return {"family": list(families()), "parse_math": False}
 
 
+def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure of ``width`` x ``height`` inches and its ``panels`` axes, side by side."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for panel in axes:
+        open_frame(panel)
+    return figure, axes
+
+
+def open_frame(axes: Axes) -> None:
+    """Leave out the upper and the right edge of the axes."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file of :data:`PNG_DPI` pixels per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI)
+    return buffer.getvalue()
+
+
 def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as (height, width, 3) float32 in 0..1."""
     canvas = FigureCanvasAgg(figure)
@@ -106,6 +140,12 @@ def plain_ticks(axis: Axis, low: float, high: float) -> None:
         steps = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
         inside = [step for step in steps if low <= step <= high]
         axis.set_ticks(inside, [f"{step:g}" for step in inside])
+
+
+def name_decades(bar: Colorbar, low: float, high: float, **style: Any) -> None:
+    """Label a colour bar of log10(ratio), ``low`` to ``high``, with the ratios: 1x, 10x, 100x."""
+    ticks = list(range(math.ceil(low), math.floor(high) + 1))
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}x" for tick in ticks], **style)
 
 
 def label_points(

@@ -81,7 +81,7 @@ def grid_artifact_score(image: Tensor) -> float | None:
 
 
 def _peak_ratios(lines: Tensor) -> Tensor:
-    """Of (lines, pixels): the energy at each odd harmonic over its neighbourhood."""
+    """The energy of ``lines`` (lines, pixels) at each odd harmonic over its neighbourhood's."""
     patches = lines.shape[1] // PATCH
     lines = lines[:, : patches * PATCH]
     window = torch.hann_window(lines.shape[1], dtype=lines.dtype, device=lines.device)

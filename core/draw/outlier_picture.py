@@ -15,8 +15,20 @@ from torch import Tensor
 
 from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, zeroing
 from ..record.record import Record
-from .figures import label_points, plain_ticks, printable, text_style, to_pixels
-from .plots import CALM, FLOOR, GREY, LOUD, QUIET
+from .figures import (
+    CALM,
+    FLOOR,
+    GREY,
+    LOUD,
+    QUIET,
+    label_points,
+    name_decades,
+    open_frame,
+    plain_ticks,
+    printable,
+    text_style,
+    to_pixels,
+)
 from .token_columns import Column, largest, token_columns
 
 SIZE, DPI = (16.0, 8.4), 110
@@ -81,7 +93,7 @@ def _always_shown(survey: Survey) -> list[int]:
 
 
 def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+    open_frame(axes)
     _title(
         axes, "Std of every dimension, against " + (measured_against or survey.whole.expected.name)
     )
@@ -178,8 +190,7 @@ def _draw_tokens(
     axes.set_ylabel("dimension")
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("|x| over the median |x|", fontsize=8)
-    ticks = list(range(-1, int(top) + 1))
-    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}x" for tick in ticks], fontsize=8)
+    name_decades(bar, -1, top, fontsize=8)
     flagged = min(len(survey.outliers), len(rows))
     what = f"{flagged} of {len(survey.outliers)} out of line (coloured), then the loudest others"
     if flagged == 0:
@@ -205,7 +216,7 @@ def _draw_seen(
     columns: list[Column],
     weight: Tensor | None,
 ) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+    open_frame(axes)
     seen = zeroing(hidden, survey.dimensions or rows, weight)
     places = np.arange(len(columns))
     change, before, after = (

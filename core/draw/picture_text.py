@@ -30,7 +30,7 @@ def _fonts(size: int) -> tuple[tuple[ImageFont.FreeTypeFont, frozenset[int]], ..
 
 
 def _runs(text: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
-    """``text`` as stretches that one font can draw."""
+    """``text`` cut into stretches, each with a font that can draw it."""
     fonts = _fonts(size)
 
     def font_number(character: str) -> int:

@@ -1,4 +1,4 @@
-"""Which model it was: a hash of a few weights, so that references are not mixed up in silence."""
+"""A short hash that identifies a model, so that a reference of another one is noticed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 def fingerprint(decoder: nn.Module) -> str:
     """16 hex digits from the norms of a decoder (:func:`.capture.find_decoder`) and its size.
 
-    Norm weights are what every file format keeps in 16 bits or more: the same model in bfloat16,
-    fp8 or GGUF has one fingerprint, and so has it with a LoRA on its matrices. Another fine-tune
-    that trained its norms has another.
+    Every file format keeps norm weights in 16 bits or more, so a model has the same fingerprint in
+    bfloat16, fp8 and GGUF, and with a LoRA on its matrices. A fine-tune that trained the norms has
+    another.
     """
     blocks = len(decoder.layers)
     chosen = [decoder.norm, *(decoder.layers[i] for i in sorted({0, blocks // 2, blocks - 1}))]

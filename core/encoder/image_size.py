@@ -24,7 +24,7 @@ SMALLEST_TOKENS = 64
 HOST_SMALLEST_PIXELS = 3136
 """ComfyUI enlarges images below that (its Qwen-VL ``min_pixels``) on its own."""
 HOST_SMALLEST_TOKENS = 4
-"""So many tokens it gives at least."""
+"""The fewest tokens that ComfyUI makes of an image."""
 HOST_LARGEST_TOKENS = 12544
 """ComfyUI shrinks images over 12,845,056 pixels (its Qwen-VL ``max_pixels``) on its own."""
 WIDEST_ASPECT = 200

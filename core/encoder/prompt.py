@@ -31,7 +31,7 @@ def build_prompt(
     ComfyUI's Z-Image pipelines.
 
     Raises:
-        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, or a text is none.
+        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, or a text is no string.
 
     >>> build_prompt("a fox")
     '<|im_start|>user\\na fox<|im_end|>\\n<|im_start|>assistant\\n'

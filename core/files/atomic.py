@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files so that each is there whole or not at all, also when the process is killed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from ..checks import LayerLabError
 
 UNFINISHED = ".writing-"
-"""How the names of folders begin that hold a file which is not whole yet."""
+"""Prefix of the temporary folders in which files are written until they are whole."""
 
 ABANDONED = 3600.0
-"""Seconds without a write after which such a folder is a killed process's."""
+"""Seconds without a write after which a temporary folder counts as left by a killed process."""
 
 
 class WriteError(LayerLabError, OSError):
@@ -100,5 +100,5 @@ def sweep(folder: Path, age: float = ABANDONED) -> None:
 
 @lru_cache(maxsize=1024)
 def _sweep_once(folder: Path) -> None:
-    """Once is enough for a process: another one was killed, not this one."""
+    """Sweep a folder once per process: what is swept was left by other processes."""
     sweep(folder)

@@ -1,7 +1,8 @@
-"""File names that come from outside: kept inside a folder, and one file on Windows too.
+"""Checks of file names from outside: below a folder, and a plain file on Windows too.
 
-The rules of Windows: Microsoft, "Naming Files, Paths, and Namespaces". Told from the name alone,
-before the disk is touched: to resolve a name such as ``\\\\server\\share`` is to call that server.
+The rules of Windows are those of Microsoft, "Naming Files, Paths, and Namespaces". They are checked
+on the name alone, before the disk is touched: resolving a name such as ``\\\\server\\share`` would
+contact that server.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 ON_WINDOWS = os.name == "nt"
 LONGEST = 200
-"""Bytes of a name in UTF-8; most file systems hold 255, and a number is put in front."""
+"""Most bytes of a name in UTF-8: file systems allow 255, and a number may be put in front."""
 
 _NO_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
@@ -21,10 +22,10 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
 
 
 def windows_objection(name: str) -> str:
-    """Why Windows would take ``name``, a path, for something else than a file in a folder.
+    """Why the path ``name`` is no plain relative path on Windows; "" if it is one.
 
-    "" if it would not: no drive, no server, no device, no stream, no character that it refuses,
-    no dot or space at the end of a part, which it drops.
+    Refused are drives, servers, devices, streams (a colon), characters that Windows does not allow
+    and parts that end in a dot or a space, which Windows drops.
 
     >>> windows_objection("layer_lab/reference")
     ''
@@ -61,10 +62,9 @@ def is_below(folder: Path, name: str) -> bool:
 
 
 def plain_file_name(name: str) -> str:
-    """The last part of ``name``, whoever wrote it, as the name of one file on any system.
+    """The last part of ``name`` as a file name that is valid on every system.
 
-    What a file system refuses or reads otherwise becomes "_". A long name is cut before its
-    ending.
+    Characters that a system refuses become "_"; a long name is cut before its ending.
 
     >>> plain_file_name("..\\\\..\\\\layer:2.png")
     'layer_2.png'

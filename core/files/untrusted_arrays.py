@@ -1,8 +1,8 @@
 """Arrays from foreign files: no pickle runs, and no small file can fill the memory.
 
-An .npz is a zip of .npy files (numpy.lib.format). Both say how large their contents are, and both
-may lie, so the two are compared before anything is made of them. A safetensors file may be sparse:
-large without taking up any disk.
+An .npz is a zip of .npy files (numpy.lib.format). Both state the size of their
+contents, and both may lie, so the two sizes are compared before an array is made. A safetensors
+file may be sparse: large without taking up any disk.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor
 from ..checks import LayerLabError
 
 WIDEST = 2**21
-"""Dimensions of a vector."""
+"""Most dimensions of a vector."""
 MOST_BYTES = 8 * WIDEST
-"""Of one array, expanded: a vector in float64."""
+"""Most bytes of one array after decompression: a vector of :data:`WIDEST` float64."""
 NUMBERS, TEXT = "fiu", "U"
-"""Kinds of dtypes."""
+"""The kinds of numpy dtypes that are read (``numpy.dtype.kind``): floats and integers; text."""
 LONGEST_REASON = 200
-"""Characters that a message repeats of another program's; numpy puts whole headers into it."""
+"""Most characters of another library's message that ours repeats; numpy quotes whole headers."""
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What numpy writes. A zip of another compression can ask for gigabytes of working memory."""
+"""The ones that numpy writes; others can ask for gigabytes of working memory."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -51,7 +51,7 @@ def npz_names(path: Path) -> set[str]:
 
 
 def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Those of the ``wanted`` arrays that the file has, read-only.
+    """The ``wanted`` arrays that the file has, by name, read-only.
 
     Raises:
         NpzError: if it is no .npz, is damaged, or one of them is too large or neither numbers
@@ -70,7 +70,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def read_vectors(file: Any, wanted: Collection[str]) -> dict[str, Tensor]:
-    """Those of the ``wanted`` tensors that an open safetensors file has, as float64.
+    """The ``wanted`` vectors that an open safetensors file has, by name, as float64.
 
     Raises:
         ValueError: if one is no vector, wider than :data:`WIDEST` or of no float dtype.

@@ -1,4 +1,4 @@
-"""Statistics of every hidden state of a model over a list of prompts, and what they say.
+"""Statistics of every hidden state of a model over a list of prompts, and their summary.
 
 The words are the field's: a massive activation *emerges* at one layer, stays, and *falls* before
 the end (arXiv 2603.05498, 2605.08504).
@@ -31,7 +31,7 @@ MASSIVE_ABSOLUTE, MASSIVE_RELATIVE = 100.0, 1000.0
 class ProfileStats:
     """Streaming statistics of some or all hidden states of a decoder of ``blocks`` blocks.
 
-    The memory does not grow with the prompts, but for 16 bytes per sink token and layer.
+    Memory grows with the prompts by 16 bytes per sink token and layer, and by nothing else.
 
     Attributes:
         indices: the hidden states that are measured, ascending.
@@ -69,7 +69,7 @@ class ProfileStats:
         Args:
             states: hidden state -> (batch, tokens, width).
             selected: (batch, tokens) bool, False on padding, which is not counted anywhere.
-            numbers: each prompt's place in the list of prompts, which names its tokens.
+            numbers: each prompt's number, from 0, for the :class:`.Place` of its tokens.
         """
         for index in self.indices:
             self.update_layer(index, states[index], selected, numbers)
@@ -80,7 +80,7 @@ class ProfileStats:
     ) -> None:
         """Add one hidden state (batch, tokens, width) of a batch; see :meth:`update_batch`.
 
-        When all of ``indices`` are in, :meth:`finish_batch` counts the batch.
+        Once every hidden state in ``indices`` is added, call :meth:`finish_batch`.
         """
         selected = selected.cpu()
         sinks = find_sinks(hidden, selected).cpu()
@@ -97,7 +97,7 @@ class ProfileStats:
             self.sinks[index].extend((numbers[row], position))
 
     def finish_batch(self, selected: Tensor) -> None:
-        """Count the prompts and tokens of a batch whose hidden states are all in."""
+        """Count the prompts and tokens of a batch whose hidden states were all added."""
         self.prompts += len(selected)
         self.tokens += int(selected.sum())
 
@@ -125,11 +125,18 @@ class ProfileStats:
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One hidden state; ``std`` is of all its values, tokens x width, together.
+    """What was measured of one hidden state.
 
-    ``outliers`` are dimensions by the seed's definition (a std 10x out of line), ``massive`` those
-    by Sun et al.'s (arXiv 2402.17762): |x| over 100 and over 1000x the layer's median.
-    ``non_finite`` values (NaN, infinity) are counted and left out of everything else.
+    Attributes:
+        layer: the negative layer number, -1 for the last hidden state.
+        index: the hidden state, 0 for the embeddings.
+        normed: whether the decoder's final norm has been applied.
+        median_abs, max_abs: median and largest |x| over tokens and dimensions.
+        std, std_without_sinks: std of all values, tokens x width, with and without sink tokens.
+        outliers: dimensions whose std is out of line by the profile's threshold.
+        massive: dimensions with a massive activation (Sun et al., arXiv 2402.17762): |x| over 100
+            and over 1000 times the layer's median.
+        non_finite: values that are NaN or infinite; they are left out of everything else.
     """
 
     layer: int
@@ -149,7 +156,8 @@ class Profile:
     """All hidden states of one model; ``to_json`` is the documented ``profile.json``.
 
     Attributes:
-        threshold: how many times the median std is out of line.
+        threshold: a std over this many times the median std, or under its reciprocal, is out of
+            line.
         emergence_layer: hidden state with the largest relative rise of max|x| over the one before;
             None if not all hidden states were measured.
         fall_layer: un-normed hidden state with the largest relative drop after it; None likewise,
@@ -189,7 +197,7 @@ class Profile:
 
 
 def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profile:
-    """The profile that streamed statistics amount to.
+    """The profile computed from streamed statistics.
 
     A dimension's ratio is its std over the median std of its layer's dimensions.
 
@@ -200,10 +208,11 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         raise ValueError("there is nothing to profile: no prompt was given")
     layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
     emergence = fall = None
-    settled = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
+    # The hidden state whose sink tokens are named; see Profile.sink_positions.
+    sink_index = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
     if len(layers) == stats.blocks + 1:
         emergence, fall = rise_and_fall([layer.max_abs for layer in layers])
-        settled = min(emergence + 1, stats.blocks - 1)
+        sink_index = min(emergence + 1, stats.blocks - 1)
     return Profile(
         model=model,
         blocks=stats.blocks,
@@ -213,7 +222,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         threshold=threshold,
         emergence_layer=emergence,
         fall_layer=fall,
-        sink_positions=stats.sink_positions(settled),
+        sink_positions=stats.sink_positions(sink_index),
         layers=layers,
     )
 
@@ -231,8 +240,8 @@ def left_out(profile: Profile) -> list[str]:
 def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
     """Emergence and fall from max|x| of hidden states 0..N, of which the last one is normed.
 
-    The largest relative rise over the state before, and the largest relative drop after it; both
-    among the un-normed states.
+    Emergence is the hidden state with the largest relative rise over the one before, fall the one
+    with the largest relative drop after that (None if there is none), among the un-normed states.
     """
     peaks = torch.tensor(max_abs[:-1], dtype=torch.float64).clamp(min=1e-30).log()
     if len(peaks) < 2:
@@ -246,8 +255,8 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
 
 
 def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
-    channels = stats.dimensions[index]
-    whole = channels.all
+    split = stats.dimensions[index]
+    whole = split.all
     median = stats.magnitudes[index].median()
     massive = (whole.max_abs > MASSIVE_ABSOLUTE) & (whole.max_abs > MASSIVE_RELATIVE * median)
     return LayerProfile(
@@ -257,8 +266,8 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         median_abs=median,
         max_abs=float(whole.max_abs.max()),
         std=whole.global_std,
-        std_without_sinks=channels.without_sinks.global_std,
-        outliers=tuple(find_outliers(channels, expected_for(channels, None), threshold)),
+        std_without_sinks=split.without_sinks.global_std,
+        outliers=tuple(find_outliers(split, expected_for(split, None), threshold)),
         massive=tuple(massive.nonzero().flatten().tolist()),
         non_finite=whole.non_finite,
     )

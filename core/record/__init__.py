@@ -1,1 +1,1 @@
-"""What each token of a conditioning is; embedding files; a conditioning in words."""
+"""The record of a conditioning (what each token is), embedding files, a conditioning in words."""

@@ -1,4 +1,4 @@
-"""What a conditioning carries, in words: its tokens, their encoder, what was done to them."""
+"""A conditioning in words: its encoder, tokens, magnitudes, sink tokens, edits and prompt."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LISTED_SINKS = 10
 
 
 def describe(hidden: Tensor, record: Record) -> str:
-    """Several lines on ``hidden`` (batch, tokens, width), any float dtype, and its record.
+    """A report of several lines on ``hidden`` (batch, tokens, width), any float dtype.
 
-    It describes what it is given, NaN and infinity included, and raises nothing.
+    NaN and infinity are reported as such; nothing is raised.
     """
     batch, tokens, width = hidden.shape
     shape = f"{tokens} tokens x {width} dimensions" + (f", batch of {batch}" if batch > 1 else "")
@@ -46,7 +46,7 @@ def _counts(names: Iterable[str]) -> str:
 
 
 def _layers_by_role(record: Record) -> list[str]:
-    """Which roles are of which layer, where there are several."""
+    """One line per layer, with the roles of its tokens, where the tokens' layers differ."""
     if not record.layers:
         return []
     roles: dict[int | None, list[Role]] = {}
@@ -60,7 +60,7 @@ def _layers_by_role(record: Record) -> list[str]:
 
 
 def _magnitudes(hidden: Tensor, record: Record) -> list[str]:
-    """Rms per token, and the sink tokens."""
+    """Lines on the rms of each token and on the sink tokens."""
     finite = hidden.isfinite()
     if not bool(finite.all()):
         count = int((~finite).sum())
@@ -72,13 +72,12 @@ def _magnitudes(hidden: Tensor, record: Record) -> list[str]:
         f"rms per token: median {float(rms.quantile(0.5)):.4g}, smallest {float(rms.min()):.4g}, "
         f"largest {float(rms.max()):.4g} at {record.describe(largest)}"
     ]
-    content = role_mask(record.roles, CONTENT_ROLES)
-    is_sink = find_sinks(hidden, content).any(0).cpu()
+    is_sink = find_sinks(hidden, role_mask(record.roles, CONTENT_ROLES)).any(0).cpu()
     sinks = is_sink.nonzero().flatten().tolist()
     lines.append(f"sink tokens: {record.names(sinks, LISTED_SINKS) or 'none'}")
     if 0 < len(sinks) < len(record):
-        rest = float(loudest.cpu()[~is_sink].max())
-        lines.append(f"rms without them: largest {rest:.4g}")
+        others = float(loudest.cpu()[~is_sink].max())
+        lines.append(f"rms without them: largest {others:.4g}")
     return lines
 
 

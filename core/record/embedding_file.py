@@ -1,4 +1,4 @@
-"""A conditioning kept in one safetensors file, with its record and what else fits into a file.
+"""A conditioning in one safetensors file: states, record and those options that a file can hold.
 
 The states of the first entry are the tensor "hidden", those of further ones "hidden.1" and so on,
 so that ``safetensors.torch.load_file(path)["hidden"]`` reads them without this pack. Everything
@@ -39,9 +39,9 @@ OPTION_DTYPES = (
     torch.int64,
 )
 MOST_JSON = 2**25
-"""Characters of metadata: the prompts of thousands of entries."""
+"""Characters of JSON in the metadata: enough for the prompts of thousands of entries."""
 MOST_DEPTH = 8
-"""Of lists within lists."""
+"""Levels of lists inside lists among the options; deeper ones are not kept."""
 UNREADABLE = (SafetensorError, ValueError, TypeError, OSError, RuntimeError)
 """What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
 
@@ -65,15 +65,17 @@ class Entry(NamedTuple):
 
 
 def save_embedding(path: Path, entries: Sequence[Entry]) -> list[str]:
-    """Write ``path`` (.safetensors) whole or not at all; dtypes are kept.
+    """Write ``path`` (.safetensors) whole or not at all; tensors keep their dtypes.
 
-    Numbers, strings, tensors, and lists and tuples of them, are kept of the options.
+    Of an entry's options those are kept that are None, numbers, strings, tensors, or lists and
+    tuples of these.
 
     Returns:
-        What was left out of the options, one line each.
+        The options that were left out, one line each.
 
     Raises:
-        EmbeddingFileError: if the path ends otherwise, there is no entry, or one cannot be kept.
+        EmbeddingFileError: if the path does not end in .safetensors, there is no entry, or an
+            entry cannot be saved.
         NonFiniteError: if states hold NaN or infinity.
     """
     path = Path(path)
@@ -159,7 +161,7 @@ def _require_kind(metadata: Mapping[str, str]) -> None:
 
 
 def _entries(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> list[Entry]:
-    """What the file's metadata says of its tensors, every part of it checked."""
+    """The entries that the file's metadata describes, each part checked against the tensors."""
     text = metadata.get("entries", "")
     if len(text) > MOST_JSON:
         raise ValueError(f"its metadata has {len(text)} characters, more than {MOST_JSON}")
@@ -207,13 +209,16 @@ def _entry(document: object, tensors: Mapping[str, Tensor]) -> Entry:
 
 
 class _NotKept(Exception):
-    """A value that has no place in the file; the message says of what kind it is."""
+    """A value that the file cannot hold; the message names its kind."""
 
 
 def _keep(
     options: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], list[str]]:
-    """What can be kept of ``options`` as JSON, and the name and kind of what cannot."""
+    """``options`` as JSON without those that a file cannot hold, and the latter in words.
+
+    Tensors among the options are added to ``tensors``, under names that begin with ``prefix``.
+    """
     kept, left_out = {}, []
     for place, (key, value) in enumerate(options.items()):
         found: dict[str, Tensor] = {}
@@ -254,7 +259,7 @@ def _encode(value: object, name: str, tensors: dict[str, Tensor], depth: int) ->
 
 
 def _decode(value: object, tensors: Mapping[str, Tensor], depth: int) -> Any:
-    """What :func:`_encode` was given."""
+    """The value that :func:`_encode` turned into JSON."""
     if _is_plain(value):
         return value
     if isinstance(value, list) and depth < MOST_DEPTH:

@@ -1,4 +1,4 @@
-"""What each token of a conditioning is, and the record that carries it through a graph."""
+"""The record of a conditioning: what each of its tokens is, from which encoder and layer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from ..checks import UPDATE
 from ..tables import enumerate_some
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,11 @@ log = logging.getLogger(__name__)
 RECORD_KEY = "layer_lab"
 """The key of the conditioning dict under which a :class:`Record` travels."""
 UNKNOWN_SOURCE = "unknown encoder"
-"""``source`` of a conditioning that brought no record."""
+"""``source`` of a conditioning that came without a record."""
 PROMPT_JOINT = "\n[followed by tokens of another prompt]\n"
 """Between the prompts of two records that were joined."""
 VERSION = 1
-"""Of the layout of :class:`Record`."""
+"""Version of the fields of :class:`Record`; a record of a newer one is not read."""
 
 
 class Role(str, Enum):
@@ -38,28 +39,30 @@ class Role(str, Enum):
 
 
 CONTENT_ROLES = tuple(role for role in Role if role is not Role.PAD)
-"""Every role but padding."""
+"""The roles of content: every token that is not padding. Attention sinks are content too."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where the states of one conditioning entry come from. Never changed, only replaced.
+    """Where the states of one conditioning entry come from, token by token. Immutable.
 
     Attributes:
-        layer: Hugging Face layer number (negative), None if it is not known or not one.
+        layer: Hugging Face layer number (negative); None if it is not known or the tokens' layers
+            differ.
         source: the encoder, in words.
         ids: token id per token, -1 where there is none (image tokens, textual inversion).
         texts: the token as text, one per token.
         roles: one :class:`Role` per token.
         edits: what was done to the states, oldest first.
-        fingerprint: of the encoder (:mod:`.fingerprint`), empty if not known.
-        version: of this class's layout.
+        fingerprint: the encoder's (:func:`.fingerprint.fingerprint`), empty if not known.
+        version: :data:`VERSION` of the pack that made it.
         layers: one layer number per token where they differ (``layer`` is None then), else empty.
         prompt: the whole prompt that was encoded, special tokens included; <|image_pad|> stands
-            for an image. Tokens may have been taken out since. Several, with
-            :data:`PROMPT_JOINT` between them, where tokens of another prompt were appended.
+            for an image. Some of its tokens may have been removed since. Where tokens of another
+            prompt were appended, both prompts with :data:`PROMPT_JOINT` between them.
         images: rows and columns of tokens of each image in ``prompt``.
-        checksum: of the states that the record was written for, empty if it was never sealed.
+        checksum: CRC-32 of the states that the record was written for (:meth:`sealed`), empty if
+            there is none.
     """
 
     layer: int | None
@@ -91,7 +94,7 @@ class Record:
         return len(self.roles)
 
     def with_edit(self, edit: str) -> Record:
-        """The same record with one more edit at the end of its list."""
+        """A copy with one more edit at the end of its list."""
         return replace(self, edits=(*self.edits, edit))
 
     def take(self, positions: Sequence[int]) -> Record:
@@ -106,7 +109,7 @@ class Record:
         return taken.with_layers([self.layers[i] for i in positions]) if self.layers else taken
 
     def with_layers(self, layers: Sequence[int | None]) -> Record:
-        """The same record with a layer per token; ``layer`` is theirs if they agree, else None."""
+        """A copy with one layer per token; ``layer`` is theirs if they agree, else None."""
         if len(set(layers)) == 1:
             return replace(self, layer=layers[0], layers=())
         return replace(self, layer=None, layers=tuple(layers))
@@ -116,7 +119,7 @@ class Record:
         return self.layers or (self.layer,) * len(self)
 
     def followed_by(self, other: Record) -> Record:
-        """The record of these tokens and then ``other``'s; encoder and edits are this one's."""
+        """The record of these tokens followed by ``other``'s; encoder and edits are this one's."""
         joined = replace(
             self,
             ids=self.ids + other.ids,
@@ -129,11 +132,14 @@ class Record:
         return joined.with_layers(self.token_layers() + other.token_layers())
 
     def sealed(self, hidden: Tensor) -> Record:
-        """The record of ``hidden`` (batch, tokens, width), by whose checksum it is known later."""
+        """A copy with the checksum of its states, ``hidden`` (batch, tokens, width)."""
         return replace(self, checksum=_checksum(hidden))
 
     def with_edits_of(self, other: Record, side: str) -> Record:
-        """The same record with what was done to ``other``, which goes into it as its ``side``."""
+        """A copy whose list of edits goes on with ``other``'s, each after the word ``side``.
+
+        For an edit that brings the states of ``other`` into these, such as a blend.
+        """
         return replace(self, edits=(*self.edits, *(f"{side}: {edit}" for edit in other.edits)))
 
     @property
@@ -146,24 +152,24 @@ class Record:
         return " and ".join([*words, *([unknown] if None in layers or not layers else [])])
 
     def names(self, positions: Sequence[int], most: int = 5) -> str:
-        """The first ``most`` of these tokens as people read them, and how many more there are."""
-        return enumerate_some([self.describe(position) for position in positions], most)
+        """The first ``most`` of these tokens in words, and how many more there are."""
+        return enumerate_some(map(self.describe, positions[:most]), most, len(positions))
 
     def describe(self, position: int) -> str:
-        """``position`` as people read it: number, text and role."""
+        """The token at ``position`` in words: number, text and role."""
         return f"{position} {self.texts[position]!r} ({self.roles[position].value})"
 
 
 def plain_record(tokens: int, source: str = UNKNOWN_SOURCE) -> Record:
-    """The record of a conditioning that brought none: every token is TEXT, the layer unknown."""
+    """The record for a conditioning without one: every token is TEXT, the layer unknown."""
     return Record(None, source, (-1,) * tokens, ("?",) * tokens, (Role.TEXT,) * tokens)
 
 
 def current_record(record: object, hidden: Tensor) -> Record:
     """``record`` if it still describes ``hidden`` (batch, tokens, width), else a plain one.
 
-    A stale record, or one that this version of the pack cannot read, is dropped with a warning; the
-    plain one says so among its edits.
+    A record that no longer fits the states, or that this version of the pack cannot read, is
+    dropped with a warning in the log; the plain one says so among its edits.
     """
     tokens = hidden.shape[1]
     if record is None:
@@ -182,7 +188,7 @@ def _problem(record: object, hidden: Tensor) -> str | None:
     """Why ``record`` does not describe ``hidden``, None if it does."""
     version = getattr(record, "version", None)
     if isinstance(version, int) and version > VERSION:
-        return f"it is of version {version} and this pack reads {VERSION}; update Z-Image Layer Lab"
+        return f"it is of version {version} and this pack reads {VERSION}; {UPDATE}"
     if not isinstance(record, Record) or version != VERSION:
         return "it is of an unknown kind"
     if len(record) != hidden.shape[1]:
@@ -211,11 +217,11 @@ def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
 
     The template is ``<|im_start|>NAME\\n ... <|im_end|>\\n``: what stands between the newline and
     ``<|im_end|>`` belongs to the named speaker. A newline that the tokenizer merged with the
-    first characters of the content counts as template.
+    first characters of the text counts as template.
     """
     roles: list[Role] = []
     speaker = ""
-    place = "between"  # between turns, in a turn's name, in its body
+    place = "between"  # "between" turns, in a speaker's "name", in a "body", in a "think tail"
     thinking = False
     for text in texts:
         role = Role.TEMPLATE

@@ -1,4 +1,4 @@
-"""A :class:`.tokens.Record` as plain JSON and back, every field checked."""
+"""A :class:`.record.Record` as plain JSON and back, every field checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_GRID = 65_536
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Every field of ``record`` as numbers, strings and lists."""
+    """The fields of ``record`` by name, as numbers, strings and lists."""
     return asdict(record)
 
 

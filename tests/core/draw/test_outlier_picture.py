@@ -15,11 +15,11 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 from zimage_layer_lab.core.draw.figures import families, printable, spread  # noqa: E402
 from zimage_layer_lab.core.draw.outlier_picture import outlier_picture  # noqa: E402
-from zimage_layer_lab.core.draw.profile_picture import by_column, profile_picture  # noqa: E402
+from zimage_layer_lab.core.draw.profile_pictures import profile_picture  # noqa: E402
 from zimage_layer_lab.core.draw.token_columns import MOST_COLUMNS, SINGLES, largest, token_columns  # noqa: E402
 from zimage_layer_lab.core.measure.reference import Reference, published_qwen3_4b  # noqa: E402
 from zimage_layer_lab.core.outliers.survey import survey_outliers, zeroing  # noqa: E402
-from zimage_layer_lab.core.profile.heat_map import heat_map  # noqa: E402
+from zimage_layer_lab.core.profile.heat_map import by_column, heat_map  # noqa: E402
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise  # noqa: E402
 from zimage_layer_lab.core.record.record import plain_record  # noqa: E402
 from zimage_layer_lab.core.tables import align  # noqa: E402
@@ -199,7 +199,7 @@ def test_cells_are_aligned():
 @pytest.mark.parametrize("module", sorted((ROOT / "nodes").glob("*.py")), ids=lambda p: p.name)
 def test_no_node_module_imports_matplotlib_when_it_is_loaded(module):
     """ComfyUI must start, and every other node work, where matplotlib is missing."""
-    drawing = {"matplotlib", "figures", "plots", "outlier_picture", "profile_picture"}
+    drawing = {"matplotlib", "figures", "outlier_picture", "profile_pictures"}
     top = ast.parse(module.read_text(encoding="utf-8")).body
     for node in top:
         names = []

@@ -12,7 +12,7 @@ import torch
 from zimage_layer_lab.cli import main
 from zimage_layer_lab.cli.profile.report import write_profile
 from zimage_layer_lab.cli.show.html_report import Section, Table, render_report
-from zimage_layer_lab.core.draw.plots import plot_comparison
+from zimage_layer_lab.core.draw.profile_pictures import plot_comparison
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
 TEXTS = {
