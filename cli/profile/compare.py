@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from ... import __version__
 from ...core.draw.plots import plot_comparison
-from ...core.files.atomic import what_failed, write_whole
+from ...core.files.atomic import write_whole
 from ...core.profile.profile_file import ProfileFileError, load_profile
+from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
 
@@ -19,21 +19,17 @@ NOTABLE = 1.5
 
 def run_compare(options: argparse.Namespace) -> int:
     """Compare ``options.a`` with ``options.b``; returns the exit status."""
-    try:
-        a, b = load_profile(options.a), load_profile(options.b)
-        layers = parse_layers(options.layers)
-        others = parse_layers(options.layers_b) if options.layers_b else layers
-        if len(layers) != len(others):
-            raise ProfileFileError(
-                f"--layers names {len(layers)} layers and --layers-b {len(others)}: give as many"
-            )
-        pairs = [
-            (find_layer(a, layer, str(options.a)), find_layer(b, other, str(options.b)))
-            for layer, other in zip(layers, others, strict=True)
-        ]
-    except ProfileFileError as error:
-        sys.stderr.write(f"layerlab compare: {error}\n")
-        return 1
+    a, b = load_profile(options.a), load_profile(options.b)
+    layers = parse_layers(options.layers)
+    others = parse_layers(options.layers_b) if options.layers_b else layers
+    if len(layers) != len(others):
+        raise ProfileFileError(
+            f"--layers names {len(layers)} layers and --layers-b {len(others)}: give as many"
+        )
+    pairs = [
+        (find_layer(a, layer, str(options.a)), find_layer(b, other, str(options.b)))
+        for layer, other in zip(layers, others, strict=True)
+    ]
     tables = [model_table(a, b), *(layer_table(*pair) for pair in pairs)]
     words = verdict(a, b, pairs)
     png = plot_comparison(a, b)
@@ -49,15 +45,9 @@ def run_compare(options: argparse.Namespace) -> int:
         [Section("Magnitudes by depth", [], png), Section("Figures", tables=tables)],
         f"Written by layerlab compare, Z-Image Layer Lab {__version__}.",
     )
-    try:
+    with writing_in(options.out):
         write_whole(options.out / "compare.png", png)
         path = write_whole(options.out / "report.html", page)
-    except OSError as error:
-        sys.stderr.write(
-            f"layerlab compare: {options.out} cannot be written: {what_failed(error)}. Make room, "
-            "or name another --out\n"
-        )
-        return 1
     console.print(f"\nWrote {path} and compare.png.", style="bold", markup=False)
     return 0
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...core.checks import LayerLabError
+
 SHOWN = 40
 """Nodes or inputs that an error message lists."""
 MOST_DEPTH = 64
 """Of JSON: lists and objects within each other."""
 
 
-class QueueError(ValueError):
+class QueueError(LayerLabError, ValueError):
     """The command cannot begin, or go on; the message says why and what to do."""
 
 

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.queue.lock import sole_run
 from zimage_layer_lab.cli.queue.prompt import Image, Limits
 from zimage_layer_lab.cli.queue.results import FILE, Results
@@ -149,7 +150,7 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
 def test_a_run_that_was_killed_holds_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from zimage_layer_lab.cli.queue_lock import sole_run\n"
+        "from zimage_layer_lab.cli.queue.lock import sole_run\n"
         "with sole_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -174,7 +175,8 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path):
 def test_what_cannot_be_written_or_read_names_the_folder(tmp_path):
     results = Results(tmp_path)
     results.path.mkdir()
-    with pytest.raises(QueueError, match=f"--out {re.escape(str(tmp_path))} cannot be written"):
+    told = f"--out {re.escape(str(tmp_path))} cannot be written"
+    with pytest.raises(OutFolderError, match=told):
         results.begin(ROW, "id")
     with pytest.raises(QueueError, match="results.jsonl cannot be read"):
         Results(tmp_path)
