@@ -14,12 +14,12 @@ from rich.console import Console
 
 from ...core.checks import LayerLabError
 from ..comfy.client import ComfyClientError, ServerUnreachable, comfyui_at, get_json
+from ..comfy.prompt import Limits
 from ..out_folder import require_folder, writing_in
 from ..ray_cluster import LOCAL, require_ray
 from ..show.console import make_console
 from .lock import sole_run
 from .progress import QueueProgress
-from .prompt import Limits
 from .results import FILE, RESUME, Results
 from .servers import DEFAULT_SERVER, has_prompt, read_servers
 from .settings import Fraction, Row, has_seed, make_rows, read_table

@@ -13,8 +13,8 @@ from typing import Any
 
 from ...core.files.atomic import write_whole
 from ...core.files.file_names import plain_file_name
+from ..comfy.prompt import Image
 from ..out_folder import writing_in
-from .prompt import Image
 from .settings import Row
 from .worker import DONE, UNREACHED, Outcome
 from .workflow import QueueError, parse_json

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.comfy.prompt import Image, Limits
 from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.queue.lock import sole_run
-from zimage_layer_lab.cli.queue.prompt import Image, Limits
 from zimage_layer_lab.cli.queue.results import FILE, Results
 from zimage_layer_lab.cli.queue.servers import read_address, read_servers
 from zimage_layer_lab.cli.queue.settings import Row
@@ -272,7 +272,7 @@ def test_several_servers_without_ray_say_how_to_install_it(queue, monkeypatch, t
 
 def test_without_the_websocket_package_it_says_how_to_install_it(queue, monkeypatch):
     for name in list(sys.modules):
-        if name.startswith("zimage_layer_lab.cli.queue") or name.endswith("cli.comfy.socket"):
+        if name.startswith(("zimage_layer_lab.cli.queue", "zimage_layer_lab.cli.comfy")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "websocket", None)
     status, err = queue()

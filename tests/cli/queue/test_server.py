@@ -130,7 +130,7 @@ def test_outputs_that_the_server_leaves_out_are_a_failure_with_the_rest_saved(
     work.graph(content)
     proxy.lose_answers["POST /prompt"] = 0 if heard else 1
     status, _, err = layerlab(work.arguments(proxy.address))
-    what = "node 4 \"Wrong\" (EmptyImage), input 'width'" if heard else 'node 5 "SaveImage"'
+    what = "node 4 \"Wrong\" (EmptyImage), input 'width'" if heard else "node 5 (SaveImage)"
     assert status == 3 and what in err
     assert "left out" in err and len(work.pictures()) == 1
     if not heard:
