@@ -114,7 +114,7 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
     profile.add_argument(
         "--layers",
         default="all",
-        help="all, or negative layer numbers such as -2,-6 (default: %(default)s)",
+        help="all, or numbers and ranges such as -2,-6,-10..-20 (default: %(default)s)",
     )
     _add_out(profile, "layerlab-profile")
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -145,9 +145,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     for name in ("a", "b"):
         compare.add_argument(name, type=Path, help="profile.json, or the folder that holds it")
     compare.add_argument(
-        "--layers", default="-2,-6", help="layers to compare (default: %(default)s)"
+        "--layers",
+        default="-2,-6",
+        help="layers to compare: all, numbers, or ranges such as -2..-6 (default: %(default)s)",
     )
-    compare.add_argument("--layers-b", help="the layers of B, where they are others than A's")
+    compare.add_argument(
+        "--layers-b", help="the layers of B, as many, where they are others than A's"
+    )
     _add_out(compare, "layerlab-compare")
     compare.set_defaults(run=("profile.compare", "run_compare"))
 
