@@ -6,11 +6,12 @@ import copy
 import json
 import statistics
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zimage_layer_lab.cli.comfy.client import queue_prompt, wait_for
+from zimage_layer_lab.cli.comfy.prompt import Limits, run_prompt
 from zimage_layer_lab.cli.comfy.server import ComfyServer, find_comfyui, install_pack
 from zimage_layer_lab.tiny_host.tiny_weights import write_tiny_weights
 
@@ -118,6 +119,6 @@ def _with_prompt(graph: dict[str, Any], number: int) -> dict[str, Any]:
 
 def _run(address: str, graph: dict[str, Any]) -> float:
     """Seconds between the host's own start and end of the prompt."""
-    entry = wait_for(address, queue_prompt(address, graph, client_id="benchmark"), TIMEOUT)
+    entry = run_prompt(address, graph, str(uuid.uuid4()), Limits(TIMEOUT, TIMEOUT)).entry
     stamps = {name: told["timestamp"] for name, told in entry["status"]["messages"]}
     return (stamps["execution_success"] - stamps["execution_start"]) / 1e3

@@ -14,7 +14,11 @@ from .. import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status (0 done, 1 failed with a message)."""
+    """Run one subcommand; returns the exit status.
+
+    0: done. 1: failed, with a message on standard error, unless the error has an ``exit_status``
+    of its own. 130: interrupted.
+    """
     # The commands show their own progress; transformers' bars would write across it.
     os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -25,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_join_layers(given))
     options.typed = ["layerlab", *given]
     try:
-        module, function = options.run
-        return getattr(import_module(f".{module}", __package__), function)(options)
+        return _run(options)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith(__package__.partition(".")[0]):
             raise
@@ -39,6 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nlayerlab: interrupted\n")
         return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the chosen command; what a user can mend becomes a message and an exit status."""
+    from ..core.checks import LayerLabError
+
+    module, function = options.run
+    try:
+        return getattr(import_module(f".{module}", __package__), function)(options)
+    except (LayerLabError, OSError) as error:
+        words = ["layerlab", options.command, *filter(None, [getattr(options, "action", None)])]
+        sys.stderr.write(f"{' '.join(words)}: {error}\n")
+        return getattr(error, "exit_status", 1)
 
 
 def _join_layers(arguments: list[str]) -> list[str]:
@@ -98,7 +114,7 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
     profile.add_argument(
         "--layers",
         default="all",
-        help="all, or negative layer numbers such as -2,-6 (default: %(default)s)",
+        help="all, or numbers and ranges such as -2,-6,-10..-20 (default: %(default)s)",
     )
     _add_out(profile, "layerlab-profile")
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -129,9 +145,13 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     for name in ("a", "b"):
         compare.add_argument(name, type=Path, help="profile.json, or the folder that holds it")
     compare.add_argument(
-        "--layers", default="-2,-6", help="layers to compare (default: %(default)s)"
+        "--layers",
+        default="-2,-6",
+        help="layers to compare: all, numbers, or ranges such as -2..-6 (default: %(default)s)",
     )
-    compare.add_argument("--layers-b", help="the layers of B, where they are others than A's")
+    compare.add_argument(
+        "--layers-b", help="the layers of B, as many, where they are others than A's"
+    )
     _add_out(compare, "layerlab-compare")
     compare.set_defaults(run=("profile.compare", "run_compare"))
 

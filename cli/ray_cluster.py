@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..core.checks import LayerLabError
+
 LOCAL, AUTO = "local", "auto"
 """Addresses: start a Ray here; join the one that runs here."""
 
@@ -24,7 +26,7 @@ ADVICE = (
 STORE_BYTES = 512 * 2**20
 
 
-class ClusterError(RuntimeError):
+class ClusterError(LayerLabError, RuntimeError):
     """Ray cannot be used; the message names the address or resource, and what to do."""
 
 

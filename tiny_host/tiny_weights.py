@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from ..core.files.atomic import replacing, write_whole
 from .tiny_shapes import Shapes, dit_shapes, language_shapes, vae_shapes, vision_shapes
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,13 @@ def write_tiny_weights(
 ) -> TinyWeights:
     """Write the four weight files under `models_dir`, a ComfyUI models folder.
 
-    `progress` is called with one line per file. Files are written under a temporary name and moved
-    into place; a marker file comes last, and a complete set with the same marker is kept. A file of
-    an official name without a marker is someone's real model and raises FileExistsError.
+    ``progress`` is called with one line per file. Every file is there whole or not at all; a marker
+    file comes last, and a complete set with the same marker is kept. A file of an official name
+    without a marker is someone's real model.
+
+    Raises:
+        FileExistsError: if there is such a file.
+        WriteError: if a file cannot be written.
     """
     models_dir = Path(models_dir)
     sizes = load_sizes()
@@ -203,20 +207,12 @@ def _calm_vae(tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", "weights": "tiny random"})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
 def _file_sizes(paths: Mapping[str, Path]) -> dict[str, int]:

@@ -1,35 +1,30 @@
-"""A small HTTP client of a running ComfyUI: queue an API-format graph, wait for it, fetch images.
+"""A small HTTP client of a running ComfyUI: queue an API-format graph, ask for it, fetch images.
 
-Standard library only. Addresses are "HOST:PORT". Everything here is polled; per-step progress needs
-the websocket, see `socket`.
+Standard library only. Addresses are "HOST:PORT". A prompt is followed to its end by
+:func:`.prompt.run_prompt`.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import logging
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .errors import (
     ComfyClientError,
-    PromptFailed,
     PromptRefused,
     ServerUnreachable,
     node_error_lines,
-    raise_if_failed,
     refusal_message,
 )
 
 __all__ = [
     "ComfyClientError",
     "QueuePlace",
-    "PromptFailed",
     "PromptRefused",
     "Queued",
     "ServerUnreachable",
@@ -41,18 +36,10 @@ __all__ = [
     "is_loopback",
     "output_images",
     "post_prompt",
-    "queue_prompt",
     "request",
-    "wait_for",
 ]
 
-logger = logging.getLogger(__name__)
-
 _REQUEST_TIMEOUT = 30.0
-_POLL_INTERVAL = 0.2
-# A prompt moves from the queue to the history between two requests; only repeated absence from
-# both means that it is gone.
-_MISSES_UNTIL_GONE = 5
 
 
 class Queued(NamedTuple):
@@ -78,18 +65,6 @@ class QueuePlace(NamedTuple):
     def unknown(self) -> bool:
         """Neither queued, nor running, nor ended."""
         return self.entry is None and self.ahead is None
-
-
-def queue_prompt(address: str, prompt: Mapping[str, Any], client_id: str) -> str:
-    """Queue `prompt`, a graph in API format, and return its prompt id.
-
-    Raises PromptRefused if validation fails. A graph of which only some outputs are valid is
-    accepted by ComfyUI, which leaves the others out; they are logged as warnings.
-    """
-    queued = post_prompt(address, prompt, client_id)
-    for line in queued.left_out:
-        logger.warning("left out of the run: %s", line)
-    return queued.prompt_id
 
 
 def post_prompt(
@@ -158,39 +133,6 @@ def comfyui_at(address: str, timeout: float = 10.0) -> str:
     if not isinstance(system, dict) or "comfyui_version" not in system:
         raise ComfyClientError(f"what answers at {address} is no ComfyUI; another port?")
     return system["comfyui_version"]
-
-
-def wait_for(
-    address: str,
-    prompt_id: str,
-    timeout: float,
-    on_progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Wait until the prompt has run, and return its history entry.
-
-    `timeout`: seconds. `on_progress` is called with a short text ("2 ahead in the queue",
-    "running") whenever it changes. Raises PromptFailed, TimeoutError, or ServerUnreachable.
-    """
-    deadline = time.monotonic() + timeout
-    state, misses = "", 0
-    while True:
-        entry, place = find_prompt(address, prompt_id)
-        if entry is not None:
-            raise_if_failed(entry)
-            return entry
-        misses = misses + 1 if place is None else 0
-        if misses >= _MISSES_UNTIL_GONE:
-            raise PromptFailed(f"prompt {prompt_id} is neither queued nor finished: it was deleted")
-        if place is not None:
-            new_state = "running" if place == 0 else f"{place} ahead in the queue"
-            if on_progress is not None and new_state != state:
-                on_progress(new_state)
-            state = new_state
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"prompt {prompt_id} did not finish in {timeout:g} s ({state or 'not seen'})"
-            )
-        time.sleep(_POLL_INTERVAL)
 
 
 def output_images(entry: Mapping[str, Any]) -> list[dict[str, str]]:

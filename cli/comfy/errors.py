@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.checks import LayerLabError
 
-class ComfyClientError(RuntimeError):
+
+class ComfyClientError(LayerLabError, RuntimeError):
     """Base of what the client raises about the server or the prompt."""
+
+    exit_status = 4
 
 
 class ServerUnreachable(ComfyClientError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +15,15 @@ from matplotlib.figure import Figure
 
 from ...core.files.atomic import write_whole
 from ...tiny_host.tiny_weights import write_tiny_weights
-from ..comfy.client import fetch_image, output_images, queue_prompt, wait_for
+from ..comfy.errors import PromptFailed
 from ..comfy.folder import comfyui_python, find_comfyui, install_pack, missing_requirements
+from ..comfy.prompt import Limits, run_prompt
 from ..comfy.server import ComfyServer
 
 PACK = Path(__file__).resolve().parents[2]
 WORKFLOW = PACK / "workflows" / "api" / "layer_compare.json"
-SIZE, STEPS, TIMEOUT = 256, 2, 600.0
+SIZE, STEPS = 256, 2
+LIMITS = Limits(prompt=600.0, contact=60.0)
 NOISE = (
     "The weights are random and of tiny depth, so the pictures are noise: they show that the "
     "graph runs and that the layer matters, not what Z-Image draws."
@@ -76,11 +79,11 @@ def compare_layers(comfyui: Path, out: Path, report: Callable[[str], None]) -> C
         report("Starting ComfyUI")
         with ComfyServer(comfyui, base, python=comfyui_python(comfyui)) as server:
             report("Running layer_compare")
-            prompt_id = queue_prompt(server.address, workflow, client_id="layerlab-demo")
-            entry = wait_for(server.address, prompt_id, TIMEOUT)
+            finished = run_prompt(server.address, workflow, str(uuid.uuid4()), LIMITS)
+            if finished.left_out:
+                raise PromptFailed("\n".join(["ComfyUI left out:", *finished.left_out]))
             images = {
-                Path(image["filename"]).name.rsplit("_", 2)[0]: fetch_image(server.address, image)
-                for image in output_images(entry)
+                Path(image.name).name.rsplit("_", 2)[0]: image.data for image in finished.images
             }
     saved = [write_whole(out / f"{name}.png", data) for name, data in images.items()]
     png = _side_by_side(images)

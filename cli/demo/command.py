@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ... import __version__
+from ...core.checks import LayerLabError
 from ...core.draw.profile_pictures import (
     plot_dimensions,
     plot_heat_map,
@@ -28,8 +28,8 @@ from ...core.outliers.table import OUTLIER_HEADER, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, summarise
 from ...core.shipped import DEMO_PROMPTS
-from ..model.files import ModelError
-from ..model.language_model import LanguageModel, ModelNotFound, load_smollm2
+from ..model.language_model import LanguageModel, load_smollm2
+from ..out_folder import require_folder
 from ..profile.findings import layer_finding, sink_finding
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, heat_map_data, render_report
@@ -45,6 +45,10 @@ EFFECT_COLUMNS = (
     "others: relative L2",
     "cosine",
 )
+
+
+class ComfyPartFailed(LayerLabError, RuntimeError):
+    """The ComfyUI part did not make its picture; the rest of the demo is written."""
 
 
 class DemoData:
@@ -76,18 +80,8 @@ class DemoData:
 def run_demo(options: argparse.Namespace) -> int:
     """Run it and write into ``options.out``; returns the exit status."""
     console = make_console()
-    if options.out.exists() and not options.out.is_dir():
-        sys.stderr.write(f"layerlab demo: --out {options.out} is not a folder: name another\n")
-        return 1
-    try:
-        return _run(options, console)
-    except (ModelNotFound, ModelError, OSError) as error:
-        sys.stderr.write(f"layerlab demo cannot run: {error}\n")
-        return 1
-
-
-def _run(options: argparse.Namespace, console: Console) -> int:
-    out = options.out
+    out: Path = options.out
+    require_folder(out)
     started = time.monotonic()
     with _progress(console) as progress:
         task = progress.add_task("Loading SmolLM2-135M-Instruct (real weights)", total=None)
@@ -119,9 +113,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if options.no_comfyui:
         return 0
     section = _comfyui_section(out, console)
-    if section is None:
-        return 1
-    if section.png:
+    if section is not None:
         _write_report(out, profile, headline, [*sections, section])
     return 0
 
@@ -132,12 +124,16 @@ def file_name(section: Section) -> str:
 
 
 def _comfyui_section(out: Path, console: Console) -> Section | None:
-    """The ComfyUI part as a section: empty where none can be started, None where it failed."""
+    """The ComfyUI part as a section, None where no ComfyUI can be started.
+
+    Raises:
+        ComfyPartFailed: if it was started and did not make the picture.
+    """
     try:
         comfyui, reason = find_ready_comfyui()
         if comfyui is None:
             console.print(reason, markup=False)
-            return Section("")
+            return None
         with _progress(console) as progress:
             task = progress.add_task("", total=None)
             picture = compare_layers(
@@ -145,8 +141,7 @@ def _comfyui_section(out: Path, console: Console) -> Section | None:
             )
             progress.update(task, description="layer_compare in ComfyUI", total=1, completed=1)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        console.print(f"The ComfyUI part failed: {error}", style="red", markup=False)
-        return None
+        raise ComfyPartFailed(f"the ComfyUI part failed: {error}") from error
     console.print(f"Wrote {picture.saved[0]}. {NOISE}", style="bold", markup=False)
     return Section("ComfyUI: the same prompt at layer -2 and -6", [NOISE], picture.png)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.checks import shortened
+from ...core.checks import LayerLabError, shortened
 from .gguf_header import MOST_BLOCKS, check_gguf_header
 from .prompt_tokenizer import PromptTokenizer
 
@@ -30,7 +30,7 @@ MOST_WEIGHTS_PER_BYTE = 16
 """Of safetensors; a weight in two bits takes a quarter of a byte."""
 
 
-class ModelError(ValueError):
+class ModelError(LayerLabError, ValueError):
     """A model that cannot be used; the message names it, says why, and what to do."""
 
 

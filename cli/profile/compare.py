@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from pathlib import Path
 from typing import Any
 
 from ... import __version__
 from ...core.draw.profile_pictures import plot_comparison
-from ...core.files.atomic import what_failed, write_whole
+from ...core.encoder.layers import LayerRangeError, parse_layers
+from ...core.files.atomic import write_whole
 from ...core.profile.profile_file import ProfileFileError, load_profile
+from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
 
@@ -19,21 +21,16 @@ NOTABLE = 1.5
 
 def run_compare(options: argparse.Namespace) -> int:
     """Compare ``options.a`` with ``options.b``; returns the exit status."""
-    try:
-        a, b = load_profile(options.a), load_profile(options.b)
-        layers = parse_layers(options.layers)
-        others = parse_layers(options.layers_b) if options.layers_b else layers
-        if len(layers) != len(others):
-            raise ProfileFileError(
-                f"--layers names {len(layers)} layers and --layers-b {len(others)}: give as many"
-            )
-        pairs = [
-            (find_layer(a, layer, str(options.a)), find_layer(b, other, str(options.b)))
-            for layer, other in zip(layers, others, strict=True)
-        ]
-    except ProfileFileError as error:
-        sys.stderr.write(f"layerlab compare: {error}\n")
-        return 1
+    a, b = load_profile(options.a), load_profile(options.b)
+    text_b = options.layers if options.layers_b is None else options.layers_b
+    chosen_a = find_layers(a, options.layers, options.a)
+    chosen_b = find_layers(b, text_b, options.b)
+    if len(chosen_a) != len(chosen_b):
+        other = "the same of B" if options.layers_b is None else "--layers-b"
+        raise ProfileFileError(
+            f"--layers names {len(chosen_a)} layers and {other} {len(chosen_b)}: give as many"
+        )
+    pairs = list(zip(chosen_a, chosen_b, strict=True))
     tables = [model_table(a, b), *(layer_table(*pair) for pair in pairs)]
     words = verdict(a, b, pairs)
     png = plot_comparison(a, b)
@@ -49,34 +46,39 @@ def run_compare(options: argparse.Namespace) -> int:
         [Section("Magnitudes by depth", [], png), Section("Figures", tables=tables)],
         f"Written by layerlab compare, Z-Image Layer Lab {__version__}.",
     )
-    try:
+    with writing_in(options.out):
         write_whole(options.out / "compare.png", png)
         path = write_whole(options.out / "report.html", page)
-    except OSError as error:
-        sys.stderr.write(
-            f"layerlab compare: {options.out} cannot be written: {what_failed(error)}. Make room, "
-            "or name another --out\n"
-        )
-        return 1
     console.print(f"\nWrote {path} and compare.png.", style="bold", markup=False)
     return 0
 
 
-def parse_layers(text: str) -> list[int]:
-    """ "-2,-6" as numbers. Raises ProfileFileError for anything else."""
+def find_layers(profile: dict[str, Any], text: str, path: Path) -> list[dict[str, Any]]:
+    """The entries of a profile that ``text`` names, such as "-2,-6", "-2..-6" or "all".
+
+    "all" is every layer that the profile has, in its order.
+
+    Raises:
+        ProfileFileError: if ``text`` is no such list, or names a layer that the profile lacks.
+    """
+    entries = {entry["layer"]: entry for entry in profile["layers"]}
+    if text.strip().lower() == "all":
+        return list(entries.values())
+    there, blocks = ", ".join(map(str, entries)), profile["model"]["blocks"]
     try:
-        return [int(part) for part in text.replace(" ", "").split(",")]
-    except ValueError:
-        raise ProfileFileError(f"{text!r} is no list of layers such as -2,-6") from None
-
-
-def find_layer(profile: dict[str, Any], layer: int, name: str) -> dict[str, Any]:
-    """The entry of ``layer``. Raises ProfileFileError naming what there is."""
-    for entry in profile["layers"]:
-        if entry["layer"] == layer:
-            return entry
-    there = ", ".join(str(entry["layer"]) for entry in profile["layers"])
-    raise ProfileFileError(f"{name} has no layer {layer}; it has {there}")
+        parse_layers(text, blocks)
+        # Part by part: a layer may be named twice, to stand against two of the other profile.
+        layers = [layer for part in text.split(",") for layer in parse_layers(part, blocks)]
+    except LayerRangeError as error:
+        raise ProfileFileError(f"{path}: {error}; the profile has {there}") from None
+    except ValueError as error:
+        raise ProfileFileError(
+            f"{text!r} is no list of layers such as -2,-6 or -2..-6, nor 'all': {error}"
+        ) from None
+    for layer in layers:
+        if layer not in entries:
+            raise ProfileFileError(f"{path} has no layer {layer}; it has {there}")
+    return [entries[layer] for layer in layers]
 
 
 def model_table(a: dict[str, Any], b: dict[str, Any]) -> Table:

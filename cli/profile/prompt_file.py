@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
+from ...core.checks import LayerLabError
 
-class PromptFileError(ValueError):
+
+class PromptFileError(LayerLabError, ValueError):
     """A prompt file that cannot be used; the message names it, says why, and what to do."""
 
 

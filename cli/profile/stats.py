@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ...core.measure.reference import Reference, ReferenceFileError, load_reference, save_reference
@@ -15,11 +14,7 @@ SHOWN_DIMENSIONS = 10
 
 def run_show(options: argparse.Namespace) -> int:
     """Print one reference; returns the exit status."""
-    try:
-        reference = load_reference(options.file)
-    except ReferenceFileError as error:
-        sys.stderr.write(f"layerlab stats show: {error}\n")
-        return 1
+    reference = load_reference(options.file)
     console = make_console()
     for table in reference_tables(reference):
         print_table(console, table)
@@ -29,13 +24,9 @@ def run_show(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     """Convert one file; returns the exit status."""
     source, target = Path(options.source), Path(options.target)
-    try:
-        if target.exists() and not options.force:
-            raise ReferenceFileError(f"{target} exists: --force replaces it")
-        save_reference(load_reference(source), target)
-    except (ReferenceFileError, OSError) as error:
-        sys.stderr.write(f"layerlab stats convert: {error}\n")
-        return 1
+    if target.exists() and not options.force:
+        raise ReferenceFileError(f"{target} exists: --force replaces it")
+    save_reference(load_reference(source), target)
     make_console().print(f"Wrote {target}", markup=False)
     return 0
 

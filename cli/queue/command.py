@@ -12,53 +12,53 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
+from ...core.checks import LayerLabError
 from ..comfy.client import ComfyClientError, ServerUnreachable, comfyui_at, get_json
-from ..ray_cluster import LOCAL, ClusterError, require_ray
+from ..comfy.prompt import Limits
+from ..out_folder import require_folder, writing_in
+from ..ray_cluster import LOCAL, require_ray
 from ..show.console import make_console
 from .lock import sole_run
 from .progress import QueueProgress
-from .prompt import Limits
-from .results import FILE, Results, writing_in
+from .results import FILE, RESUME, Results
 from .servers import DEFAULT_SERVER, has_prompt, read_servers
 from .settings import Fraction, Row, has_seed, make_rows, read_table
 from .worker import DONE, FAILED, REFUSED, UNREACHED, Job, Outcome, attempt
 from .workflow import QueueError, Workflow
 
-ALL_DONE, BAD_INPUT, NOT_ALL_DONE, NO_SERVER = 0, 1, 3, 4
-"""Exit statuses. argparse itself gives 2 for words that it cannot read."""
+ALL_DONE, NOT_ALL_DONE, NO_SERVER = 0, 3, ComfyClientError.exit_status
+"""Exit statuses. Bad input gives 1, and words that argparse cannot read 2."""
 
 
-class NoServer(RuntimeError):
+class NoServer(ComfyClientError):
     """No ComfyUI answers at any address."""
+
+
+class Interrupted(LayerLabError):
+    """The run was interrupted from the keyboard; the message says what becomes of its prompts."""
+
+    exit_status = 130
 
 
 def run_queue(options: argparse.Namespace) -> int:
     """Queue ``options.workflow`` with its settings; returns the exit status."""
     try:
         return queue_workflow(options, make_console())
-    except (QueueError, ClusterError) as error:
-        sys.stderr.write(f"layerlab queue: {error}\n")
-        return BAD_INPUT
-    except (NoServer, ComfyClientError) as error:
-        sys.stderr.write(f"layerlab queue: {error}\n")
-        return NO_SERVER
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nlayerlab queue: what a server has been given goes on there; the same command again "
-            "fetches it and goes on\n"
-        )
-        raise
+        raise Interrupted(
+            "interrupted; what a server has been given goes on there, and the same command again "
+            "fetches it and goes on"
+        ) from None
 
 
 def queue_workflow(options: argparse.Namespace, console: Console) -> int:
-    """All of it; raises what :func:`run_queue` reports."""
+    """The whole run; ``console`` gets its progress and summary."""
     workflow = Workflow.read(options.workflow)
     table = read_table(options.settings) if options.settings else None
     rows, fractions = make_rows(workflow, options.set, table, options.repeat)
     servers = read_servers(options.server or [DEFAULT_SERVER], options.ray)
     limits = Limits(_seconds("--timeout", options.timeout), _seconds("--contact", options.contact))
-    if options.out.exists() and not options.out.is_dir():
-        raise QueueError(f"--out {options.out} is not a folder: name another")
+    require_folder(options.out)
     if options.ray or len(servers) > 1:
         require_ray(options.ray or LOCAL)
     results = Results(options.out)
@@ -76,7 +76,7 @@ def queue_workflow(options: argparse.Namespace, console: Console) -> int:
     refuse_fractions(servers[0], fractions)
     progress = QueueProgress(console, len(rows), 0)
     with ExitStack() as stack:
-        with writing_in(options.out):
+        with writing_in(options.out, RESUME):
             stack.enter_context(sole_run(options.out))
         # Another run may have ended in the folder since it was read.
         results = Results(options.out)

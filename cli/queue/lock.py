@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from .workflow import QueueError
 
-try:
-    import fcntl
-except ImportError:
-    import msvcrt
-
 FILE = ".queue-lock"
-# Windows refuses to read what is locked: the locked byte lies behind the text.
-_LOCKED_BYTE = 1024
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO)
+"""What file systems answer that know no locks, as some network folders do."""
 
 
 @contextmanager
 def sole_run(out: Path) -> Iterator[None]:
-    """Hold the folder, which is made if it is not there. The lock's file stays behind.
+    """Hold the folder, which is made if it is not there. The lock's file may stay behind.
 
     Raises:
         QueueError: if another run holds it, or the lock's file is a link.
         OSError: if the file cannot be made.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if (out / FILE).is_symlink():
+    path = out / FILE
+    if path.is_symlink():
         raise QueueError(f"--out {out}: its {FILE} is a link, and what it leads to would be lost")
-    with (out / FILE).open("a+", encoding="utf-8", errors="replace") as file:
-        try:
-            _lock(file)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            holder = file.read(100).strip() or "another process"
-            raise QueueError(
-                f"--out {out} is in use by {holder}: wait for its end, or name another --out"
-            ) from None
-        except OSError:
-            pass  # Some network folders know no locks; the run is worth more than the check.
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise QueueError(
+            f"--out {out} is in use by another run: wait for its end, or name another --out"
+        ) from None
+    except OSError as error:
+        # The run is worth more than the check.
+        if error.errno not in NO_LOCKS:
+            raise
+    except NotImplementedError:
+        pass  # What older versions of filelock raise for the same reason.
+    try:
         yield
-
-
-def _lock(file: IO[str]) -> None:
-    if "fcntl" in globals():
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    finally:
+        lock.release()

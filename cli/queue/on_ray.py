@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import ray
 
 from ..comfy.client import ComfyClientError, ServerUnreachable, comfyui_at, get_json
+from ..comfy.prompt import Limits, patiently
 from ..ray_cluster import joined_ray, lost_worker
-from .prompt import Limits, patiently
 from .worker import FAILED, UNREACHED, Job, Outcome, attempt
 
 RETRIES = 2

@@ -1,4 +1,4 @@
-"""The progress bars of ``layerlab queue``: prompts, and what the running one is at."""
+"""The progress bars of ``layerlab queue``: all prompts, and the node that the present one runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .prompt import Progress as PromptProgress
+from ..comfy.prompt import PromptState
 
 
 class QueueProgress:
@@ -44,7 +44,7 @@ class QueueProgress:
         self._clear()
         self._bars.stop()
 
-    def follower(self, title: Callable[[str], str]) -> Callable[[PromptProgress], None]:
+    def follower(self, title: Callable[[str], str]) -> Callable[[PromptState], None]:
         """A second bar for one prompt: its place in the queue, then node by node.
 
         ``title``: from a node's id to what it is called.
@@ -52,15 +52,15 @@ class QueueProgress:
         self._clear()
         step = self._step = self._bars.add_task("Queueing", total=None)
 
-        def show(progress: PromptProgress) -> None:
-            if progress.ahead:
-                self._bars.update(step, description=f"{progress.ahead} ahead in the queue")
-            elif progress.node is not None:
+        def show(state: PromptState) -> None:
+            if state.ahead:
+                self._bars.update(step, description=f"{state.ahead} ahead in the queue")
+            elif state.node is not None:
                 self._bars.update(
                     step,
-                    description=escape(title(progress.node)),
-                    completed=progress.value,
-                    total=progress.total or None,
+                    description=escape(title(state.node)),
+                    completed=state.value,
+                    total=state.total or None,
                 )
 
         return show

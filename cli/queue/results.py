@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ...core.files.atomic import what_failed, write_whole
+from ...core.files.atomic import write_whole
 from ...core.files.file_names import plain_file_name
-from .prompt import Image
+from ..comfy.prompt import Image
+from ..out_folder import writing_in
 from .settings import Row
 from .worker import DONE, UNREACHED, Outcome
 from .workflow import QueueError, parse_json
 
 FILE = "results.jsonl"
+RESUME = "it goes on where it stopped"
 QUEUED = "queued"
 """The status of a prompt that was given to a server; its end is a later line with the same key."""
 
@@ -29,7 +30,7 @@ _PROMPT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 class Results:
     """The folder ``out``: a line is added to its results.jsonl for every prompt and for its end.
 
-    What cannot be read or written raises QueueError.
+    What cannot be read raises QueueError, and what cannot be written OutFolderError.
     """
 
     def __init__(self, out: Path) -> None:
@@ -53,12 +54,12 @@ class Results:
 
     def begin(self, row: Row, prompt_id: str) -> None:
         """Note the id, before any server has it."""
-        with writing_in(self.out):
+        with writing_in(self.out, RESUME):
             self._add(row, status=QUEUED, prompt_id=prompt_id)
 
     def end(self, row: Row, outcome: Outcome) -> list[Path]:
         """Save the images, then note the outcome; returns the files."""
-        with writing_in(self.out):
+        with writing_in(self.out, RESUME):
             files = [self._save(row.number, image) for image in outcome.images]
             self._add(
                 row,
@@ -117,18 +118,6 @@ class Results:
             if isinstance(content, dict) and isinstance(content.get("key"), str):
                 lines.append(content)
         return lines
-
-
-@contextmanager
-def writing_in(out: Path) -> Iterator[None]:
-    """Tells an OSError of the body as a QueueError about the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise QueueError(
-            f"--out {out} cannot be written: {what_failed(error)}. Make room, or name another "
-            "--out; started again, it goes on where it stopped"
-        ) from error
 
 
 def _ends_with_newline(file: Any) -> bool:

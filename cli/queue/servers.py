@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from ..comfy.client import ComfyClientError, find_prompt, is_loopback
+from ..comfy.prompt import Limits, patiently
 from ..ray_cluster import LOCAL
-from .prompt import Limits, patiently
 from .workflow import QueueError
 
 DEFAULT_SERVER = "127.0.0.1:8188"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .workflow import QueueError, Target, Workflow, name_of, parse_json, read_json, read_text
+from .workflow import QueueError, Target, Workflow, parse_json, read_json, read_text
 
 SEEDS = ("seed", "noise_seed")
 SEED_RANGE = 2**64
@@ -204,7 +204,7 @@ def _apply(
             raise QueueError(f"{key} = {str(value)[:80]!r}: {error}") from None
         node = graph[target.node]
         if isinstance(present, int) and not isinstance(present, bool) and isinstance(new, float):
-            named = name_of(target.node, node)
+            named = workflow.name(target.node)
             message = f"{key} = {new}: {target.input!r} of {named} takes whole numbers only"
             place = (node["class_type"], target.input)
             fractions.setdefault(place, Fraction(*place, message))

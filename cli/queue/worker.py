@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..comfy.client import ComfyClientError, PromptRefused, ServerUnreachable
-from .prompt import Image, Limits, Progress, run_prompt
+from ..comfy.prompt import Image, Limits, PromptState, run_prompt
 
 DONE, REFUSED, FAILED, UNREACHED = "done", "refused", "failed", "not reached"
 """How a prompt can end. Not reached: no server answers any more; a later run may take it up."""
@@ -45,7 +45,7 @@ def attempt(
     server: str,
     job: Job,
     limits: Limits,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[PromptState], None] = lambda state: None,
 ) -> Outcome:
     """Run ``job`` on ``server``. Raises ServerUnreachable, for another server may do it then."""
     started = time.monotonic()

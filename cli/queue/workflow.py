@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...core.checks import LayerLabError
+from ...core.tables import enumerate_some
+from ..comfy.errors import node_name
+
 SHOWN = 40
 """Nodes or inputs that an error message lists."""
 MOST_DEPTH = 64
 """Of JSON: lists and objects within each other."""
 
 
-class QueueError(ValueError):
+class QueueError(LayerLabError, ValueError):
     """The command cannot begin, or go on; the message says why and what to do."""
 
 
@@ -49,7 +53,8 @@ class Workflow:
                     "ComfyUI: Workflow > Export (API)"
                 )
             if not isinstance(node.get("inputs"), dict):
-                raise QueueError(f"{path}: {name_of(node_id, node)} has no inputs")
+                named = node_name(node_id, node["class_type"], graph)
+                raise QueueError(f"{path}: {named} has no inputs")
         return cls(graph)
 
     def find(self, key: str) -> Target:
@@ -78,14 +83,14 @@ class Workflow:
             QueueError: if the node has no such input, or it comes from another node.
         """
         node = self.graph[target.node]
-        named = name_of(target.node, node)
+        named = self.name(target.node)
         inputs = node["inputs"]
         if target.input not in inputs:
-            there = ", ".join(list(inputs)[:SHOWN]) or "none"
+            there = enumerate_some(list(inputs), SHOWN) or "none"
             raise QueueError(f"{named} has no input {target.input!r}; it has {there}")
         value = inputs[target.input]
         if self.is_link(value):
-            source = name_of(value[0], self.graph[value[0]])
+            source = self.name(value[0])
             raise QueueError(
                 f"{target.input!r} of {named} comes from {source}: set an input of that node"
             )
@@ -100,6 +105,10 @@ class Workflow:
             and value[0] in self.graph
             and isinstance(value[1], int)
         )
+
+    def name(self, node_id: str) -> str:
+        """The node as messages name it, such as ``node 5 "Seed" (PrimitiveInt)``."""
+        return node_name(node_id, self.graph[node_id]["class_type"], self.graph)
 
     def title(self, node_id: str) -> str:
         """The node's title, or its class where it has none."""
@@ -118,8 +127,7 @@ class Workflow:
 
     def _all(self) -> str:
         nodes = [f"{node_id} {title_of(node)!r}" for node_id, node in self.graph.items()]
-        more = f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else ""
-        return ", ".join(nodes[:SHOWN]) + more
+        return enumerate_some(nodes, SHOWN)
 
 
 def read_json(path: Path) -> Any:
@@ -176,12 +184,6 @@ def read_text(path: Path) -> str:
         raise QueueError(f"{str(path)!r} cannot be read: {error}") from None
     except OSError as error:
         raise QueueError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def name_of(node_id: str, node: Mapping[str, Any]) -> str:
-    """For messages, such as ``node 5 "Seed" (PrimitiveInt)``."""
-    title, class_type = title_of(node), node.get("class_type")
-    return f'node {node_id} "{title}" ({class_type})' if title else f"node {node_id}"
 
 
 def title_of(node: Mapping[str, Any]) -> str:

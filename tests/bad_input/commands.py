@@ -33,7 +33,7 @@ class Call(NamedTuple):
 PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
 QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
 COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
-NO_LAYER = "has no layer -60; it has -5, -4, -3, -2, -1"
+NO_LAYER = "layer -60 does not exist: .* has 4 blocks.*; the profile has -5, -4, -3, -2, -1"
 REFERENCE = "{here}/good reference.safetensors"
 
 
@@ -159,13 +159,21 @@ ROWS = [
     ),
     *calls(
         *("compare", "--layers", COMPARE[:3]),
-        {"": "'' is no list of layers", "two": "is no list of layers such as", "-2,-60": NO_LAYER},
+        {
+            "": "'' is no list of layers .* is empty",
+            "two": "is no list of layers such as",
+            "-2,,-3": "is no list of layers such as",
+            "-2,-60": NO_LAYER,
+            "-2..-60": NO_LAYER,
+        },
     ),
     *calls(
         *("compare", "--layers-b", COMPARE),
         {
+            "": "'' is no list of layers .* is empty",
             "two": "'two' is no list of layers such as -2,-6",
             "-2,-60": NO_LAYER,
+            "all": "--layers names 2 layers and --layers-b 5: give as many",
             "-2,-3,-4": "--layers names 2 layers and --layers-b 3: give as many",
         },
     ),

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from zimage_layer_lab.cli import _join_layers, main
+from zimage_layer_lab.core.checks import LayerLabError
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,53 @@ def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch, capsys, t
         monkeypatch.delitem(sys.modules, f"zimage_layer_lab.cli.{name}", raising=False)
     assert main(["stats", "show", str(tmp_path / "x")]) == 1
     assert 'pip install "zimage-layer-lab[demo]"' in capsys.readouterr().err
+
+
+class Mendable(LayerLabError):
+    """An error with an exit status of its own."""
+
+    exit_status = 4
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(LayerLabError("why, and what to do"), 1), (Mendable("why, and what to do"), 4)],
+)
+def test_an_error_of_the_pack_is_one_line_and_its_exit_status(monkeypatch, capsys, error, status):
+    from zimage_layer_lab.cli.profile import stats
+
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(stats, "run_show", fail)
+    assert main(["stats", "show", "x"]) == status
+    assert capsys.readouterr().err == "layerlab stats show: why, and what to do\n"
+
+
+def test_a_mistake_in_the_program_is_not_hidden(monkeypatch):
+    from zimage_layer_lab.cli.profile import stats
+
+    def fail(options):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(stats, "run_show", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["stats", "show", "x"])
+
+
+def test_every_error_class_of_the_command_is_one_of_the_pack():
+    import importlib
+    import pkgutil
+
+    from zimage_layer_lab import cli
+
+    found = []
+    for module in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
+        if module.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, Exception):
+                if value.__module__ == module.name and not value.__name__.startswith("_"):
+                    found.append(value)
+    assert len(found) > 10
+    assert not [kind for kind in found if not issubclass(kind, LayerLabError)]

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from zimage_layer_lab.cli.comfy import client as comfy_client
 from zimage_layer_lab.cli.comfy import folder as comfy_folder
+from zimage_layer_lab.cli.comfy import prompt as comfy_prompt
+from zimage_layer_lab.cli.comfy.client import Queued
+from zimage_layer_lab.cli.comfy.errors import PromptFailed
 from zimage_layer_lab.cli.comfy.server import (
     ComfyServer,
     comfyui_version,
@@ -194,7 +197,7 @@ def test_refusal_names_node_input_and_reason(monkeypatch):
 
     monkeypatch.setattr(comfy_client, "request", refuse)
     with pytest.raises(comfy_client.PromptRefused) as caught:
-        comfy_client.queue_prompt("127.0.0.1:1", {}, "me")
+        comfy_client.post_prompt("127.0.0.1:1", {}, "me")
     assert "node 2 (CLIPLoader), input 'clip_name': Value not in list" in str(caught.value)
     assert caught.value.node_errors == answer["node_errors"]
 
@@ -208,14 +211,17 @@ def test_a_node_that_raised_and_a_deleted_prompt_are_failures(monkeypatch):
     }
     entry = {"status": {"status_str": "error", "messages": [["execution_error", error]]}}
     answers = {"/queue": {"queue_running": [], "queue_pending": []}, "/history/id": {"id": entry}}
-    monkeypatch.setattr(comfy_client, "_POLL_INTERVAL", 0.0)
     monkeypatch.setattr(comfy_client, "get_json", lambda address, path, timeout: answers[path])
-    with pytest.raises(comfy_client.PromptFailed, match=r"node 7 \(KSampler\) raised ValueError"):
-        comfy_client.wait_for("x:1", "id", 1.0)
+    limits = comfy_prompt.Limits(prompt=5.0, contact=5.0)
+    with pytest.raises(PromptFailed, match=r"node 7 \(KSampler\) raised ValueError"):
+        comfy_prompt.run_prompt("127.0.0.1:1", {}, "id", limits)
 
     answers["/history/id"] = {}
-    with pytest.raises(comfy_client.PromptFailed, match="deleted"):
-        comfy_client.wait_for("x:1", "id", 1.0)
+    monkeypatch.setattr(
+        comfy_prompt, "post_prompt", lambda at, graph, client, known, timeout: Queued(known, [])
+    )
+    with pytest.raises(PromptFailed, match="deleted"):
+        comfy_prompt.run_prompt("127.0.0.1:1", {}, "id", limits)
 
 
 def test_no_server_is_said_plainly():

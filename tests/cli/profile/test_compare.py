@@ -1,6 +1,7 @@
 """layerlab compare, on profiles written by hand so that every word can be checked."""
 
 import json
+import re
 
 import pytest
 from zimage_layer_lab.cli import main
@@ -90,7 +91,8 @@ def test_files_of_another_kind_are_refused(tmp_path, capsys, content, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layers", "-2,-60"], "has no layer -60"),
+        (["--layers", "-2,-60"], "layer -60 does not exist"),
+        (["--layers", "-2..-60"], "layer -60 does not exist"),
         (["--layers", "two"], "no list of layers"),
         (["--layers", "-2,-3", "--layers-b", "-2"], "give as many"),
     ],
@@ -99,6 +101,50 @@ def test_bad_layers_are_refused(tmp_path, capsys, arguments, message):
     a = write(tmp_path / "a.json")
     assert compare(tmp_path, a, a, *arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def compared(capsys):
+    """(layer of A, layer of B) for each pair of which something was said."""
+    said = " ".join(capsys.readouterr().out.split())
+    pairs = re.findall(r"Layer (-\d+) of A against layer (-\d+) of B:", said)
+    return [(int(a), int(b)) for a, b in pairs]
+
+
+@pytest.mark.parametrize(
+    ("layers", "pairs"),
+    [
+        (["--layers", "-2..-4"], [(-2, -2), (-3, -3), (-4, -4)]),
+        (["--layers", "-4..-2, -1"], [(-4, -4), (-3, -3), (-2, -2), (-1, -1)]),
+        (["--layers", "all"], [(-5, -5), (-4, -4), (-3, -3), (-2, -2), (-1, -1)]),
+        (["--layers", "3,0"], [(-2, -2), (-5, -5)]),
+        (["--layers", "-2..-3", "--layers-b", "-4..-5"], [(-2, -4), (-3, -5)]),
+        (["--layers", "-2,-2", "--layers-b", "-3,-4"], [(-2, -3), (-2, -4)]),
+        (["--layers", "all", "--layers-b", "-1..-5"], [(i - 6, -i) for i in range(1, 6)]),
+    ],
+)
+def test_layers_are_named_as_for_profile(tmp_path, capsys, layers, pairs):
+    a = write(tmp_path / "a.json")
+    assert compare(tmp_path, a, a, *layers) == 0
+    assert compared(capsys) == pairs
+
+
+def test_all_is_what_a_profile_has(tmp_path, capsys):
+    some = [layer(index) for index in (1, 3)]
+    a, b = write(tmp_path / "a.json"), write(tmp_path / "b.json", layers=some)
+    assert compare(tmp_path, b, b, "--layers", "all") == 0
+    assert compared(capsys) == [(-4, -4), (-2, -2)]
+    assert compare(tmp_path, a, b, "--layers", "all") == 1
+    message = capsys.readouterr().err
+    assert "--layers names 5 layers and the same of B 2: give as many" in message
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_layer_that_a_profile_lacks_is_named_with_what_there_is(tmp_path, capsys, side):
+    some = [layer(index) for index in (1, 3)]
+    write(tmp_path / "a.json"), write(tmp_path / "b.json")
+    write(tmp_path / f"{side}.json", layers=some)
+    assert compare(tmp_path, tmp_path / "a.json", tmp_path / "b.json", "--layers", "-2..-3") == 1
+    assert f"{side}.json has no layer -3; it has -4, -2" in capsys.readouterr().err
 
 
 def test_a_missing_profile_says_how_to_make_one(tmp_path, capsys):

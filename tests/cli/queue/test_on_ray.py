@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from zimage_layer_lab.cli.comfy.client import get_json
-from zimage_layer_lab.cli.queue.prompt import Limits
+from zimage_layer_lab.cli.comfy.prompt import Limits
 from zimage_layer_lab.cli.queue.worker import DONE, FAILED, Job
 
 pytest.importorskip("ray", reason="ray, an optional extra, is not installed")

@@ -1,5 +1,6 @@
 """results.jsonl and the saved images; and the command's bad input. No server is needed."""
 
+import errno
 import json
 import os
 import re
@@ -12,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.comfy.prompt import Image, Limits
+from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.queue.lock import sole_run
-from zimage_layer_lab.cli.queue.prompt import Image, Limits
 from zimage_layer_lab.cli.queue.results import FILE, Results
 from zimage_layer_lab.cli.queue.servers import read_address, read_servers
 from zimage_layer_lab.cli.queue.settings import Row
@@ -139,7 +141,7 @@ def test_a_server_spelt_otherwise_is_the_same_server(other):
 def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
     out = tmp_path / "out"
     with sole_run(out):
-        with pytest.raises(QueueError, match=f"in use by process {os.getpid()}: wait"):
+        with pytest.raises(QueueError, match="in use by another run: wait"):
             with sole_run(out):
                 pass
     with sole_run(out):
@@ -149,7 +151,7 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
 def test_a_run_that_was_killed_holds_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from zimage_layer_lab.cli.queue_lock import sole_run\n"
+        "from zimage_layer_lab.cli.queue.lock import sole_run\n"
         "with sole_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -161,7 +163,7 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path):
     )
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(QueueError, match=f"in use by process {other.pid}"):
+        with pytest.raises(QueueError, match="in use by another run: wait"):
             with sole_run(tmp_path):
                 pass
     finally:
@@ -171,10 +173,27 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_folder_on_a_file_system_without_locks_is_used_all_the_same(
+    tmp_path, monkeypatch, number
+):
+    fcntl = pytest.importorskip("fcntl", reason="flock is of Unix alone")
+
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ran = False
+    with sole_run(tmp_path):
+        ran = True
+    assert ran
+
+
 def test_what_cannot_be_written_or_read_names_the_folder(tmp_path):
     results = Results(tmp_path)
     results.path.mkdir()
-    with pytest.raises(QueueError, match=f"--out {re.escape(str(tmp_path))} cannot be written"):
+    told = f"--out {re.escape(str(tmp_path))} cannot be written"
+    with pytest.raises(OutFolderError, match=told):
         results.begin(ROW, "id")
     with pytest.raises(QueueError, match="results.jsonl cannot be read"):
         Results(tmp_path)
@@ -270,7 +289,7 @@ def test_several_servers_without_ray_say_how_to_install_it(queue, monkeypatch, t
 
 def test_without_the_websocket_package_it_says_how_to_install_it(queue, monkeypatch):
     for name in list(sys.modules):
-        if name.startswith("zimage_layer_lab.cli.queue") or name.endswith("cli.comfy.socket"):
+        if name.startswith(("zimage_layer_lab.cli.queue", "zimage_layer_lab.cli.comfy")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "websocket", None)
     status, err = queue()

@@ -6,9 +6,9 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from zimage_layer_lab.cli.comfy.client import ComfyClientError, get_json, queue_prompt
+from zimage_layer_lab.cli.comfy.client import ComfyClientError, get_json, post_prompt
+from zimage_layer_lab.cli.comfy.prompt import Limits, run_prompt
 from zimage_layer_lab.cli.comfy.socket import EventSocket
-from zimage_layer_lab.cli.queue.prompt import Limits, run_prompt
 
 SLOW = {"size": 1024, "radius": 15}
 """Keeps a CPU busy for most of a second."""
@@ -152,7 +152,7 @@ def test_the_end_of_a_prompt_is_seen_while_others_talk_on_the_socket(server):
 
     def chat():
         while not done.wait(0.3):
-            queue_prompt(server.address, graph, client_id=prompt_id)
+            post_prompt(server.address, graph, client_id=prompt_id)
 
     talker = threading.Thread(target=chat)
     talker.start()

@@ -1,19 +1,21 @@
 """Queueing a graph on a real server and reading what comes out."""
 
 import io
+import uuid
 from itertools import combinations
 
 import numpy as np
 from PIL import Image
-from zimage_layer_lab.cli.comfy.client import fetch_image, output_images, queue_prompt, wait_for
+from zimage_layer_lab.cli.comfy.client import fetch_image, output_images
+from zimage_layer_lab.cli.comfy.prompt import Limits, run_prompt
 
 TIMEOUT = 600
 
 
 def run_and_read(server, graph: dict) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Queue ``graph``, wait, and return its images by file name prefix and its texts by node id."""
-    prompt_id = queue_prompt(server.address, graph, client_id="test")
-    entry = wait_for(server.address, prompt_id, TIMEOUT)
+    limits = Limits(prompt=TIMEOUT, contact=TIMEOUT)
+    entry = run_prompt(server.address, graph, str(uuid.uuid4()), limits).entry
     pictures = {
         image["filename"].rsplit("_", 2)[0]: np.asarray(
             Image.open(io.BytesIO(fetch_image(server.address, image)))

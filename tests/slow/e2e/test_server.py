@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from zimage_layer_lab.cli.comfy.client import PromptFailed, PromptRefused, get_json, queue_prompt
+from zimage_layer_lab.cli.comfy.client import PromptRefused, get_json, post_prompt
+from zimage_layer_lab.cli.comfy.errors import PromptFailed
 
 from .prompts import by_title, inputs_of, place_of, require_all_different, run, run_and_read
 
@@ -197,7 +198,7 @@ def test_an_impossible_layer_is_refused_with_the_range(server, workflow):
     for encode in inputs_of(graph, "LayerLabQwen3Encode"):
         encode["layer"] = -99
     with pytest.raises(PromptRefused, match=r"layer -99 .*-37 to -1"):
-        queue_prompt(server.address, graph, client_id="test")
+        post_prompt(server.address, graph, client_id="test")
     assert get_json(server.address, "/system_stats")["system"]
 
 
@@ -225,7 +226,7 @@ def test_nan_is_refused_by_validation(server, workflow, class_type, name):
     for inputs in inputs_of(graph, class_type):
         inputs[name] = math.nan
     with pytest.raises(PromptRefused, match=f"{name} is nan"):
-        queue_prompt(server.address, graph, client_id="test")
+        post_prompt(server.address, graph, client_id="test")
 
 
 def test_a_text_only_encoder_in_the_vl_node_fails_with_the_way_out(server, workflow):

@@ -5,8 +5,8 @@ import json
 
 import pytest
 from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.profile.checkpoint import Checkpoint
-from zimage_layer_lab.cli.queue.workflow import QueueError
 from zimage_layer_lab.core.files.atomic import WriteError
 from zimage_layer_lab.core.measure.reference import save_reference
 from zimage_layer_lab.core.profile.profile import ProfileStats
@@ -45,7 +45,7 @@ def test_a_full_disk_is_told_by_the_files_name_and_the_earlier_file_stays(name, 
     WRITERS[name](small_disk.folder, 1)
     before = contents(small_disk.folder)
     small_disk.fill(ROOM if name != "results" else 20_000)
-    with pytest.raises((WriteError, QueueError)) as raised:
+    with pytest.raises((WriteError, OutFolderError)) as raised:
         WRITERS[name](small_disk.folder, 2)
     require_message(raised.value, name)
     assert "No space left" in str(raised.value) or "requested and" in str(raised.value)
@@ -75,7 +75,7 @@ def test_a_file_that_may_not_grow_is_told_likewise(name, launch, tmp_path):
     assert child.wait() == 0, log.read_text()
     [line] = log.read_text().splitlines()
     told = json.loads(line)
-    assert told["kind"] in ("WriteError", "QueueError") and "Traceback" not in log.read_text()
+    assert told["kind"] in ("WriteError", "OutFolderError") and "Traceback" not in log.read_text()
     if name == "results":
         assert told["message"].startswith(f"--out {folder / 'queue'} cannot be written: ")
         before.pop("queue/results.jsonl")

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from zimage_layer_lab.cli.comfy.prompt import Image
 from zimage_layer_lab.cli.profile.checkpoint import Checkpoint
-from zimage_layer_lab.cli.queue.prompt import Image
 from zimage_layer_lab.cli.queue.results import Results
 from zimage_layer_lab.cli.queue.settings import Row
 from zimage_layer_lab.cli.queue.worker import DONE, Job, Outcome

@@ -1,7 +1,7 @@
 """One prompt on one server: queued once, followed to its end, its images fetched.
 
-Nothing is queued twice: the prompt's id is chosen here, and before the graph is sent (again) the
-server is asked whether it has that id.
+Nothing is queued twice: the caller chooses the prompt's id, and before the graph is sent
+(again) the server is asked whether it has that id.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from ..comfy.client import (
-    ComfyClientError,
-    PromptFailed,
-    ServerUnreachable,
+from .client import (
     cancel_prompt,
     fetch_image,
     find_prompt,
@@ -22,21 +19,26 @@ from ..comfy.client import (
     output_images,
     post_prompt,
 )
-from ..comfy.errors import raise_if_failed
-from ..comfy.socket import EventSocket
-from .workflow import name_of
+from .errors import (
+    ComfyClientError,
+    PromptFailed,
+    ServerUnreachable,
+    node_name,
+    raise_if_failed,
+)
+from .socket import EventSocket
 
 ASK_EVERY = 2.0
 """Seconds of silence on the websocket after which the server is asked over HTTP."""
 
 ASK_EVERY_ALONE = 0.5
-"""The same while there is no websocket."""
+"""Seconds between two such questions while there is no websocket."""
 
 SHORTEST_WAIT = 0.05
 """Seconds for which the websocket is listened to at least between two questions."""
 
 LOSSES = 2
-"""How often a restarting server may forget a prompt; it may be what makes it stop."""
+"""How often a restarting server may forget a prompt; the prompt may be what makes it stop."""
 
 OLDEST_COMFYUI = "0.26.0"
 """The pack's oldest; it takes the prompt's id from the client."""
@@ -69,14 +71,18 @@ class Image(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """``left_out``: a line for each error of an output that the server did not run."""
+    """``entry`` is the server's history entry, ``images`` the saved ones, or else the previews.
 
+    ``left_out``: a line for each error of an output that the server did not run.
+    """
+
+    entry: dict[str, Any]
     images: tuple[Image, ...]
     left_out: tuple[str, ...]
 
 
-class Progress(NamedTuple):
-    """What a prompt is at: ``node`` is the running node's id, ``value`` of ``total`` its steps.
+class PromptState(NamedTuple):
+    """Where a prompt is: ``node`` is the running node's id, which has done ``value`` of ``total``.
 
     ``ahead``: prompts that go first, None when not known.
     """
@@ -96,7 +102,7 @@ def run_prompt(
     graph: Mapping[str, Any],
     prompt_id: str,
     limits: Limits,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[PromptState], None] = lambda state: None,
 ) -> Finished:
     """Queue ``graph`` (API format) under ``prompt_id``, unless the server has it; wait; fetch.
 
@@ -106,7 +112,7 @@ def run_prompt(
         ServerUnreachable: if the server does not answer for ``limits.contact`` seconds.
         ComfyClientError: if it answers what no ComfyUI does.
     """
-    # The id of the prompt for the client too: a later run that finds the prompt hears its events.
+    # The client gets the prompt's id too: a later run that finds the prompt receives its events.
     client_id = prompt_id
     for _ in range(LOSSES + 1):
         with EventSocket(address, client_id) as events:
@@ -118,7 +124,7 @@ def run_prompt(
         if left_out is None:
             left_out = _left_out(address, graph, entry, limits)
         images = _images(address, entry, limits)
-        return Finished(images, tuple(left_out))
+        return Finished(entry, images, tuple(left_out))
     raise PromptFailed(
         f"{address} was started anew {LOSSES + 1} times while it had this prompt, and forgot it; "
         "it may be this prompt that stops it: see its log"
@@ -133,7 +139,7 @@ def _queue_once(
 
     def ask_or_send() -> list[str] | None:
         nonlocal sent
-        # What was sent may still be on its way, or in validation.
+        # A prompt that was sent may still be on its way, or in validation.
         look = _is_gone if sent else _is_unknown
         if not look(address, prompt_id, limits):
             return None
@@ -156,7 +162,7 @@ def _follow(
     prompt_id: str,
     events: EventSocket,
     limits: Limits,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[PromptState], None],
 ) -> dict[str, Any]:
     """The prompt's history entry, once it has ended well."""
     deadline = time.monotonic() + limits.prompt
@@ -170,13 +176,15 @@ def _follow(
         event = events.receive(max(min(seconds, left, until_ask), SHORTEST_WAIT))
         late = time.monotonic() > deadline
         # Other prompts and packs talk on the same socket, so only this prompt's own words count.
-        if event is not None and event["data"].get("prompt_id") == prompt_id:
+        if event is not None and event["data"].get("prompt_id") != prompt_id:
+            event = None
+        if event is not None:
             heard = time.monotonic()
             next_ask = heard + ASK_EVERY
-            progress = _progress(event, prompt_id)
-            if progress is not None:
-                on_progress(progress)
-        ended = event is not None and _ends(event, prompt_id)
+            state = _state(event)
+            if state is not None:
+                on_progress(state)
+        ended = event is not None and _ends(event)
         if not ended and not late and time.monotonic() < next_ask:
             continue
         next_ask = time.monotonic() + seconds
@@ -199,7 +207,7 @@ def _follow(
                     "--timeout lets it"
                 )
             heard, was_away = time.monotonic(), False
-            on_progress(Progress(ahead=place.ahead))
+            on_progress(PromptState(ahead=place.ahead))
         except ServerUnreachable as error:
             was_away = True
             away = time.monotonic() - heard
@@ -210,7 +218,7 @@ def _follow(
 def _left_out(
     address: str, graph: Mapping[str, Any], entry: Mapping[str, Any], limits: Limits
 ) -> list[str]:
-    """The outputs that did not run, for a prompt to which the server's answer was not heard."""
+    """The outputs that did not run, of a prompt whose acceptance this run did not see."""
     # (number, id, graph, extra data, the outputs to run)
     ran = set(entry["prompt"][4])
 
@@ -222,8 +230,8 @@ def _left_out(
     others = {node_id: node for node_id, node in graph.items() if node_id not in ran}
     outputs = {kind for kind in {n["class_type"] for n in others.values()} if is_output(kind)}
     return [
-        f"{name_of(node_id, node)}: it, or what it takes from, is not valid; queued anew by the "
-        "same command it is told why"
+        f"{node_name(node_id, node['class_type'], graph)}: it, or a node that it takes from, is "
+        "not valid; the same command queues it again and says why"
         for node_id, node in others.items()
         if node["class_type"] in outputs
     ]
@@ -276,24 +284,20 @@ def _pauses(seconds: float) -> Iterator[float | None]:
     yield None
 
 
-def _ends(event: Mapping[str, Any], prompt_id: str) -> bool:
-    """Whether the prompt may be in the history now."""
-    data = event["data"]
-    if data.get("prompt_id") != prompt_id:
-        return False
+def _ends(event: Mapping[str, Any]) -> bool:
+    """Whether the prompt, an event of which this is, may be in the history now."""
     kind = event.get("type")
     # ComfyUI writes the history before it says that no node of the prompt is executing.
-    return kind in _ENDS or (kind == "executing" and data.get("node") is None)
+    return kind in _ENDS or (kind == "executing" and event["data"].get("node") is None)
 
 
-def _progress(event: Mapping[str, Any], prompt_id: str) -> Progress | None:
+def _state(event: Mapping[str, Any]) -> PromptState | None:
+    """What an event of the prompt tells of it; None for events that tell nothing of that kind."""
     data = event["data"]
-    if data.get("prompt_id") != prompt_id:
-        return None
     if event.get("type") == "executing":
-        return Progress(ahead=0, node=data.get("display_node") or data.get("node"))
+        return PromptState(ahead=0, node=data.get("display_node") or data.get("node"))
     if event.get("type") == "progress":
         value, total = data.get("value"), data.get("max")
         if isinstance(value, int | float) and isinstance(total, int | float):
-            return Progress(ahead=0, node=data.get("node"), value=value, total=total)
+            return PromptState(ahead=0, node=data.get("node"), value=value, total=total)
     return None
