@@ -78,7 +78,7 @@ def test_padding_is_never_counted(layout, tiny_model, prompt_file):
     alone, _ = measure(tiny_model(layout), prompt_file, 1)
     assert together.tokens == alone.tokens
     for index in together.indices:
-        a, b = together.channels[index].all, alone.channels[index].all
+        a, b = together.dimensions[index].all, alone.dimensions[index].all
         assert a.count.tolist() == b.count.tolist()
         np.testing.assert_allclose(a.std, b.std, rtol=2e-5)
         np.testing.assert_allclose(a.low, b.low, rtol=2e-5, atol=1e-6)

@@ -89,7 +89,7 @@ def assert_equal(found, expected):
     """Every number to 1e-6 relative; counts and places exactly."""
     assert (found.prompts, found.tokens) == (expected.prompts, expected.tokens)
     for index in expected.indices:
-        a, b = found.channels[index], expected.channels[index]
+        a, b = found.dimensions[index], expected.dimensions[index]
         for one, other in ((a.all, b.all), (a.without_sinks, b.without_sinks), (a.sinks, b.sinks)):
             assert one.count.tolist() == other.count.tolist()
             np.testing.assert_allclose(one.std, other.std, rtol=1e-6)

@@ -83,7 +83,7 @@ def test_references_of_an_earlier_run_with_more_layers_are_removed(tmp_path):
     ours = {"fingerprint": "0123456789abcdef"}
     write_profile(tmp_path, everything, summarise(everything, "m"), text_of, ours)
     others = tmp_path / "reference_-7.safetensors"
-    save_reference(reference_from_stats(everything.channels[1], {"fingerprint": "f"}), others)
+    save_reference(reference_from_stats(everything.dimensions[1], {"fingerprint": "f"}), others)
     kept = tmp_path / "reference_of_mine.safetensors"
     kept.write_bytes(b"precious")
     one = ProfileStats(2, 8, indices=(1,))

@@ -20,11 +20,13 @@ SLOW = {"size": 1024, "radius": 15}
 def pair(make_server):
     """Two servers without models; they may be killed."""
     servers = [make_server(), make_server()]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda server: server.start(), servers))
-    yield servers
-    for server in servers:
-        server.stop()
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda server: server.start(), servers))
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def kill(server):

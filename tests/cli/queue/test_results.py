@@ -149,7 +149,7 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
 def test_a_run_that_was_killed_holds_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from zimage_layer_lab.cli.queue_lock import sole_run\n"
+        "from zimage_layer_lab.cli.queue.lock import sole_run\n"
         "with sole_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
