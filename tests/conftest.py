@@ -13,6 +13,12 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 from zimage_layer_lab.cli.comfy.server import find_comfyui  # noqa: E402
 
+from .left_over import (  # noqa: E402, F401  (the check at the end of the session)
+    _no_process_is_left,
+    pytest_configure,
+    pytest_report_header,
+)
+
 # Speed is a benchmark's business, and the first example of a test often pays for an import.
 settings.register_profile(
     "layerlab", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
