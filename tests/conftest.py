@@ -28,6 +28,24 @@ settings.load_profile("layerlab")
 REQUIRED = os.environ.get("LAYERLAB_REQUIRE_COMFYUI") == "1"
 
 
+QUICK = {"hostile"}
+"""Folders of tests/slow that are quick enough for every day all the same."""
+COMFY = ("tests/nodes/", "tests/slow/e2e/", "tests/slow/load/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks by folder; single tests are marked where they stand."""
+    for item in items:
+        place = item.path.relative_to(ROOT) if item.path.is_relative_to(ROOT) else item.path
+        if place.parts[:2] == ("tests", "slow") and place.parts[2] not in QUICK:
+            item.add_marker("slow")
+        if place.as_posix().startswith(COMFY) or "comfyui" in item.fixturenames:
+            item.add_marker("comfy")
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def pack_root() -> Path:
     """The pack's folder."""

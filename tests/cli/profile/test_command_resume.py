@@ -37,6 +37,7 @@ def shards_in(checkpoint):
         return json.loads(file.metadata()["facts"])["shards"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_to_the_same_bits(
     tiny_model, many_prompts, tmp_path, layerlab_process
 ):

@@ -13,6 +13,8 @@ from zimage_layer_lab.cli.queue.worker import DONE, FAILED, Job
 
 pytest.importorskip("ray", reason="ray, an optional extra, is not installed")
 
+pytestmark = pytest.mark.slow
+
 SLOW = {"size": 1024, "radius": 15}
 
 
