@@ -13,6 +13,12 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 from zimage_layer_lab.cli.comfy.server import find_comfyui  # noqa: E402
 
+from .left_over import (  # noqa: E402, F401  (the check at the end of the session)
+    _no_process_is_left,
+    pytest_configure,
+    pytest_report_header,
+)
+
 # Speed is a benchmark's business, and the first example of a test often pays for an import.
 settings.register_profile(
     "layerlab", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
@@ -20,6 +26,24 @@ settings.register_profile(
 settings.load_profile("layerlab")
 
 REQUIRED = os.environ.get("LAYERLAB_REQUIRE_COMFYUI") == "1"
+
+
+QUICK = {"hostile"}
+"""Folders of tests/slow that are quick enough for every day all the same."""
+COMFY = ("tests/nodes/", "tests/slow/e2e/", "tests/slow/load/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks by folder; single tests are marked where they stand."""
+    for item in items:
+        place = item.path.relative_to(ROOT) if item.path.is_relative_to(ROOT) else item.path
+        if place.parts[:2] == ("tests", "slow") and place.parts[2] not in QUICK:
+            item.add_marker("slow")
+        if place.as_posix().startswith(COMFY) or "comfyui" in item.fixturenames:
+            item.add_marker("comfy")
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def word_prompt(number, words):
     return " ".join(f"w{(number * 7 + i * i) % 58}" for i in range(words))
 
 
+def end_all(processes, seconds=20):
+    """SIGTERM to each that still runs, for it may have started Ray or a server; then SIGKILL."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+        process.kill()
+        process.communicate()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Tiny models are slower on several, above all where another process wants the cores."""
@@ -163,15 +175,19 @@ def layerlab(capsys):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def layerlab_process():
-    """Start the command in a process of its own: arguments, Popen's keywords -> Popen."""
+    """Start the command in a process of its own: arguments, Popen's keywords -> Popen.
+
+    What still runs when the test ends is asked to end, and then killed.
+    """
     paths = [entry for entry in sys.path if entry and Path(entry).resolve() != ROOT]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    started = []
 
     def start(*arguments, **keywords):
         command = [sys.executable, "-m", "zimage_layer_lab.cli", *map(str, arguments)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=environment,
             stdout=subprocess.PIPE,
@@ -179,8 +195,11 @@ def layerlab_process():
             text=True,
             **keywords,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    end_all(started)
 
 
 @pytest.fixture(scope="session")

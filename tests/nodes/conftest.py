@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from zimage_layer_lab.cli.comfy.folder import missing_requirements
 
 from .network import GUARD
 
@@ -27,13 +28,17 @@ def _no_network():
 
 
 @pytest.fixture(scope="session")
-def host(comfyui, tiny_base, skip_or_fail):
+def host(comfyui, skip_or_fail, request):
     """ComfyUI's modules and its stock nodes; every test of this folder needs it."""
+    if missing := missing_requirements(comfyui, sys.executable):
+        skip_or_fail(f"ComfyUI's requirements are not installed here: {', '.join(missing)}")
     sys.path.insert(0, str(comfyui))
     try:
         import comfy.cli_args
     except ImportError as error:
         skip_or_fail(f"ComfyUI's requirements are not installed here ({error})")
+    # Its 1.4 GB are written only where there is a host to read them.
+    tiny_base = request.getfixturevalue("tiny_base")
     comfy.cli_args.args.cpu = True
     comfy.cli_args.args.base_directory = str(tiny_base)
     try:

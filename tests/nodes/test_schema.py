@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import zimage_layer_lab
+from zimage_layer_lab.cli.comfy.folder import missing_requirements
 
 from .contract import CONTRACT, LIST_INPUTS, LIST_OUTPUTS, OPTIONS, TYPES
 
@@ -122,8 +123,12 @@ def top_level_imports(path: Path) -> set[str]:
     return found
 
 
-def test_importing_the_nodes_into_a_host_imports_neither_transformers_nor_matplotlib(comfyui):
+def test_importing_the_nodes_into_a_host_imports_neither_transformers_nor_matplotlib(
+    comfyui, skip_or_fail
+):
     """The host imports transformers itself, so what each loaded module names is looked at too."""
+    if missing := missing_requirements(comfyui, sys.executable):
+        skip_or_fail(f"ComfyUI's requirements are not installed here: {', '.join(missing)}")
     script = """
 import json, sys
 import comfy.cli_args

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_the_core_runs_and_writes_table_and_json(pack_root, tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "states"]
     run = subprocess.run(

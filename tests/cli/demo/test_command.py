@@ -11,10 +11,16 @@ from zimage_layer_lab.cli import main
 
 @pytest.fixture(scope="module")
 def demo(smollm2, tmp_path_factory):
-    """The demo without its ComfyUI part: (folder, profile.json, what it printed)."""
+    """The demo without its ComfyUI part: (folder, profile.json, what it printed).
+
+    The model is the tests' own, which is loaded once by the function that the demo loads it with.
+    """
+    from zimage_layer_lab.cli.demo import command
+
     out = tmp_path_factory.mktemp("demo") / "out"
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "load_smollm2", lambda: smollm2)
         assert main(["demo", "--no-comfyui", "--out", str(out)]) == 0
     profile = json.loads((out / "profile.json").read_text(encoding="utf-8"))
     yield out, profile, printed.getvalue()

@@ -147,6 +147,7 @@ def test_bad_ray_addresses(address, more, why, tiny_model, prompt_file, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_port_that_listens_but_is_no_ray(tiny_model, prompt_file, tmp_path, layerlab):
     """Ray itself would try for minutes."""
     pytest.importorskip("ray", reason="ray, an optional extra, is not installed")

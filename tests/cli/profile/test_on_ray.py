@@ -19,6 +19,8 @@ ray = pytest.importorskip("ray", reason="ray, an optional extra, is not installe
 
 from zimage_layer_lab.cli.profile.on_ray import ClusterError, ray_meters  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = [
     "a cat",
     "a red bicycle leaning against a blue wall, late afternoon",

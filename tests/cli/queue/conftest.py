@@ -17,6 +17,8 @@ from zimage_layer_lab.cli.comfy.client import get_json
 from zimage_layer_lab.cli.comfy.folder import comfyui_python, install_pack, missing_requirements
 from zimage_layer_lab.cli.comfy.server import ComfyServer
 
+from ..conftest import end_all
+
 ROOT = Path(__file__).resolve().parents[3]
 RED = 8 << 16
 
@@ -138,7 +140,7 @@ def layerlab(capsys):
 
 @pytest.fixture
 def layerlab_process():
-    """Start the command in a process of its own: arguments -> Popen. Killed at the end."""
+    """Start the command in a process of its own: arguments -> Popen. Ended with the test."""
     paths = [entry for entry in sys.path if entry and Path(entry).resolve() != ROOT]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     started = []
@@ -152,9 +154,7 @@ def layerlab_process():
         return process
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    end_all(started)
 
 
 @pytest.fixture

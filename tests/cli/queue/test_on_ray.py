@@ -13,6 +13,8 @@ from zimage_layer_lab.cli.queue.worker import DONE, FAILED, Job
 
 pytest.importorskip("ray", reason="ray, an optional extra, is not installed")
 
+pytestmark = pytest.mark.slow
+
 SLOW = {"size": 1024, "radius": 15}
 
 
@@ -20,11 +22,13 @@ SLOW = {"size": 1024, "radius": 15}
 def pair(make_server):
     """Two servers without models; they may be killed."""
     servers = [make_server(), make_server()]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda server: server.start(), servers))
-    yield servers
-    for server in servers:
-        server.stop()
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda server: server.start(), servers))
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def kill(server):

@@ -1,9 +1,7 @@
 """The outlier survey, its picture, and that any text and any length can be drawn."""
 
-import ast
 import logging
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +21,6 @@ from zimage_layer_lab.core.profile.heat_map import by_column, heat_map  # noqa: 
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise  # noqa: E402
 from zimage_layer_lab.core.record.record import plain_record  # noqa: E402
 from zimage_layer_lab.core.tables import align  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def states(tokens: int = 30, width: int = 48, sink: int | None = 0) -> torch.Tensor:
@@ -108,6 +104,11 @@ def test_any_text_makes_a_picture_without_a_warning(caplog):
     assert not caplog.records and picture.std() > 0.05
 
 
+@pytest.fixture(scope="module")
+def usual_shape():
+    return draw(states()).shape
+
+
 @pytest.mark.parametrize(
     "hidden",
     [
@@ -122,12 +123,12 @@ def test_any_text_makes_a_picture_without_a_warning(caplog):
     ],
     ids=["sink", "no sink", "one token", "long", "zero", "constant", "batch", "mostly zero"],
 )
-@pytest.mark.parametrize("threshold", [1.0, 10.0])
-def test_every_picture_has_one_size(hidden, threshold):
+@pytest.mark.parametrize("threshold", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
+def test_every_picture_has_one_size(hidden, threshold, usual_shape):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture = draw(hidden, threshold=threshold)
-    assert picture.shape == draw(states()).shape
+    assert picture.shape == usual_shape
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
 
 
@@ -176,7 +177,7 @@ def test_columns_of_a_wide_heat_map_keep_the_maximum():
 
 
 @pytest.mark.parametrize("massive", [False, True])
-@pytest.mark.parametrize("blocks", [1, 8, 36])
+@pytest.mark.parametrize("blocks", [1, 8, pytest.param(36, marks=pytest.mark.slow)])
 def test_profiles_of_any_depth_can_be_drawn(blocks, massive):
     stats = ProfileStats(blocks, 32)
     generator = torch.Generator().manual_seed(1)
@@ -194,17 +195,3 @@ def test_profiles_of_any_depth_can_be_drawn(blocks, massive):
 
 def test_cells_are_aligned():
     assert align([("a", "bbb"), ("cc", "d")]) == ["a   bbb", "cc  d"]
-
-
-@pytest.mark.parametrize("module", sorted((ROOT / "nodes").glob("*.py")), ids=lambda p: p.name)
-def test_no_node_module_imports_matplotlib_when_it_is_loaded(module):
-    """ComfyUI must start, and every other node work, where matplotlib is missing."""
-    drawing = {"matplotlib", "figures", "outlier_picture", "profile_pictures"}
-    top = ast.parse(module.read_text(encoding="utf-8")).body
-    for node in top:
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(alias.name for alias in node.names)]
-        assert not drawing & {part for name in names for part in name.split(".")}

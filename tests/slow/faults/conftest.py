@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -41,12 +42,16 @@ def environment():
 
 
 class Child:
-    """A forked process: its pid, SIGKILL, and how it ended (negative: by that signal)."""
+    """A process of a test: its pid, SIGKILL, and how it ended (negative: by that signal)."""
+
+    unwaited: ClassVar[set] = set()
+    """Those whose end nobody has waited for; they are killed when their test ends."""
 
     def __init__(self, pid, ended):
         self.pid = pid
         self.status = None
         self._ended = ended
+        self.unwaited.add(self)
 
     def runs(self):
         """Whether it is still at work; a dead child that nobody waited for is a zombie."""
@@ -59,7 +64,16 @@ class Child:
 
     def wait(self):
         self.status = self._ended(self.pid)
+        self.unwaited.discard(self)
         return self.status
+
+
+@pytest.fixture(autouse=True)
+def _no_child_outlives_its_test():
+    """A test that fails between start and kill would leave a writer that never ends."""
+    yield
+    for child in tuple(Child.unwaited):
+        child.kill()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +92,10 @@ def launch(tmp_path_factory, skip_or_fail):
             stderr=errors,
             text=True,
         )
-    assert process.stdout.readline() == "ready\n", log.read_text()
+    if process.stdout.readline() != "ready\n":
+        process.kill()
+        process.wait()
+        pytest.fail(log.read_text())
 
     def ask(**task):
         process.stdin.write(json.dumps(task) + "\n")
@@ -91,7 +108,10 @@ def launch(tmp_path_factory, skip_or_fail):
 
     yield start
     process.stdin.close()
-    process.wait(30)
+    try:
+        process.wait(30)
+    finally:
+        process.kill()
 
 
 @pytest.fixture(scope="session")

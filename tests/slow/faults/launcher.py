@@ -3,7 +3,8 @@
 A start of `layerlab profile` is mostly imports. A forked child does the same work from its first
 line on, so many kills fit into the time of a few. Parts of the protocol are JSON, one line each:
 {"run": [module, function, arguments], "log": file} starts a child and answers its pid;
-{"wait": pid} answers how it ended, as `os.waitstatus_to_exitcode` puts it.
+{"wait": pid} answers how it ended, as `os.waitstatus_to_exitcode` puts it. When its input ends, be
+it that the process that reads the answers was killed, it kills the children that nobody waited for.
 """
 
 import importlib
@@ -39,17 +40,25 @@ def main(preloaded):
     torch.set_num_threads(1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    for line in sys.stdin:
-        task = json.loads(line)
-        if "wait" in task:
-            answer = os.waitstatus_to_exitcode(os.waitpid(task["wait"], 0)[1])
-        else:
-            answer = os.fork()
-            if not answer:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                be_child(task)
-        sys.stdout.write(f"{answer}\n")
-        sys.stdout.flush()
+    children = set()
+    try:
+        for line in sys.stdin:
+            task = json.loads(line)
+            if "wait" in task:
+                answer = os.waitstatus_to_exitcode(os.waitpid(task["wait"], 0)[1])
+                children.discard(task["wait"])
+            else:
+                answer = os.fork()
+                if not answer:
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
+                    be_child(task)
+                children.add(answer)
+            sys.stdout.write(f"{answer}\n")
+            sys.stdout.flush()
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 if __name__ == "__main__":

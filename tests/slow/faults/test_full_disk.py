@@ -14,7 +14,7 @@ from zimage_layer_lab.core.profile.profile import ProfileStats
 from ...cli.conftest import write_tiny_model
 from .small_disk import small_disk  # noqa: F401  (a fixture)
 from .test_killed_writers import READERS
-from .writers import WRITERS, built_reference
+from .writers import WRITERS, drawn_reference
 
 FILES = {
     "embedding": "embedding.safetensors",
@@ -130,7 +130,7 @@ def test_the_other_commands_say_it_too(tiny_profile, small_disk, tmp_path, capsy
     model, prompts = tiny_profile
     words = ["profile", model, "--prompts", prompts, "--out", tmp_path / "a", "--layers=-2"]
     assert main([str(word) for word in words]) == 0
-    save_reference(built_reference(1), tmp_path / "r.safetensors")
+    save_reference(drawn_reference(1), tmp_path / "r.safetensors")
     small_disk.fill(ROOM)
     out = small_disk.folder
     for words, file in (

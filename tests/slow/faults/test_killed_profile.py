@@ -1,7 +1,8 @@
 """kill -9 of `layerlab profile` at random moments: no half file, and the next run goes on.
 
 Half of the kills come while it measures and writes checkpoints, half while it writes its results.
-A run that is done before its kill is compared with an unbroken one, and another begins.
+A run that is done before its kill is compared with an unbroken one, and another begins. Both are
+processes of one kind, with the same number of threads, so that they agree in every bit.
 """
 
 import json
@@ -45,17 +46,6 @@ def profile_arguments(tmp_path_factory):
     return arguments
 
 
-@pytest.fixture(scope="module")
-def unbroken(profile_arguments, launch, tmp_path_factory):
-    """(folder, seconds that writing the results takes) of a run that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    out, log = folder / "out", folder / "log"
-    child = launch(COMMAND, "main", profile_arguments(out), log)
-    assert child.wait() == 0, log.read_text()
-    times = [path.stat().st_mtime for path in out.iterdir()]
-    return out, max(times) - min(times)
-
-
 @pytest.fixture
 def start(request, launch, profile_arguments):
     """A function: (out, log) -> Child; forked, or started anew where that is asked for."""
@@ -76,13 +66,22 @@ def start(request, launch, profile_arguments):
     return run
 
 
+@pytest.fixture
+def unbroken(start, tmp_path):
+    """(folder, seconds that writing the results takes) of a run that nobody disturbs."""
+    out, log = tmp_path / "unbroken", tmp_path / "unbroken.log"
+    assert start(out, log).wait() == 0, log.read_text()
+    times = [path.stat().st_mtime for path in out.iterdir()]
+    return out, max(times) - min(times)
+
+
 @pytest.mark.parametrize(
     ("start", "kills"),
     [("forked", KILLS), ("started anew", KILLS if NIGHTLY else 2)],
     indirect=["start"],
 )
 def test_killed_at_random_moments_it_leaves_no_half_file_and_goes_on_to_the_same_result(
-    start, kills, unbroken, profile_arguments, launch, tmp_path, wait_until
+    start, kills, unbroken, tmp_path, wait_until
 ):
     moments = random.Random(f"kill the profile {kills} times")
     whole, writing = unbroken
@@ -102,8 +101,7 @@ def test_killed_at_random_moments_it_leaves_no_half_file_and_goes_on_to_the_same
             require_equal(out, whole)
             shutil.rmtree(out)
             finished += 1
-    child = launch(COMMAND, "main", profile_arguments(out), log)
-    assert child.wait() == 0, log.read_text()
+    assert start(out, log).wait() == 0, log.read_text()
     require_equal(out, whole)
     text = log.read_text()
     resumed = text.count("Going on from a checkpoint")

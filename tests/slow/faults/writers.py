@@ -1,30 +1,33 @@
 """Every writer of the pack in an endless loop, for a process that is killed in the middle of it.
 
-Each round writes other contents, so that a file that mixes two rounds would show.
+Each round writes other contents, so that a file that mixes two rounds would show. The contents are
+drawn and not computed: the writer and the process that reads its files back may have different
+numbers of threads, and a sum over several threads differs in its last bits.
 """
 
 import itertools
 import json
 import resource
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from zimage_layer_lab.cli.comfy.prompt import Image
-from zimage_layer_lab.cli.profile.checkpoint import Checkpoint
+from zimage_layer_lab.cli.profile.checkpoint import MOMENTS, Checkpoint
 from zimage_layer_lab.cli.queue.results import Results
 from zimage_layer_lab.cli.queue.settings import Row
 from zimage_layer_lab.cli.queue.worker import DONE, Job, Outcome
 from zimage_layer_lab.core.files.atomic import write_whole
-from zimage_layer_lab.core.measure.reference import reference_from_stats, save_reference
-from zimage_layer_lab.core.measure.split_stats import SplitStats
+from zimage_layer_lab.core.measure.reference import Reference, save_reference
 from zimage_layer_lab.core.profile.profile import ProfileStats
 from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
 
 BLOCKS, WIDTH, TOKENS = 2, 256, 300
 TEXT_LENGTH = 300_000
 DECISIVE = {"run": "of the test"}
+REFERENCE_VECTORS = ("mean", "std", "mean_without_sinks", "std_without_sinks")
 DIFFERENT = 5
 """As many rounds differ in their numbers; made once, for the time is to be spent on writing."""
 
@@ -39,22 +42,33 @@ def states(number):
     return _states(number % DIFFERENT)
 
 
+def _drawn(generator):
+    """(width,) float64 in 0..1."""
+    return torch.rand(WIDTH, generator=generator, dtype=torch.float64)
+
+
 @lru_cache
-def _moments(kind):
-    stats = SplitStats(WIDTH)
-    stats.update(_states(kind)[0])
-    return stats
+def _reference(kind):
+    draw = torch.Generator().manual_seed(kind)
+    vectors = {name: _drawn(draw) for name in REFERENCE_VECTORS}
+    return Reference(**vectors, global_mean=0.25 + kind, global_std=2.0 + kind)
 
 
-def built_reference(number):
-    """That of round ``number``."""
-    return reference_from_stats(_moments(number % DIFFERENT), {"note": str(number)})
+def drawn_reference(number):
+    """The reference of round ``number``."""
+    return replace(_reference(number % DIFFERENT), provenance={"note": str(number)})
 
 
 @lru_cache
 def _profile(kind):
+    draw = torch.Generator().manual_seed(kind)
     stats = ProfileStats(BLOCKS, WIDTH)
-    stats.update({index: _states(kind + index)[0] for index in range(BLOCKS + 1)})
+    stats.prompts, stats.tokens = 1, TOKENS
+    for layer in stats.dimensions.values():
+        for side in (layer.without_sinks, layer.sinks):
+            for name in MOMENTS:
+                if not name.endswith("_place"):
+                    setattr(side, name, _drawn(draw))
     return stats
 
 
@@ -79,7 +93,7 @@ def embedding(folder, number):
 
 def reference(suffix):
     def write(folder, number):
-        save_reference(built_reference(number), folder / f"reference{suffix}")
+        save_reference(drawn_reference(number), folder / f"reference{suffix}")
 
     return write
 

@@ -2,7 +2,7 @@
 
 By default a few hundred each. All of them, more than 100,000, with:
 
-    LAYERLAB_FUZZ=nightly python -m pytest tests/hostile --hypothesis-show-statistics
+    LAYERLAB_FUZZ=nightly python -m pytest tests/slow/hostile --hypothesis-show-statistics
 """
 
 import json
