@@ -9,6 +9,7 @@ import torch
 from zimage_layer_lab.cli.comfy.folder import missing_requirements
 
 from .network import GUARD
+from .stock import run
 
 
 @pytest.hookimpl(wrapper=True)
@@ -104,3 +105,36 @@ def pack(host):
     return SimpleNamespace(
         **{node.GET_SCHEMA().node_id.removeprefix("LayerLab"): node for node in nodes}
     )
+
+
+@pytest.fixture(scope="module")
+def text(clip, pack):
+    """A short prompt's conditioning."""
+    with torch.inference_mode():
+        return run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow")[0]
+
+
+@pytest.fixture(scope="module")
+def vision(vl_clip, pack):
+    """The image tokens of 256 x 256 pixels of noise."""
+    with torch.inference_mode():
+        pixels = torch.rand(1, 256, 256, 3, generator=torch.Generator().manual_seed(0))
+        return run(pack.VLEncode, clip=vl_clip, image=pixels, tokens="image")[0]
+
+
+@pytest.fixture(scope="module")
+def padded(clip, pack):
+    """A typed end-of-text token closes the attention mask: the host masks what follows it."""
+    with torch.inference_mode():
+        text = "a red fox<|endoftext|>and much that is gone"
+        return run(pack.Qwen3Encode, clip=clip, text=text)[0]
+
+
+@pytest.fixture
+def decoder_passes(clip):
+    """Grows by one with every pass of the text decoder."""
+    passes: list[int] = []
+    model = clip.cond_stage_model.qwen3_4b.transformer.model
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    yield passes
+    handle.remove()

@@ -1,12 +1,11 @@
 """Embedding Blend over real encodings and hand-made conditioning, checked in float64."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.record.record import Role
 
+from ..oracles.resampling import area_weights, linear_weights
 from .stock import (
     empty_latent,
     ksample,
@@ -20,40 +19,8 @@ from .stock import (
 )
 
 
-@pytest.fixture(scope="module")
-def text(clip, pack):
-    with torch.inference_mode():
-        return run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow")[0]
-
-
-@pytest.fixture(scope="module")
-def vision(vl_clip, pack):
-    with torch.inference_mode():
-        pixels = torch.rand(1, 256, 256, 3, generator=torch.Generator().manual_seed(0))
-        return run(pack.VLEncode, clip=vl_clip, image=pixels, tokens="image")[0]
-
-
 def array(conditioning: list) -> np.ndarray:
     return states(conditioning)[0].double().numpy()
-
-
-def area(tokens: np.ndarray, length: int) -> np.ndarray:
-    """Each of ``length`` tokens is the mean of the tokens whose span it overlaps."""
-    count = len(tokens)
-    spans = [
-        (math.floor(i * count / length), math.ceil((i + 1) * count / length)) for i in range(length)
-    ]
-    return np.stack([tokens[start:end].mean(axis=0) for start, end in spans])
-
-
-def two_point(tokens: np.ndarray, length: int) -> np.ndarray:
-    """torch's linear interpolation without align_corners, as llm-dit calls it."""
-    place = (np.arange(length) + 0.5) * len(tokens) / length - 0.5
-    place = np.clip(place, 0, len(tokens) - 1)
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, len(tokens) - 1)
-    share = (place - low)[:, None]
-    return tokens[low] * (1 - share) + tokens[high] * share
 
 
 def rms(tokens: np.ndarray) -> np.ndarray:
@@ -85,8 +52,8 @@ def test_interpolate_averages_all_image_tokens_down_to_the_texts_length(
     pack, text, vision, match, alpha
 ):
     blended, _ = run(pack.Blend, text=text, vision=vision, alpha=alpha, match=match)
-    side = array(text)
-    other = matched(area(array(vision), len(side)), side, match)
+    side, whole = array(text), array(vision)
+    other = matched(area_weights(len(whole), len(side)) @ whole, side, match)
     assert_close(array(blended), (1 - alpha) * side + alpha * other)
 
 
@@ -95,8 +62,8 @@ def test_interpolate_llm_dit_is_their_two_point_sampling(pack, text, vision, mat
     blended, report = run(
         pack.Blend, text=text, vision=vision, method="interpolate (llm-dit)", match=match
     )
-    side = array(text)
-    other = matched(two_point(array(vision), len(side)), side, match)
+    side, whole = array(text), array(vision)
+    other = matched(linear_weights(len(whole), len(side)) @ whole, side, match)
     assert_close(array(blended), 0.7 * side + 0.3 * other)
     used = 2 * len(side)
     assert f"{used} vision tokens used, {64 - used} lost" in report
@@ -119,8 +86,8 @@ def test_linear_leaves_text_tokens_beyond_the_vision_side_alone(pack, text, visi
 def test_a_shorter_vision_side_is_stretched_linearly(pack, text, vision):
     short = [[states(vision)[:, :5], {}]]
     blended, _ = run(pack.Blend, text=text, vision=short, match="none")
-    side = array(text)
-    assert_close(array(blended), 0.7 * side + 0.3 * two_point(array(short), len(side)))
+    side, rows = array(text), array(short)
+    assert_close(array(blended), 0.7 * side + 0.3 * linear_weights(len(rows), len(side)) @ rows)
 
 
 def test_append_gives_text_tokens_then_vision_tokens_with_their_roles(pack, text, vision):

@@ -7,23 +7,11 @@ import pytest
 import torch
 from zimage_layer_lab.core.record.record import Role
 
-from ..oracles.blending_formulas import area_weights, blended
+from ..oracles.blending_formulas import blended
+from ..oracles.resampling import area_weights
 from .stock import record, run, snapshot, states, unchanged
 
 NEW = ["adain", "adain per dimension", "style dims", "graduated", "attention weighted", "slerp"]
-
-
-@pytest.fixture(scope="module")
-def text(clip, pack):
-    with torch.inference_mode():
-        return run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow")[0]
-
-
-@pytest.fixture(scope="module")
-def vision(vl_clip, pack):
-    with torch.inference_mode():
-        pixels = torch.rand(1, 256, 256, 3, generator=torch.Generator().manual_seed(0))
-        return run(pack.VLEncode, clip=vl_clip, image=pixels, tokens="image")[0]
 
 
 def made(tokens: int, width: int = 64, seed: int = 0, **options) -> list:

@@ -22,16 +22,6 @@ def stock(clip):
         }
 
 
-@pytest.fixture
-def decoder_passes(clip):
-    """A list that grows by one with every forward pass of the encoder's decoder."""
-    passes: list[int] = []
-    model = clip.cond_stage_model.qwen3_4b.transformer.model
-    handle = model.register_forward_hook(lambda *_: passes.append(1))
-    yield passes
-    handle.remove()
-
-
 def rms(tokens: np.ndarray) -> np.ndarray:
     return np.sqrt((tokens**2).mean(axis=-1, keepdims=True))
 

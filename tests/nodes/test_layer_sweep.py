@@ -18,16 +18,6 @@ def everything(clip, pack):
         return run(pack.LayerSweep, clip=clip, text=PROMPT, layers="all")
 
 
-@pytest.fixture
-def decoder_passes(clip):
-    """A list that grows by one with every forward pass of the encoder's decoder."""
-    passes: list[int] = []
-    model = clip.cond_stage_model.qwen3_4b.transformer.model
-    handle = model.register_forward_hook(lambda *_: passes.append(1))
-    yield passes
-    handle.remove()
-
-
 def test_all_hidden_states_equal_transformers(host, clip, everything):
     ids = [entry[0] for entry in clip.tokenize(PROMPT)["qwen3_4b"][0]]
     path = host.base / "models/text_encoders/qwen_3_4b.safetensors"

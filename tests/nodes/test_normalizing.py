@@ -41,14 +41,6 @@ def regions(host, clip, pack):
 
 
 @pytest.fixture(scope="module")
-def padded(clip, pack):
-    """The host masks everything after <|endoftext|>."""
-    with torch.inference_mode():
-        text = "a red fox<|endoftext|>and much that is gone"
-        return run(pack.Qwen3Encode, clip=clip, text=text)[0]
-
-
-@pytest.fixture(scope="module")
 def other_layer(clip, pack):
     with torch.inference_mode():
         return run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=-4)[0]

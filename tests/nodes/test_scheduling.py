@@ -23,19 +23,6 @@ BEFORE = 0.0005
 
 
 @pytest.fixture(scope="module")
-def text(clip, pack):
-    with torch.inference_mode():
-        return run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow")[0]
-
-
-@pytest.fixture(scope="module")
-def vision(vl_clip, pack):
-    with torch.inference_mode():
-        pixels = torch.rand(1, 256, 256, 3, generator=torch.Generator().manual_seed(0))
-        return run(pack.VLEncode, clip=vl_clip, image=pixels, tokens="image")[0]
-
-
-@pytest.fixture(scope="module")
 def stock(clip):
     with torch.inference_mode():
         return text_encode(clip, "a lighthouse in a storm")

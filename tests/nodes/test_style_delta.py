@@ -20,12 +20,6 @@ def read(pack, vl_clip, seed: int, height: int, width: int, **inputs) -> list:
 
 
 @pytest.fixture(scope="module")
-def text(clip, pack):
-    with torch.inference_mode():
-        return run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow")[0]
-
-
-@pytest.fixture(scope="module")
 def styled(vl_clip, pack):
     with torch.inference_mode():
         return read(pack, vl_clip, 0, 256, 288)

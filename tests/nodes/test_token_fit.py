@@ -7,7 +7,8 @@ import pytest
 import torch
 from zimage_layer_lab.core.record.record import Role
 
-from ..oracles.token_fit_formulas import area, attention, linear
+from ..oracles.resampling import area_weights, linear_weights
+from ..oracles.token_fit_formulas import attention
 from .stock import (
     empty_latent,
     ksample,
@@ -43,14 +44,6 @@ def regions(host, clip, pack):
     return entries
 
 
-@pytest.fixture(scope="module")
-def padded(clip, pack):
-    """The host masks everything after <|endoftext|>."""
-    with torch.inference_mode():
-        text = "a red fox<|endoftext|>and much that is gone"
-        return run(pack.Qwen3Encode, clip=clip, text=text)[0]
-
-
 def plain(tokens=40, width=64, sinks=(), seed=0, **options):
     """One entry of random states without a record."""
     generator = torch.Generator().manual_seed(seed)
@@ -74,8 +67,8 @@ def test_each_method_shortens_real_states_by_its_formula(pack, encoding, method)
     [result] = run(pack.FitTokens, conditioning=encoding, max_tokens=7, method=method)
     weights = {
         "truncate": np.eye(tokens)[:7],
-        "interpolate": linear(tokens, 7),
-        "pool": area(tokens, 7),
+        "interpolate": linear_weights(tokens, 7),
+        "pool": area_weights(tokens, 7),
         "attention pool": attention(x, 7),
     }[method]
     expected = weights @ x

@@ -8,7 +8,8 @@ import torch
 from zimage_layer_lab.core.dit.caption_length import trained_positions
 from zimage_layer_lab.core.edit.blending import MATCHES, blend
 
-from ...oracles.blending_formulas import area_weights, matched, token_rms
+from ...oracles.blending_formulas import matched, token_rms
+from ...oracles.resampling import area_weights
 
 
 def states(tokens, seed=0, width=6, batch=1):

@@ -31,6 +31,7 @@ from ...oracles.massive_states import (
     made,
     numbers_in,
 )
+from ...oracles.resampling import area_weights, linear_weights
 
 WIDE = [torch.float32, torch.float64]
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -231,8 +232,8 @@ def test_fitted_tokens(dtype, method):
     got = fit_tokens(hidden, 6, method)
     content = array(hidden)[0][CONTENT]
     weights = {
-        "interpolate": lambda: token_fit_formulas.linear(8, 4),
-        "pool": lambda: token_fit_formulas.area(8, 4),
+        "interpolate": lambda: linear_weights(8, 4),
+        "pool": lambda: area_weights(8, 4),
         "attention pool": lambda: token_fit_formulas.attention(content, 4),
     }[method]()
     assert got.hidden.dtype == dtype and not numbers_in(got).bad

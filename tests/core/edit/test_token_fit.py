@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from zimage_layer_lab.core.checks import NonFiniteError
 from zimage_layer_lab.core.edit.token_fit import METHODS, fit_tokens
 
-from ...oracles.token_fit_formulas import area, attention, linear
+from ...oracles.resampling import area_weights, linear_weights
+from ...oracles.token_fit_formulas import attention
 
 WIDTH = 16
 SHORTENING = [method for method in METHODS if method != "truncate"]
@@ -26,7 +27,7 @@ def sample(tokens, width=WIDTH, sinks=(), seed=0, batch=1):
 def weights_of(x, method, length):
     if method == "attention pool":
         return attention(x, length)
-    return {"interpolate": linear, "pool": area}[method](len(x), length)
+    return {"interpolate": linear_weights, "pool": area_weights}[method](len(x), length)
 
 
 def count_lost(weights, method):
