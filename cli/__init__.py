@@ -1,4 +1,4 @@
-"""The command ``layerlab``."""
+"""The command ``layerlab``: its arguments, its subcommands and the handler of their errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _join_layers(arguments: list[str]) -> list[str]:
-    """ "--layers", "-2,-6" as one word: argparse takes the second for an option of its own."""
+    """Join "--layers" and "-2,-6" into one word: argparse would take the second for an option."""
     joined: list[str] = []
     for word in arguments:
         follows = bool(joined) and joined[-1] in ("--layers", "--layers-b")
@@ -87,7 +87,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
         "demo",
         help="profile a real small language model, and run a workflow where ComfyUI is found",
         description="Profiles SmolLM2-135M-Instruct over a dozen image prompts, prints which "
-        "dimension is out of line and which token carries it, and writes report.html, "
+        "dimension is an outlier and which token carries it, and writes report.html, "
         "profile.json and PNGs. Where a ComfyUI is found it also runs layer_compare there, on "
         "tiny random weights.",
     )

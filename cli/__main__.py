@@ -1,4 +1,4 @@
-"""``python -m zimage_layer_lab.cli``: the command without its script."""
+"""``python -m zimage_layer_lab.cli`` runs the command ``layerlab``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a Ray on this machine, with errors that say what to do."""
+"""Joining a Ray cluster, or starting Ray on this machine, with errors that say what to do."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 ComfyUI's stock loaders know one depth for Qwen3-4B, Qwen3-VL-4B and Z-Image, and refuse a file
 with fewer blocks. The command line's demo and the end-to-end tests run real workflows on such
-files, made by `tiny_weights.py` in seconds, instead of 20 GB of real weights. This pack rebinds
+files, made by ``tiny_weights.py`` in seconds, instead of 20 GB of real weights. This pack rebinds
 those sizes inside the server it is loaded into. It has no nodes.
 
-NEVER put this folder into the `custom_nodes` of a real ComfyUI: with it, the real weights of these
-models do not load. As a guard it does nothing unless the server's models folder holds the marker
-that `tiny_weights.py` writes there.
+NEVER put this folder into the ``custom_nodes`` of a real ComfyUI: with it, the real weights of
+these models do not load. As a guard it does nothing unless the server's models folder holds the
+marker that ``tiny_weights.py`` writes there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES: dict[str, Any] = json.loads(
 
 
 def shrink_encoders() -> None:
-    """Give Qwen3-4B and Qwen3-VL-4B the depth and widths of `sizes.json` in this process."""
+    """Give Qwen3-4B and Qwen3-VL-4B the depth and widths of ``sizes.json`` in this process."""
     from comfy.text_encoders import llama, qwen3vl
 
     language = SIZES["language"]

@@ -1,7 +1,7 @@
 """Names and shapes of the tensors in the tiny test weights, as the official files have them.
 
 Widths, heads and vocabulary are those of the real models; depths and feed-forward widths come from
-`tiny_host/sizes.json`, here called `sizes`.
+``tiny_host/sizes.json``, here called ``sizes``.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def dit_shapes(sizes: Mapping[str, Any]) -> Shapes:
 
 
 def vae_shapes(sizes: Mapping[str, Any]) -> Shapes:
-    """The 16-channel, 8x `ae`: a narrow decoder, and the encoder at the width ComfyUI fixes."""
+    """The 16-channel, 8x ``ae``: a narrow decoder, and the encoder at the width ComfyUI fixes."""
     return {**_encoder_shapes(128), **_decoder_shapes(sizes["vae"]["decoder_channels"])}
 
 

@@ -2,7 +2,7 @@
 
 They have the real widths, head layout and vocabulary, so that every node behaves as with the real
 models, but few blocks: 1.6 GB instead of 20 GB, written in seconds. ComfyUI loads them only on a
-server with the test-only pack `tiny_host`, which reads the same `sizes.json`.
+server with the test-only pack ``tiny_host``, which reads the same ``sizes.json``.
 
 Nearly all weights are float8 e4m3. They are drawn as random bytes with a fixed exponent field, that
 is with a random sign and a magnitude uniform over eight steps from 2^e to 1.875 * 2^e: much faster
@@ -44,8 +44,8 @@ _UNIT_RMS = math.sqrt(sum((1 + m / 8) ** 2 for m in range(8)) / 8)
 class TinyWeights:
     """Where the files are.
 
-    `written`: False when files of the same sizes were already there and were kept.
-    `total_bytes`: size on disk of the four files together.
+    ``written``: False when files of the same sizes were already there and were kept.
+    ``total_bytes``: size on disk of the four files together.
     """
 
     text_encoder: Path
@@ -57,14 +57,14 @@ class TinyWeights:
 
 
 def load_sizes() -> dict[str, Any]:
-    """The contents of `tiny_host/sizes.json`: depths, widths, seed and the marker's file name."""
+    """The contents of ``tiny_host/sizes.json``: depths, widths, seed and the marker's file name."""
     return json.loads(SIZES_FILE.read_text(encoding="utf-8"))
 
 
 def write_tiny_weights(
     models_dir: Path, progress: Callable[[str], None] | None = None
 ) -> TinyWeights:
-    """Write the four weight files under `models_dir`, a ComfyUI models folder.
+    """Write the four weight files under ``models_dir``, a ComfyUI models folder.
 
     ``progress`` is called with one line per file. Every file is there whole or not at all; a marker
     file comes last, and a complete set with the same marker is kept. A file of an official name
@@ -123,7 +123,7 @@ def write_tiny_weights(
 
 
 def random_weights(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
-    """Float8 tensors for `shapes`: weights random, norms one, biases zero.
+    """Float8 tensors for ``shapes``: weights random, norms one, biases zero.
 
     A matrix or kernel gets an rms near 1 / sqrt(fan in), to the nearest power of two.
     """

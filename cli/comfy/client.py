@@ -45,7 +45,7 @@ _REQUEST_TIMEOUT = 30.0
 class Queued(NamedTuple):
     """A prompt that the server took.
 
-    `left_out`: a line for each error of an output that is not valid; ComfyUI runs the others.
+    ``left_out``: a line for each error of an output that is not valid; ComfyUI runs the others.
     """
 
     prompt_id: str
@@ -53,9 +53,9 @@ class Queued(NamedTuple):
 
 
 class QueuePlace(NamedTuple):
-    """Where a prompt is: its history `entry` once it ended, else how many go `ahead` (0: it runs).
+    """Where a prompt is: its history ``entry`` once it ended, else how many go ``ahead``.
 
-    Both are None when the server knows nothing of it.
+    ``ahead`` is 0 for one that runs. Both are None when the server knows nothing of it.
     """
 
     entry: dict[str, Any] | None
@@ -74,9 +74,9 @@ def post_prompt(
     prompt_id: str | None = None,
     timeout: float = _REQUEST_TIMEOUT,
 ) -> Queued:
-    """Queue `prompt`, a graph in API format.
+    """Queue ``prompt``, a graph in API format.
 
-    `prompt_id`: a UUID in its usual spelling that the prompt is to have; one that was chosen
+    ``prompt_id``: a UUID in its usual spelling that the prompt is to have; one that was chosen
     beforehand can be looked for when the answer got lost. Raises PromptRefused or
     ServerUnreachable; after the latter the server may have the prompt all the same.
     """
@@ -124,7 +124,7 @@ def cancel_prompt(address: str, prompt_id: str, timeout: float = _REQUEST_TIMEOU
 
 
 def comfyui_at(address: str, timeout: float = 10.0) -> str:
-    """The version of the ComfyUI at the address; `timeout`: seconds.
+    """The version of the ComfyUI at the address; ``timeout``: seconds.
 
     Raises ServerUnreachable if nothing answers, ComfyClientError if it is something else.
     """
@@ -138,7 +138,7 @@ def comfyui_at(address: str, timeout: float = 10.0) -> str:
 def output_images(entry: Mapping[str, Any]) -> list[dict[str, str]]:
     """The images of a history entry, saved ones before previews, each in order of node id.
 
-    Each has `node` (its node id), `filename`, `subfolder` and `type` ("output" or "temp").
+    Each has ``node`` (its node id), ``filename``, ``subfolder`` and ``type`` ("output" or "temp").
     """
     images = [
         {"node": node, **image}
@@ -150,7 +150,7 @@ def output_images(entry: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def fetch_image(address: str, image: Mapping[str, str]) -> bytes:
-    """The encoded file behind one element of `output_images`, as ComfyUI stored it."""
+    """The encoded file behind one element of ``output_images``, as ComfyUI stored it."""
     query = urllib.parse.urlencode(
         {key: image.get(key, "") for key in ("filename", "subfolder", "type")}
     )
@@ -163,7 +163,7 @@ def fetch_image(address: str, image: Mapping[str, str]) -> bytes:
 
 
 def get_json(address: str, path: str, timeout: float = _REQUEST_TIMEOUT) -> Any:
-    """GET `path` and parse the answer. Raises ServerUnreachable or ComfyClientError."""
+    """GET ``path`` and parse the answer. Raises ServerUnreachable or ComfyClientError."""
     try:
         return json.loads(request(address, path, timeout=timeout))
     except urllib.error.HTTPError as error:
@@ -177,7 +177,7 @@ def get_json(address: str, path: str, timeout: float = _REQUEST_TIMEOUT) -> Any:
 def request(
     address: str, path: str, body: bytes | None = None, timeout: float = _REQUEST_TIMEOUT
 ) -> bytes:
-    """One HTTP request, POST when there is a `body` (JSON). `timeout`: seconds.
+    """One HTTP request, POST when there is a ``body`` (JSON). ``timeout``: seconds.
 
     Raises ServerUnreachable when nothing answers, when the answer breaks off, or when a proxy says
     that the server is away (502 to 504), and urllib's HTTPError for other 4xx and 5xx.

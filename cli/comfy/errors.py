@@ -1,6 +1,6 @@
 """What a ComfyUI says when a prompt is refused or fails, as errors with messages to show.
 
-A node is named with its title where the graph has one, for ids mean nothing to who drew it.
+Messages name a node with its title where the graph has one, for ids mean nothing to its author.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ServerUnreachable(ComfyClientError):
 class PromptRefused(ComfyClientError):
     """The graph did not pass the server's validation; nothing was run.
 
-    `node_errors`: the server's own report, by node id.
+    ``node_errors``: the server's own report, by node id.
     """
 
     def __init__(self, message: str, node_errors: Mapping[str, Any]) -> None:
@@ -35,7 +35,7 @@ class PromptRefused(ComfyClientError):
 class PromptFailed(ComfyClientError):
     """A node raised while the graph ran, or the run was interrupted or deleted.
 
-    `details`: the server's own record of the error, with the traceback; may be empty.
+    ``details``: the server's own record of the error, with the traceback; may be empty.
     """
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:

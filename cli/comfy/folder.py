@@ -34,9 +34,10 @@ _NOT_IN_A_PACK = (
 def find_comfyui(start: Path | None = None) -> Path | None:
     """The ComfyUI to use, or None.
 
-    Looked for in `COMFYUI_PATH`, then among the parents of `start` (default: this pack's folder),
-    then comfy-cli's default workspace, then `~/comfy/ComfyUI`. A folder counts when it holds
-    `main.py` and `comfy/`. Raises FileNotFoundError if `COMFYUI_PATH` is set to one that does not.
+    Looked for in ``COMFYUI_PATH``, then among the parents of ``start`` (default: this pack's
+    folder), then comfy-cli's default workspace, then ``~/comfy/ComfyUI``. A folder counts when it
+    holds ``main.py`` and ``comfy/``. Raises FileNotFoundError if ``COMFYUI_PATH`` is set to one
+    that does not.
     """
     named = os.environ.get("COMFYUI_PATH", "").strip()
     if named:
@@ -54,12 +55,12 @@ def find_comfyui(start: Path | None = None) -> Path | None:
 
 
 def is_comfyui(path: Path) -> bool:
-    """True when `path` holds `main.py` and the folder `comfy`."""
+    """True when ``path`` holds ``main.py`` and the folder ``comfy``."""
     return (path / "main.py").is_file() and (path / "comfy").is_dir()
 
 
 def comfyui_version(path: Path) -> str | None:
-    """The version written in ComfyUI's `comfyui_version.py`, or None. The file is not executed."""
+    """The version written in ComfyUI's ``comfyui_version.py``, or None. It is not executed."""
     try:
         text = (Path(path) / "comfyui_version.py").read_text(encoding="utf-8")
     except OSError:
@@ -69,10 +70,10 @@ def comfyui_version(path: Path) -> str | None:
 
 
 def comfyui_python(path: Path) -> str:
-    """The interpreter that runs the ComfyUI at `path`: its own environment's, else this one.
+    """The interpreter that runs the ComfyUI at ``path``: its own environment's, else this one.
 
-    Looked for in `.venv` and `venv` inside it (the manual install and comfy-cli) and in
-    `python_embeded` beside it (the Windows portable build, which spells it so).
+    Looked for in ``.venv`` and ``venv`` inside it (the manual install and comfy-cli) and in
+    ``python_embeded`` beside it (the Windows portable build, which spells it so).
     """
     scripts = ("bin/python", "Scripts/python.exe")
     inside = [Path(path) / folder / script for folder in (".venv", "venv") for script in scripts]
@@ -82,7 +83,7 @@ def comfyui_python(path: Path) -> str:
 
 
 def missing_requirements(path: Path, python: str) -> list[str]:
-    """Packages that the ComfyUI at `path` requires and the interpreter `python` does not have.
+    """Packages that the ComfyUI at ``path`` requires and the interpreter ``python`` does not have.
 
     Those that its requirements.txt calls non essential do not count.
     """
@@ -114,11 +115,11 @@ def comfy_cli_config() -> Path:
 
 
 def install_pack(base_directory: Path, pack: Path, name: str) -> Path:
-    """Make the folder `pack` a custom node pack `name` of the server in `base_directory`.
+    """Make the folder ``pack`` a custom node pack ``name`` of the server in ``base_directory``.
 
     A symbolic link where the system allows one, else a copy without version control, tests and
     virtual environments. Returns the new path. Raises ValueError for a name with a dot, which
-    ComfyUI cannot import, and FileNotFoundError for a folder without `__init__.py`.
+    ComfyUI cannot import, and FileNotFoundError for a folder without ``__init__.py``.
     """
     pack, base_directory = Path(pack).resolve(), Path(base_directory).resolve()
     if "." in name or "/" in name or "\\" in name:

@@ -32,9 +32,9 @@ _LOG_LINES = 25
 class ComfyServer:
     """A ComfyUI process with its own base directory; a context manager.
 
-    `comfyui`: the ComfyUI folder. `base_directory`: gets models, custom_nodes, input, output, user,
-    temp and server.log. `cpu`: pass --cpu; None asks torch whether there is an accelerator.
-    `startup_timeout`: seconds. Only loopback connections are accepted.
+    ``comfyui``: the ComfyUI folder. ``base_directory``: gets models, custom_nodes, input, output,
+    user, temp and server.log. ``cpu``: pass --cpu; None asks torch whether there is an accelerator.
+    ``startup_timeout``: seconds. Only loopback connections are accepted.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""ComfyUI's websocket: what a running prompt tells about itself, step by step.
+"""ComfyUI's websocket: the events of a running prompt, step by step.
 
-Events may be missed: the connection drops and comes back by itself. So they are for showing; what
-became of a prompt is asked over HTTP.
+Events may be missed, for the connection drops and comes back by itself. They are for showing
+progress; how a prompt ended is asked over HTTP.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _DROPPED = (websocket.WebSocketException, OSError, ValueError)
 class EventSocket:
     """The events of one client id at one server; a context manager.
 
-    ``drops`` counts lost connections. It never raises for one: :meth:`receive` gives None and
-    tries again, after pauses that double from a quarter of a second to five seconds.
+    ``drops`` counts lost connections. It raises no error for one: :meth:`receive` returns None and
+    connects again, after pauses that double from a quarter of a second to five seconds.
     """
 
     def __init__(self, address: str, client_id: str) -> None:

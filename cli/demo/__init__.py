@@ -1,1 +1,1 @@
-"""`layerlab demo`."""
+"""``layerlab demo``."""

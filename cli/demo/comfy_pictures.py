@@ -14,6 +14,7 @@ import matplotlib.image
 from matplotlib.figure import Figure
 
 from ...core.files.atomic import write_whole
+from ...core.tables import enumerate_some
 from ...tiny_host.tiny_weights import write_tiny_weights
 from ..comfy.errors import PromptFailed
 from ..comfy.folder import comfyui_python, find_comfyui, install_pack, missing_requirements
@@ -46,7 +47,7 @@ def find_ready_comfyui() -> tuple[Path | None, str]:
     python = comfyui_python(comfyui)
     missing = missing_requirements(comfyui, python)
     if missing:
-        named = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        named = enumerate_some(missing, 4)
         return None, NOT_READY.format(comfyui=comfyui, python=python, missing=named)
     return comfyui, ""
 

@@ -30,7 +30,7 @@ from ...core.profile.profile import LayerProfile, Profile, ProfileStats, summari
 from ...core.shipped import DEMO_PROMPTS
 from ..model.language_model import LanguageModel, load_smollm2
 from ..out_folder import require_folder
-from ..profile.findings import layer_finding, sink_finding
+from ..profile.findings import layer_finding, sink_finding, token_namer
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, heat_map_data, render_report
 from .comfy_pictures import NOISE, compare_layers, find_ready_comfyui
@@ -52,7 +52,7 @@ class ComfyPartFailed(LayerLabError, RuntimeError):
 
 
 class DemoData:
-    """What the demo gathers: the model, its prompts as ids, the profile and kept states."""
+    """What the demo measures: the model, its prompts as ids, statistics and hidden states."""
 
     def __init__(self, model: LanguageModel, prompts: list[str]):
         self.model = model
@@ -71,14 +71,9 @@ class DemoData:
         """The text of the token at ``place``."""
         return self.model.token_text(self.ids[place.prompt][place.position])
 
-    def token_name(self, place: Place) -> str:
-        """``place`` in words."""
-        text = self.token_text(place)
-        return f"{text!r} at {place.position} (prompt {place.prompt + 1})"
-
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Run it and write into ``options.out``; returns the exit status."""
+    """Run the demo and write into ``options.out``; returns the exit status."""
     console = make_console()
     out: Path = options.out
     require_folder(out)
@@ -166,8 +161,10 @@ def _write_report(
 def headline_of(
     data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
 ) -> list[str]:
-    """What was found, in sentences whose every figure was just measured."""
-    lines = [layer_finding(profile.layer(number), data.token_name) for number in LAYERS]
+    """The findings, in sentences whose every figure was just measured."""
+    lines = [
+        layer_finding(profile.layer(number), token_namer(data.token_text)) for number in LAYERS
+    ]
     by_mode = {effect.mode: effect for effect in effects[LAYERS[0]]}
     zero, drop = by_mode["zero"], by_mode["drop sinks"]
     lines.append(
@@ -233,7 +230,7 @@ def _sections(
 
 
 def _outlier_rows(layer: LayerProfile, data: DemoData) -> list[tuple[str, ...]]:
-    return [outlier_row(outlier, data.token_name) for outlier in layer.outliers]
+    return [outlier_row(outlier, token_namer(data.token_text)) for outlier in layer.outliers]
 
 
 def _effect_row(effect: ModeEffect) -> tuple[str, ...]:

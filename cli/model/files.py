@@ -27,7 +27,7 @@ VOCABULARIES = (
 REASON_LENGTH = 400
 BLOCK_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth")
 MOST_WEIGHTS_PER_BYTE = 16
-"""Of safetensors; a weight in two bits takes a quarter of a byte."""
+"""Weights that a byte of safetensors may hold: one in two bits takes a quarter of a byte."""
 
 
 class ModelError(LayerLabError, ValueError):

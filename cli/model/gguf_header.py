@@ -1,4 +1,4 @@
-"""A look at the header of a GGUF file before the reader of the package gguf gets it.
+"""A check of a GGUF file's header, made before the reader of the package gguf opens the file.
 
 That reader believes every count: sixty bytes that promise an array of 2**60 numbers keep it busy
 for ever, and its memory grows. Layout: "GGUF" specification of ggml-org/ggml, docs/gguf.md.
@@ -16,8 +16,8 @@ from ...core.checks import LayerLabError
 MOST_KEYS = 2**16
 MOST_TENSORS = 2**20
 MOST_ELEMENTS = 2**21
-"""Of all arrays together. The reader makes several objects of each; vocabularies have some 10**5
-tokens, each with its text, score and kind."""
+"""Elements of all arrays together. The reader makes several objects of each; vocabularies have
+some 10**5 tokens, each with its text, score and kind."""
 MOST_DIMENSIONS = 4
 MOST_BLOCKS = 10_000
 LONGEST_NAME = 256

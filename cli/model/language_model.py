@@ -74,8 +74,11 @@ class LoadedDecoder:
         layers: Sequence[int],
         receive: Callable[[int, Tensor, Tensor], None],
     ) -> Tensor:
-        """The same without keeping them: ``receive(index, states, valid)`` for each hidden state
-        while the pass goes on; returns the (batch, tokens) bool."""
+        """One pass as in :meth:`batch_states` that keeps no hidden state.
+
+        ``receive(index, states, valid)`` is called for each of them while the pass goes on. Returns
+        the (batch, tokens) bool.
+        """
         valid = _valid(prompts)
 
         def hand_over(index: int, hidden: Tensor) -> None:
@@ -106,7 +109,7 @@ def _valid(prompts: Sequence[Sequence[int]]) -> Tensor:
 
 @dataclass(frozen=True)
 class LanguageModel(LoadedDecoder):
-    """The same with its ``tokenizer`` of transformers."""
+    """A loaded decoder with its ``tokenizer`` of transformers."""
 
     tokenizer: Any
 
@@ -191,7 +194,11 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
 
 
 def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LanguageModel:
-    """The same with its tokenizer. Raises ModelError likewise."""
+    """A decoder as from :func:`load_decoder`, with its tokenizer.
+
+    Raises:
+        ModelError: if the model or its tokenizer cannot be used.
+    """
     tokenizer = files.tokenizer().tokenizer
     loaded = load_decoder(files, device, dtype)
     return LanguageModel(loaded.name, loaded.model, loaded.decoder, tokenizer)

@@ -1,4 +1,4 @@
-"""Prompts as the tokens that a chat model would be given."""
+"""Prompts as tokens, in the chat template of a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PromptTokenizer:
 
     @property
     def template(self) -> str:
-        """What prompts are put into, for provenance."""
+        """The kind of template that prompts are put into, for provenance."""
         return "model's own" if self.has_template else "none"
 
     def ids(self, prompt: str) -> list[int]:

@@ -1,1 +1,1 @@
-"""`layerlab profile`, `compare` and `stats`."""
+"""``layerlab profile``, ``compare`` and ``stats``."""

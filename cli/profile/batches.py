@@ -1,4 +1,4 @@
-"""Which prompts share a forward pass: settled before the first one, from the prompts alone.
+"""Which prompts share a forward pass; this is decided from the prompts alone, before the first.
 
 An unbroken run, a resumed one and one on Ray therefore add up the same parts in the same order.
 """
@@ -61,7 +61,7 @@ class TokenizedPrompts:
         limits: TokenLimits,
         done: Callable[[int], None] = lambda prompts: None,
     ) -> TokenizedPrompts:
-        """Tokenize everything once; ``done`` hears of every prompt.
+        """Tokenize everything once; ``done`` is called with 1 for every prompt.
 
         Raises:
             PromptFileError: naming the line of a prompt that the model cannot take.

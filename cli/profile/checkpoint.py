@@ -1,4 +1,4 @@
-"""How far a profile has come, kept beside its output so that a killed run can go on."""
+"""The checkpoint of a profile, kept beside its output so that a killed run can go on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ UNREADABLE = (
 
 @dataclass
 class Checkpoint:
-    """The checkpoint in ``out``; one of another run is never continued.
+    """The checkpoint in ``out``; that of another run is never continued.
 
     Attributes:
         out: the folder that the profile is written to.
@@ -125,7 +125,7 @@ class Checkpoint:
         return True
 
     def remove(self) -> None:
-        """It is no longer needed."""
+        """Remove the checkpoint; the profile is written."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
@@ -159,7 +159,10 @@ def _counts(values: Sequence[Any]) -> list[int]:
 
 
 def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[int]) -> None:
-    """So that a few lying bytes cannot ask for memory that the tensors do not need."""
+    """Raise ValueError where the tensors are not those of a profile of this width.
+
+    Otherwise a few lying bytes could ask for memory that the tensors do not need.
+    """
     wanted: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     for index in indices:
         wanted[f"{index}.magnitudes"] = torch.int64, (len(MagnitudeHistogram().counts),)

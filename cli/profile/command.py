@@ -84,10 +84,8 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         with progress.waiting("Writing"), writing_in(out, RESUME):
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
-
-    name_token = token_namer(text)
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, name_token), markup=False)
+        console.print(layer_finding(layer, token_namer(text)), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(
@@ -142,7 +140,7 @@ def decisive_facts(
 def provenance(
     options: argparse.Namespace, facts: ModelFacts, prompts: TokenizedPrompts
 ) -> dict[str, str]:
-    """What every reference and the report say about where their numbers are from."""
+    """Where the numbers are from, for every reference and the report."""
     own = options.prompts is not None
     return {
         "model": facts.name,
@@ -206,7 +204,7 @@ def _measure(
     indices: tuple[int, ...],
     checkpoint: Checkpoint,
 ) -> ProfileStats:
-    """Go on from the checkpoint, if there is one, to the end."""
+    """Measure every shard, going on from the checkpoint if there is one."""
     found = checkpoint.load()
     if checkpoint.note:
         console.print(

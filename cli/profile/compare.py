@@ -1,4 +1,4 @@
-"""``layerlab compare``: two profiles side by side, and what the numbers say of them."""
+"""``layerlab compare``: two profiles side by side, as tables, a picture and sentences."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def find_layers(profile: dict[str, Any], text: str, path: Path) -> list[dict[str
 
 
 def model_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
-    """What the two profiles are of."""
+    """The models and texts of the two profiles."""
     sides = [_model_facts(side) for side in (a, b)]
     rows = [(name, *(side[name] for side in sides)) for name in sides[0]]
     return Table(("", "A", "B"), rows, "models")
 
 
 def layer_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
-    """One layer of each."""
+    """The figures of one layer of each profile."""
     names = ("median_abs", "max_abs", "std", "std_without_sinks")
     rows = [(name, _figure(a[name]), _figure(b[name])) for name in names]
     rows.append(("out of line", str(len(a["outliers"])), str(len(b["outliers"]))))
@@ -101,7 +101,7 @@ def layer_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
 def verdict(
     a: dict[str, Any], b: dict[str, Any], pairs: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> list[str]:
-    """What the numbers say, and no more."""
+    """Sentences that say what the numbers do, and no more."""
     lines = [f"{letter}: {_course(side)}" for letter, side in (("A", a), ("B", b))]
     same_model = all(a["model"][key] == b["model"][key] for key in ("blocks", "width"))
     for first, second in pairs:

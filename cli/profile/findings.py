@@ -1,4 +1,4 @@
-"""What a profile says, in sentences whose every figure was measured."""
+"""The findings of a profile, in sentences whose every figure was measured."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from ...core.profile.profile import LayerProfile, Profile
 
 
 def token_namer(token_text: Callable[[Place], str]) -> Callable[[Place], str]:
-    """A function that puts a token's place into words: its text, position and prompt."""
+    """A function that names the token at a place, such as ``'<s>' at 0 (prompt 3)``.
 
-    def name_token(place: Place) -> str:
-        return f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
-
-    return name_token
+    ``token_text``: the text of the token at a place.
+    """
+    return lambda place: f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
 
 
 def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> str:
-    """The loudest dimension of one layer, and who carries it."""
+    """The loudest dimension of one layer, and the token that carries it."""
     if not layer.outliers:
         return f"Layer {layer.layer}: no dimension is 10x out of line."
     top = layer.outliers[0]

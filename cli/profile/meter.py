@@ -14,12 +14,12 @@ from ..model.language_model import LoadedDecoder, load_decoder
 from .batches import Batch
 
 Done = Callable[[int, int], None]
-"""Hears of progress: prompts, tokens."""
+"""A function that is told how many further prompts and tokens are done."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a loaded model is, in words that travel."""
+    """What a loaded model is; a worker of Ray can send it."""
 
     name: str
     fingerprint: str
@@ -32,7 +32,7 @@ class ModelFacts:
 class ProfileMeter:
     """Holds the model at ``path``; see :func:`.load_decoder` for ``device`` and ``dtype``.
 
-    It is loaded when first needed: what goes wrong then reaches the caller from a worker, too.
+    The model is loaded when it is first needed, so that an error of a worker reaches the caller.
     """
 
     def __init__(self, path: Path, device: str, dtype: str):

@@ -1,4 +1,4 @@
-"""The same measurement on Ray: every worker holds the model and takes shards of the prompts."""
+"""Measuring a profile on Ray: every worker holds the model and takes shards of the prompts."""
 
 from __future__ import annotations
 

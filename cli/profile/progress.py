@@ -19,7 +19,7 @@ from rich.progress import (
 
 
 class PromptProgress:
-    """A context that shows what is going on."""
+    """A context in which progress bars are shown."""
 
     def __init__(self, console: Console):
         self._progress = Progress(

@@ -13,7 +13,7 @@ SHOWN_DIMENSIONS = 10
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """Print one reference; returns the exit status."""
+    """Print the reference ``options.file``; returns the exit status."""
     reference = load_reference(options.file)
     console = make_console()
     for table in reference_tables(reference):
@@ -22,7 +22,7 @@ def run_show(options: argparse.Namespace) -> int:
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    """Convert one file; returns the exit status."""
+    """Write ``options.source`` as ``options.target``; returns the exit status."""
     source, target = Path(options.source), Path(options.target)
     if target.exists() and not options.force:
         raise ReferenceFileError(f"{target} exists: --force replaces it")

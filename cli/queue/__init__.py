@@ -1,1 +1,1 @@
-"""`layerlab queue`."""
+"""``layerlab queue``."""

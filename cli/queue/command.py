@@ -119,7 +119,7 @@ class Run:
             self.progress.done()
 
     def one_by_one(self, rows: Sequence[Row], server: str) -> None:
-        """All on one server, until it does not answer any more."""
+        """Run all rows on one server, until it does not answer any more."""
         for row in rows:
             job = self._job(row)
             show = self.progress.follower(self._workflow.title)
@@ -131,7 +131,7 @@ class Run:
             self._end(row, outcome)
 
     def collect(self, rows: Sequence[Row], servers: Sequence[str]) -> None:
-        """First what an interrupted run left with a server: no other may do it again."""
+        """Fetch what an interrupted run left with a server: no other server may do it again."""
         for row in rows:
             prompt_id = self._results.open_id(row)
             if prompt_id is None:
@@ -145,7 +145,7 @@ class Run:
                     _warn(self._console, f"{error}; what it had goes to another server.")
 
     def on_ray(self, cluster: str, servers: Sequence[str], rows: Sequence[Row]) -> None:
-        """What is left of ``rows``, each on whichever server is free."""
+        """Run the rows that have not ended, each on whichever server is free."""
         from .on_ray import run_on_servers
 
         left = {row.number: row for row in rows if row.number not in self.ends}
@@ -167,8 +167,8 @@ class Run:
             if line not in self._lost:
                 self._lost.add(line)
                 _warn(self._console, f"{line}; what it had goes to another server.")
-        told = [f"{key}={row.settings[key]}" for key in self._shown if key in row.settings]
-        what = f"{row.number} ({', '.join(told)[:100]}):" if told else f"{row.number}:"
+        shown = [f"{key}={row.settings[key]}" for key in self._shown if key in row.settings]
+        what = f"{row.number} ({', '.join(shown)[:100]}):" if shown else f"{row.number}:"
         if outcome.status == DONE:
             names = ", ".join(file.name for file in files) or "no picture"
             self._console.print(f"{what} {outcome.seconds:.1f} s, {names}", markup=False)
@@ -177,7 +177,7 @@ class Run:
 
 
 def living(servers: Sequence[str], console: Console) -> list[str]:
-    """Those of ``servers`` where a ComfyUI answers. Raises NoServer if none does."""
+    """The ``servers`` at which a ComfyUI answers. Raises NoServer if there is none."""
     found, errors = [], []
     for server in servers:
         try:

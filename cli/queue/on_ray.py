@@ -1,4 +1,4 @@
-"""The prompts on several servers: one Ray actor a server, and Ray's own retry when one dies."""
+"""Running prompts on several servers: one Ray actor each, and Ray's own retry when one dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..ray_cluster import joined_ray, lost_worker
 from .worker import FAILED, UNREACHED, Job, Outcome, attempt
 
 RETRIES = 2
-"""How often Ray tries a prompt again. One that three servers died of does not get a fourth."""
+"""How often Ray tries a prompt again: one that stopped three servers is not tried on a fourth."""
 
 RESTARTS = 10
 """How often one actor's process may die."""
@@ -56,7 +56,7 @@ class ServerWorker:
 def run_on_servers(
     cluster: str, servers: Sequence[str], jobs: Iterable[Job], limits: Limits
 ) -> Iterator[Outcome]:
-    """Every job once, each on one of ``servers``; outcomes come as they are ready.
+    """Run every job once, each on one of ``servers``; yields outcomes as they are ready.
 
     ``cluster``: Ray's address, or "local". A job is taken when a worker is free. A worker that
     finds no server any more leaves its job to the others; when none is left no further job is
@@ -112,7 +112,7 @@ def _too_many(last: Exception) -> str:
 
 
 def least_busy(servers: Sequence[str], limits: Limits) -> str | None:
-    """Of those that answer the one with the shortest queue.
+    """The server with the shortest queue among those that answer.
 
     None if none answers for ``limits.contact`` seconds: one that loads a model is silent for a
     while.

@@ -1,4 +1,4 @@
-"""What came out of a queue: pictures, and results.jsonl, from which a later run goes on."""
+"""The results of a queue: pictures, and results.jsonl, from which a later run goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers that ``layerlab queue`` is given: their addresses, and what they hold already."""
+"""The servers of ``layerlab queue``: reading their addresses, asking what they already have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_servers(texts: Sequence[str], cluster: str | None) -> list[str]:
 
 
 def read_address(text: str) -> str:
-    """HOST:PORT of what may be pasted from a browser. Raises QueueError."""
+    """HOST:PORT from an address that may be pasted from a browser. Raises QueueError."""
     address = re.sub(r"^http://", "", text.strip()).rstrip("/")
     host, _, port = address.rpartition(":")
     valid = re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]|[\w.-]+", host) and port.isdecimal()
@@ -44,7 +44,7 @@ def read_address(text: str) -> str:
 
 
 def has_prompt(server: str, prompt_id: str, limits: Limits) -> bool:
-    """Whether the server has it; one that is silent is asked again for ``limits.contact``."""
+    """Whether the server has the prompt; a silent one is asked for ``limits.contact``."""
     try:
         return not patiently(
             lambda: find_prompt(server, prompt_id, limits.answer).unknown, limits.contact

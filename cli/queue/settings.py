@@ -1,4 +1,4 @@
-"""What is set in a workflow before it is queued: one value, a table of them, seeds of repeats."""
+"""What is set in a workflow before it is queued: single values, tables, the seeds of repeats."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def convert(value: Any, present: Any) -> Any:
 
 
 def graph_digest(graph: Mapping[str, Any]) -> str:
-    """Of what the server computes with: titles and the order of nodes do not count."""
+    """A digest of what the server computes with: titles and the order of nodes do not count."""
     content = {
         node_id: {key: value for key, value in node.items() if key != "_meta"}
         for node_id, node in graph.items()

@@ -1,4 +1,4 @@
-"""A prompt's way over one server, with its end as a value, so that the other prompts go on."""
+"""One prompt on one server, with an outcome instead of an error, so that others can go on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..comfy.client import ComfyClientError, PromptRefused, ServerUnreachable
 from ..comfy.prompt import Image, Limits, PromptState, run_prompt
 
 DONE, REFUSED, FAILED, UNREACHED = "done", "refused", "failed", "not reached"
-"""How a prompt can end. Not reached: no server answers any more; a later run may take it up."""
+"""How a prompt can end. "Not reached": no server answers any more; a later run may take it."""
 
 
 class Job(NamedTuple):
@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How it ended: ``status`` is one of the above, ``seconds`` the time it took.
+    """How a job ended: ``status`` is one of the four above, ``seconds`` the time it took.
 
     A prompt of which only some outputs are valid has failed, and still has ``images``. ``lost``:
     a line for each server that went away before.
@@ -47,7 +47,7 @@ def attempt(
     limits: Limits,
     on_progress: Callable[[PromptState], None] = lambda state: None,
 ) -> Outcome:
-    """Run ``job`` on ``server``. Raises ServerUnreachable, for another server may do it then."""
+    """Run ``job`` on ``server``. Raises ServerUnreachable, so that another server can be asked."""
     started = time.monotonic()
     status, images, error = DONE, (), ""
     try:

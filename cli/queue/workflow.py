@@ -14,7 +14,7 @@ from ..comfy.errors import node_name
 SHOWN = 40
 """Nodes or inputs that an error message lists."""
 MOST_DEPTH = 64
-"""Of JSON: lists and objects within each other."""
+"""Lists and objects that JSON may have within each other."""
 
 
 class QueueError(LayerLabError, ValueError):
@@ -148,7 +148,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of JSON from outside, which can be copied and written without fear of its depth.
+    """The value of JSON from outside, nested so little that it can be copied and written.
 
     Raises:
         ValueError: if it is no JSON, is nested more than :data:`MOST_DEPTH` deep, or holds a
