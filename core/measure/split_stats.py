@@ -87,6 +87,11 @@ class SplitStats:
         return merged
 
     @property
+    def content(self) -> DimensionStats:
+        """The name that ``without_sinks`` had at first."""
+        return self.without_sinks
+
+    @property
     def all(self) -> DimensionStats:
         """The statistics over every token, sinks included."""
         return self.without_sinks.merge(self.sinks)
