@@ -132,6 +132,7 @@ def test_every_picture_has_one_size(hidden, threshold, usual_shape):
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
 
 
+@pytest.mark.slow
 def test_references_of_all_kinds_can_be_drawn():
     hidden = states(width=2560)
     draw(hidden, published_qwen3_4b())

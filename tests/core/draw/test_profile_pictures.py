@@ -39,6 +39,7 @@ def test_the_picture_spans_whole_columns_so_that_each_stands_at_its_own_place(wi
     assert axes.get_xlim() == (-0.5, width - 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["\x1b[2J\x1b]0;title\x07", "a\x00b\x7f\n", "\ud83e", "$\\frac{$ $x^", "狐 🦊"],

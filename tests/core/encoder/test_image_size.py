@@ -116,6 +116,7 @@ def test_a_budget_below_one_token_is_refused(budget):
         token_grid(64, 64, budget)
 
 
+@pytest.mark.slow
 def test_8192x8192_with_a_budget_of_1024_becomes_1024x1024_and_says_so():
     """A stride-0 view: the batch itself takes no memory."""
     image = torch.full((1, 1, 1, 3), 0.25, dtype=torch.float16).expand(1, 8192, 8192, 3)
