@@ -128,3 +128,12 @@ def as_states(embeddings: Tensor, what: str = "embeddings") -> Tensor:
             "(batch, tokens, width) with at least one token"
         )
     return hidden
+
+
+def require_same_width(text: Tensor, side: Tensor, name: str) -> None:
+    """Raise ValueError, naming both widths, unless ``side`` is as wide as ``text``."""
+    if side.shape[-1] != text.shape[-1]:
+        raise ValueError(
+            f"the text side has {text.shape[-1]} dimensions and {name} {side.shape[-1]}: both "
+            "encoders must have the same width (Qwen3-4B and Qwen3-VL-4B have 2560)"
+        )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_states, require_finite_states
+from ..checks import as_states, require_finite_states, require_same_width
 from ..measure.allocation import copy, empty
 from ..measure.moments import to_dtype
 from ..measure.scaling import Z_LIMIT, token_rms
@@ -150,12 +150,7 @@ def blend_with(text: Tensor, vision: Tensor, settings: BlendSettings) -> BlendRe
 def _sides(text: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
     """Both sides as (batch, tokens, width), checked."""
     text, vision = as_states(text, "the text side"), as_states(vision, "the vision side")
-    if text.shape[-1] != vision.shape[-1]:
-        raise ValueError(
-            f"the text side has {text.shape[-1]} dimensions and the vision side "
-            f"{vision.shape[-1]}: both encoders must have the same width (Qwen3-4B and Qwen3-VL-4B "
-            "have 2560)"
-        )
+    require_same_width(text, vision, "the vision side")
     if vision.shape[0] not in (1, text.shape[0]):
         raise ValueError(
             f"the text side has a batch of {text.shape[0]} and the vision side of "

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import as_states, require_finite_number, require_finite_states
+from ..checks import (
+    as_states,
+    require_finite_number,
+    require_finite_states,
+    require_same_width,
+)
 from ..measure.moments import to_dtype
 from ..measure.scaling import mean_and_std
 from ..measure.sinks import find_sinks
@@ -95,11 +100,7 @@ def add_style(text: Tensor, styled: Tensor, neutral: Tensor, alpha: float = 0.3)
 def _ordinary(side: Tensor, name: str, text: Tensor) -> Tensor:
     """``side`` without its sink tokens, float32 or better, in the text's batch and place."""
     side = as_states(side, name)
-    if side.shape[-1] != text.shape[-1]:
-        raise ValueError(
-            f"the text side has {text.shape[-1]} dimensions and {name} {side.shape[-1]}: both "
-            "encoders must have the same width (Qwen3-4B and Qwen3-VL-4B have 2560)"
-        )
+    require_same_width(text, side, name)
     if side.shape[0] not in (1, text.shape[0]):
         raise ValueError(
             f"the text side has a batch of {text.shape[0]} and {name} of {side.shape[0]}"
