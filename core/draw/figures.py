@@ -97,7 +97,7 @@ def name_decades(bar: Colorbar, low: float, high: float, **style: Any) -> None:
     ticks = [float(tick) for tick in range(math.ceil(low), math.floor(high) + 1, step)]
     if len(ticks) < 2:
         ticks = [math.log10(number) for number in _round_numbers(10.0**low, 10.0**high)]
-    bar.set_ticks(ticks, labels=[f"{10.0**tick:.4g}x" for tick in ticks], **style)
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:.6g}x" for tick in ticks], **style)
     bar.minorticks_off()
 
 
