@@ -105,7 +105,7 @@ def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
         selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
-        stats.update_batch(states, selected, [number])
+        stats.update_batch(states, selected, [number], torch.tensor([record.ids]))
         records.append(record)
     return stats, records
 

@@ -63,7 +63,7 @@ class DemoData:
     def add(self, number: int) -> None:
         """Run prompt ``number`` once, all layers from the one pass."""
         states = self.model.hidden_states(self.ids[number], range(self.model.blocks + 1))
-        self.stats.update(states)
+        self.stats.update(states, self.ids[number])
         for layer in LAYERS:
             self.kept[layer].append(states[self.model.blocks + 1 + layer])
 

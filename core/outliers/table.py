@@ -32,7 +32,7 @@ def outlier_row(outlier: Outlier, name_token: Callable[[Place], str]) -> tuple[s
         f"{ratio:.4g} ({bare:.3g})",
         f"{_inverse(ratio):.4g} ({_inverse(bare):.3g})",
         f"{outlier.sink_share:.1%}",
-        f"{outlier.direction}, {outlier.kind}",
+        f"{outlier.direction}, {outlier.kind_in_words}",
         f"{name_token(outlier.top)}: {outlier.top_share:.1%}",
     )
 
