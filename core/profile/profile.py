@@ -115,7 +115,7 @@ class ProfileStats:
         ):
             rows, places = selected_rows(hidden, chosen)
             stats.update(rows, places % tokens, order[places // tokens])
-            self.magnitudes[index].update(rows)
+        self.magnitudes[index].update(selected_rows(hidden, selected)[0])
         for row, position in sinks.nonzero().tolist():
             self.sinks[index].extend((numbers[row], position))
 
@@ -200,6 +200,7 @@ class Profile:
             if not all hidden states were measured.
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
             deepest un-normed layer measured).
+        sink_index: the hidden state that ``sink_positions`` is of.
     """
 
     model: str
@@ -213,6 +214,7 @@ class Profile:
     sink_positions: tuple[tuple[int, ...], ...]
     layers: tuple[LayerProfile, ...]
     courses: tuple[Course, ...] = ()
+    sink_index: int = 0
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -227,6 +229,7 @@ class Profile:
             "prompts": self.prompts,
             "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
+            "sink_index": self.sink_index,
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
             "dimensions": [course._asdict() for course in self.courses],
@@ -247,7 +250,6 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
     layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
     emergence = fall = None
     courses: tuple[Course, ...] = ()
-    # The hidden state whose sink tokens are named; see Profile.sink_positions.
     sink_index = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
     if len(layers) == stats.blocks + 1:
         emergence, fall = rise_and_fall([layer.max_abs for layer in layers])
@@ -265,6 +267,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         sink_positions=stats.sink_positions(sink_index),
         layers=layers,
         courses=courses,
+        sink_index=sink_index,
     )
 
 
