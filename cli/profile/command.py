@@ -24,7 +24,7 @@ from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
-from .findings import layer_finding, sink_finding, token_namer
+from .findings import layer_finding, sink_finding
 from .meter import ModelFacts, ProfileMeter
 from .on_ray import RayMeters, ray_meters, require_cluster
 from .progress import PromptProgress
@@ -85,7 +85,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, token_namer(text)), markup=False)
+        console.print(layer_finding(layer, text, profile.prompts), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(
