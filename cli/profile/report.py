@@ -17,23 +17,32 @@ from ...core.measure.reference import (
     reference_from_stats,
     save_reference,
 )
-from ...core.outliers.table import OUTLIER_HEADER, carriers_in_words, outlier_row
+from ...core.outliers.table import OUTLIER_COLUMNS, OUTLIER_HEADER, carriers_in_words, outlier_row
 from ...core.profile.heat_map import heat_map
-from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
+from ...core.profile.profile import (
+    MASSIVE_ABSOLUTE,
+    MASSIVE_RELATIVE,
+    LayerProfile,
+    Profile,
+    ProfileStats,
+    left_out,
+)
 from ..show.html_report import Section, Table, heat_map_data, render_report
 from .findings import layer_finding, sink_finding
 
-LAYER_COLUMNS = (
-    "hidden state",
-    "layer",
-    "median |x|",
-    "max |x|",
-    "max / median",
-    "std",
-    "std without sinks",
-    "10x outliers",
-    "massive (Sun et al.)",
-)
+LAYER_COLUMNS = {
+    "hidden state": "0 is what comes out of the embeddings, 1 what comes out of the first block",
+    "layer": "the same counted from the end, as the nodes count it",
+    "median |x|": "of all values, tokens times dimensions",
+    "max |x|": "the largest of them",
+    "max / median": "the one over the other",
+    "std": "the standard deviation of all values together",
+    "std without sinks": "the same of the tokens that are no sinks",
+    "out of line": "dimensions whose std is far from the median std of the layer's dimensions",
+    "massive (Sun et al.)": f"dimensions with a value over {MASSIVE_ABSOLUTE:g} and over "
+    f"{MASSIVE_RELATIVE:g} times the median |x|",
+}
+"""What each column of the table of layers says, in plain words."""
 SHOWN_LAYERS = (-2, -6)
 
 
@@ -68,7 +77,9 @@ def write_profile(
     heat = heat_map(stats)
     pictures = {
         "layers": plot_layers(profile),
-        "outliers": plot_dimensions([(layer, stats.dimensions[layer.index]) for layer in shown]),
+        "outliers": plot_dimensions(
+            [(layer, stats.dimensions[layer.index]) for layer in shown], profile.threshold
+        ),
         "heat_map": plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
     }
     paths += [write_whole(out / f"{name}.png", png) for name, png in pictures.items()]
@@ -77,7 +88,9 @@ def write_profile(
             "Layers",
             ["The largest and the median magnitude of every hidden state measured."],
             pictures["layers"],
-            [Table(LAYER_COLUMNS, [layer_row(layer) for layer in profile.layers])],
+            [Table(tuple(LAYER_COLUMNS), [layer_row(layer) for layer in profile.layers])],
+            tables_say="Each row is a hidden state, with its magnitudes over all prompts.",
+            columns=LAYER_COLUMNS,
         ),
         Section(
             "Every layer, every dimension",
@@ -85,10 +98,7 @@ def write_profile(
         ),
         Section(
             "Outliers",
-            [
-                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to the "
-                "median std of the layer's own dimensions."
-            ],
+            ["A dot far above the diagonal owes its spread to a few tokens."],
             pictures["outliers"],
             [
                 Table(
@@ -101,8 +111,12 @@ def write_profile(
                 )
                 for layer in shown
             ],
+            tables_say=outliers_say(profile),
+            columns=OUTLIER_COLUMNS,
         ),
-        Section("Provenance", tables=[Table(("what", "value"), list(provenance.items()))]),
+        Section(
+            "Provenance", tables=[Table(("what", "value"), list(provenance.items()), prose=True)]
+        ),
     ]
     page = render_report(
         f"Hidden states of {profile.model}",
@@ -132,6 +146,15 @@ def shown_layers(profile: Profile) -> list[LayerProfile]:
     shown = [layer for layer in profile.layers if layer.layer in SHOWN_LAYERS]
     deepest = [layer for layer in profile.layers if not layer.normed] or list(profile.layers)
     return shown[::-1] or deepest[-2:]
+
+
+def outliers_say(profile: Profile) -> str:
+    """What stands in the tables of outliers, before any of their columns."""
+    return (
+        "Each row is a dimension that is out of line: its std over all tokens is more than "
+        f"{profile.threshold:g} times the median std of its layer's dimensions (the reference), or "
+        f"less than 1/{profile.threshold:g} of it; the farthest comes first."
+    )
 
 
 def layer_row(layer: LayerProfile) -> tuple[str, ...]:
