@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
+from zimage_layer_lab.core.measure.carriers import Carried
 from zimage_layer_lab.core.measure.dimension_stats import Place
 from zimage_layer_lab.core.outliers.detection import Outlier
 from zimage_layer_lab.core.profile.profile import LayerProfile, Profile
+
+
+NOWHERE = Carried((0.0,) * 8, 1.0, (None,) * 8, ())
+"""No position and no token carries it."""
 
 
 def hand_outlier(dimension: int, std: float = 500.0, direction: str = "loud", **changes) -> Outlier:
@@ -63,6 +68,7 @@ def hand_profile(
             outliers=tuple((outliers or {}).get(index, ())),
             massive=tuple((massive or {}).get(index, ())),
             non_finite=0,
+            carried=(NOWHERE,) * len((outliers or {}).get(index, ())),
         )
         for index, (peak, median) in enumerate(zip(peaks, medians, strict=True), first)
     )
