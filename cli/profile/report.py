@@ -44,6 +44,8 @@ LAYER_COLUMNS = {
 }
 """What each column of the table of layers says, in plain words."""
 SHOWN_LAYERS = (-2, -6)
+SHOWN_OUTLIERS = 24
+"""Rows of a table of outliers."""
 
 
 def write_profile(
@@ -100,17 +102,7 @@ def write_profile(
             "Outliers",
             ["A dot far above the diagonal owes its spread to a few tokens."],
             pictures["outliers"],
-            [
-                Table(
-                    OUTLIER_HEADER,
-                    [
-                        outlier_row(outlier, carriers_in_words(carried, token_text))
-                        for outlier, carried in zip(layer.outliers, layer.carried, strict=True)
-                    ],
-                    f"layer {layer.layer}",
-                )
-                for layer in shown
-            ],
+            [outliers_of(layer, token_text) for layer in shown],
             tables_say=outliers_say(profile),
             columns=OUTLIER_COLUMNS,
         ),
@@ -155,6 +147,21 @@ def outliers_say(profile: Profile) -> str:
         f"{profile.threshold:g} times the median std of its layer's dimensions (the reference), or "
         f"less than 1/{profile.threshold:g} of it; the farthest comes first."
     )
+
+
+def outliers_of(layer: LayerProfile, token_text: Callable[[Place], str]) -> Table:
+    """The first :data:`SHOWN_OUTLIERS` of one layer, and in the caption how many there are."""
+    pairs = list(zip(layer.outliers, layer.carried, strict=True))
+    caption = f"layer {layer.layer}"
+    if len(pairs) > SHOWN_OUTLIERS:
+        caption += (
+            f": the first {SHOWN_OUTLIERS} of {len(pairs)} dimensions; profile.json has them all"
+        )
+    rows = [
+        outlier_row(outlier, carriers_in_words(carried, token_text))
+        for outlier, carried in pairs[:SHOWN_OUTLIERS]
+    ]
+    return Table(OUTLIER_HEADER, rows, caption)
 
 
 def layer_row(layer: LayerProfile) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from zimage_layer_lab.core.measure.dimension_stats import Place
 from zimage_layer_lab.core.outliers.detection import Outlier
 from zimage_layer_lab.core.profile.profile import LayerProfile, Profile
 
-
 NOWHERE = Carried((0.0,) * 8, 1.0, (None,) * 8, ())
 """No position and no token carries it."""
 
