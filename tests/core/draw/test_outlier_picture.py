@@ -78,11 +78,6 @@ def test_any_text_makes_a_picture_without_a_warning(caplog):
     assert not caplog.records
 
 
-@pytest.fixture(scope="module")
-def usual_shape():
-    return draw(states()).shape
-
-
 @pytest.mark.parametrize(
     "hidden",
     [
@@ -98,13 +93,19 @@ def usual_shape():
     ids=["sink", "no sink", "one token", "long", "zero", "constant", "batch", "mostly zero"],
 )
 @pytest.mark.parametrize("threshold", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
-def test_every_picture_has_one_size(hidden, threshold, usual_shape):
+def test_every_picture_is_readable_and_has_one_size(hidden, threshold):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = draw(hidden, threshold=threshold)
-        assert_readable(figure_of(hidden, threshold=threshold))
-    assert picture.shape == usual_shape
+        figure = figure_of(hidden, threshold=threshold)
+        assert_readable(figure)
+    assert figure.bbox.size.tolist() == [1760.0, 924.0]
+
+
+def test_the_picture_is_its_figures_pixels():
+    picture = draw(states())
+    assert picture.shape == (924, 1760, 3)
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
+    assert picture.std() > 0.05
 
 
 @pytest.mark.slow
