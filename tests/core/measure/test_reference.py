@@ -243,6 +243,38 @@ def test_a_reference_without_the_second_view_serves_the_first():
     assert reference.statistics(without_sinks=True) == (reference.mean, reference.std)
 
 
+def known(**facts):
+    return Reference(torch.zeros(2), torch.ones(2), 0.0, 1.0, provenance=facts)
+
+
+def test_a_reference_of_another_model_is_said_where_both_models_are_known():
+    reference = known(model="qwen_3_4b", layer="-2", fingerprint="0123")
+    assert reference.remarks(-2, False, "0123", "mine") == []
+    assert reference.remarks(-2, False, "", "mine") == []
+    assert known(model="qwen_3_4b").remarks(-2, False, "4567", "mine") == []
+    assert reference.remarks(-6, False, "4567", "qwen3vl_4b") == [
+        "measured against qwen_3_4b at -2: another model (fingerprint 0123; these states are of "
+        "qwen3vl_4b, fingerprint 4567)",
+        "the reference is of layer -2 and the states of layer -6",
+    ]
+    assert known(fingerprint="0123").remarks(None, False, "4567", "mine") == [
+        "measured against an unnamed model: another model (fingerprint 0123; these states are of "
+        "mine, fingerprint 4567)"
+    ]
+    assert reference.name_for("4567") == "qwen_3_4b at layer -2: another model"
+    assert reference.name_for("0123") == reference.name_for("") == "qwen_3_4b at layer -2"
+    assert reference.for_any_model().name_for("4567") == "qwen_3_4b at layer -2"
+
+
+def test_a_reference_that_knows_no_sinks_says_so_where_states_have_some():
+    line = (
+        "the reference has no statistics without sink tokens: both views are measured against "
+        "those that include them"
+    )
+    assert known().remarks(-2, True) == [line]
+    assert known().remarks(-2, False) == make().remarks(-2, True) == []
+
+
 def test_provenance_cannot_be_changed_from_outside():
     known = {"model": "m"}
     reference = Reference(torch.zeros(2), torch.ones(2), 0.0, 1.0, provenance=known)
