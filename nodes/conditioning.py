@@ -86,12 +86,15 @@ def require_reference(reference: Any) -> Reference:
     return reference
 
 
-def reference_remarks(reference: Reference | None, record: Record, has_sinks: bool) -> list[str]:
+def reference_remarks(
+    reference: Reference | None, record: Record, has_sinks: bool, by_dimension: bool = True
+) -> list[str]:
     """What may be wrong with measuring the states of ``record`` against ``reference``, one line
-    each; ``has_sinks``: whether sink tokens are measured apart."""
+    each, as :meth:`.Reference.remarks`."""
     if reference is None:
         return []
-    return reference.remarks(record.layer, has_sinks, record.fingerprint, record.source)
+    states = record.fingerprint, record.source
+    return reference.remarks(record.layer, has_sinks, *states, by_dimension)
 
 
 def origin(record: Record) -> str:

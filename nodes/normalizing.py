@@ -77,8 +77,9 @@ class Normalize(io.ComfyNode):
             selected = role_mask(record.roles, CONTENT_ROLES)
             result = normalize(hidden, method, measured, keep_sinks, selected)
             note = _note(hidden, record, method, result)
-            # Sinks are on the same side of both here, so only layer and model are worth a remark.
-            for remark in reference_remarks(measured, record, has_sinks=False):
+            # Sinks are on the same side of both here: no remark on them.
+            by_dimension = method != "global"
+            for remark in reference_remarks(measured, record, False, by_dimension):
                 log.warning("Normalize Embedding: %s.", remark)
                 note += f"; {remark}"
             if torch.equal(result.hidden, hidden):

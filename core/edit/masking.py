@@ -159,8 +159,8 @@ def mask_outlier_dimensions(
     Args:
         embeddings: (tokens, width) or (batch, tokens, width); the result has the same shape
             (but for tokens that "drop sinks" removed), dtype and device.
-        reference: None takes the published Qwen3-4B figures for width 2560, else the median std
-            of the tensor's own dimensions.
+        reference: None takes the published Qwen3-4B figures for width 2560 (exact in five
+            dimensions only), else the median std of the tensor's own dimensions.
 
     Raises:
         as :func:`mask_states`.

@@ -94,9 +94,36 @@ class Reference:
         name = known.get("model", UNNAMED)
         if "layer" in known:
             name += f" at layer {known['layer']}"
-        if known.get("approximate") == "true":
-            name += " (published figures, approximate)"
+        if self.is_approximate:
+            exact = self.exact_dimensions
+            few = f": exact in {len(exact)} of {self.width} dimensions" if exact else ""
+            name += f" (published figures, approximate{few})"
         return name
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether most dimensions hold the median of all, because no more was published."""
+        return self.provenance.get("approximate") == "true"
+
+    @property
+    def exact_dimensions(self) -> list[str]:
+        """The dimensions that were published, where this :attr:`is_approximate`."""
+        listed = self.provenance.get("exact_dimensions", "")
+        return listed.split(", ") if listed else []
+
+    @property
+    def approximation(self) -> str:
+        """What that means for a ratio, and how to get an exact reference; empty if it is one."""
+        if not self.is_approximate:
+            return ""
+        exact = self.exact_dimensions
+        which = f"dimensions {', '.join(exact)} only" if exact else "few dimensions only"
+        return (
+            f"these published figures are exact in {which}: every other one holds the median std "
+            "of all, so its ratio may be several times too high or too low. llm-dit's own file is "
+            "exact in all: layerlab stats convert qwen3_4b_stats.npz FILE.safetensors turns it "
+            "into a reference to measure against"
+        )
 
     def is_of_another_model(self, fingerprint: str) -> bool:
         """Whether states of the model with this fingerprint are of another model, as far as both
@@ -123,6 +150,7 @@ class Reference:
         has_sinks: bool,
         fingerprint: str = "",
         source: str = "an encoder",
+        by_dimension: bool = True,
     ) -> list[str]:
         """What may be wrong with measuring states against this, one line each.
 
@@ -130,6 +158,7 @@ class Reference:
             layer: the states' layer, None if it is not known.
             has_sinks: whether the states have sink tokens, which are measured apart.
             fingerprint, source: the model that the states come from, and its name.
+            by_dimension: whether more is measured than all dimensions together.
         """
         lines = []
         if self.is_of_another_model(fingerprint):
@@ -147,6 +176,8 @@ class Reference:
                 "the reference has no statistics without sink tokens: both views are measured "
                 "against those that include them"
             )
+        if by_dimension and self.is_approximate:
+            lines.append(self.approximation)
         return lines
 
     def for_any_model(self) -> Reference:
@@ -193,9 +224,9 @@ def published_qwen3_4b() -> Reference:
         mean[dimension] = value
     for dimension, value in facts["std"].items():
         std[int(dimension)] = value
-    return Reference(
-        mean, std, facts["global_mean"], facts["global_std"], provenance=facts["provenance"]
-    )
+    exact = ", ".join(map(str, sorted(map(int, facts["std"]))))
+    provenance = {**facts["provenance"], "exact_dimensions": exact}
+    return Reference(mean, std, facts["global_mean"], facts["global_std"], provenance=provenance)
 
 
 def save_reference(reference: Reference, path: Path) -> None:

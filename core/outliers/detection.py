@@ -241,8 +241,8 @@ def get_outlier_dimensions(
     Args:
         embeddings: (tokens, width) or (batch, tokens, width), any float dtype.
         threshold: an outlier's std is over this many times the reference's, or under its inverse.
-        reference: None takes the published Qwen3-4B figures for width 2560, else the median std
-            of the tensor's own dimensions.
+        reference: None takes the published Qwen3-4B figures for width 2560 (exact in five
+            dimensions only), else the median std of the tensor's own dimensions.
         direction: "loud" (as llm-dit), "quiet" or "both".
 
     Raises:

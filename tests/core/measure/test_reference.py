@@ -299,7 +299,25 @@ def test_the_published_qwen3_4b_numbers_are_the_published_ones():
     others = [d for d in range(2560) if d not in PUBLISHED_STD]
     assert set(reference.std[others].tolist()) == {5.588}
     assert float(reference.mean.mean()) == pytest.approx(0.311, rel=1e-9)
-    assert "Qwen3-4B at layer -2" in reference.name and "approximate" in reference.name
+    assert reference.name == (
+        "Qwen3-4B at layer -2 (published figures, approximate: exact in 5 of 2560 dimensions)"
+    )
+
+
+def test_where_the_published_numbers_are_not_exact_is_said_and_the_way_to_exact_ones(tmp_path):
+    save_reference(published_qwen3_4b(), tmp_path / "published.safetensors")
+    for reference in (published_qwen3_4b(), load_reference(tmp_path / "published.safetensors")):
+        assert reference.remarks(-2, False) == [
+            "these published figures are exact in dimensions 0, 4, 9, 100, 396 only: every other "
+            "one holds the median std of all, so its ratio may be several times too high or too "
+            "low. llm-dit's own file is exact in all: layerlab stats convert qwen3_4b_stats.npz "
+            "FILE.safetensors turns it into a reference to measure against"
+        ]
+        assert reference.remarks(-2, False, by_dimension=False) == []
+    # As versions before this one saved it.
+    old = known(model="Qwen3-4B", approximate="true")
+    assert old.name == "Qwen3-4B (published figures, approximate)"
+    assert old.approximation.startswith("these published figures are exact in few dimensions only:")
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason=f"{SHARED.name} is not beside this checkout")
