@@ -14,13 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ... import __version__
 from ...core.checks import LayerLabError
-from ...core.draw.profile_pictures import (
-    plot_dimensions,
-    plot_heat_map,
-    plot_layers,
-    plot_masking,
-    plot_tokens,
-)
+from ...core.draw.heat_map_picture import plot_heat_map, plot_tokens
+from ...core.draw.profile_pictures import plot_dimensions, plot_layers, plot_masking
 from ...core.edit.mask_effects import ModeEffect, effects_of_modes
 from ...core.files.atomic import write_whole
 from ...core.measure.dimension_stats import Place

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ... import __version__
-from ...core.draw.profile_pictures import plot_dimensions, plot_heat_map, plot_layers
+from ...core.draw.heat_map_picture import plot_heat_map
+from ...core.draw.profile_pictures import plot_dimensions, plot_layers
 from ...core.files.atomic import write_whole
 from ...core.measure.dimension_stats import Place
 from ...core.measure.reference import (
