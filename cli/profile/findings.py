@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference
+from ...core.outliers.detection import ratio_in_words
 from ...core.profile.profile import LayerProfile, Profile
 
 
@@ -16,14 +18,20 @@ def token_namer(token_text: Callable[[Place], str]) -> Callable[[Place], str]:
     return lambda place: f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
 
 
-def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> str:
-    """The loudest dimension of one layer, and the token that carries it."""
+def layer_finding(
+    layer: LayerProfile, name_token: Callable[[Place], str], reference: Reference | None = None
+) -> str:
+    """The dimension of one layer that is farthest out of line, and the token that carries it.
+
+    ``reference``: what the layer was measured against, if not its own median.
+    """
     if not layer.outliers:
-        return f"Layer {layer.layer}: no dimension is 10x out of line."
+        against = "" if reference is None else f" with {reference.name}"
+        return f"Layer {layer.layer}: no dimension is 10x out of line{against}."
     top = layer.outliers[0]
     line = (
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
-        f"{top.ratio:.3g}x the layer's median."
+        f"{_times(top.ratio, reference)}."
     )
     if top.sink_share > 0 and top.std_without_sinks > 0:
         line += (
@@ -34,6 +42,12 @@ def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> st
         f"{line} The token that carries it most is {name_token(top.top)}; sink tokens carry "
         f"{top.sink_share:.1%} of its variance ({top.kind})."
     )
+
+
+def _times(ratio: float, reference: Reference | None) -> str:
+    if reference is None:
+        return f"{ratio:.3g}x the layer's median"
+    return f"{ratio_in_words(ratio)}, measured against {reference.name}"
 
 
 def sink_finding(profile: Profile) -> str:

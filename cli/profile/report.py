@@ -21,6 +21,7 @@ from ...core.outliers.table import OUTLIER_HEADER, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
 from ..show.html_report import Section, Table, heat_map_data, render_report
+from .against import reference_notes
 from .findings import layer_finding, sink_finding, token_namer
 
 LAYER_COLUMNS = (
@@ -66,10 +67,17 @@ def write_profile(
         if provenance.get("fingerprint") == _fingerprint_in(stale):
             stale.unlink()
     shown = shown_layers(profile)
+    against = ""
+    if profile.reference is not None:
+        against = profile.reference.name_for(provenance.get("fingerprint", ""))
     heat = heat_map(stats)
     pictures = {
         "layers": plot_layers(profile),
-        "outliers": plot_dimensions([(layer, stats.dimensions[layer.index]) for layer in shown]),
+        "outliers": plot_dimensions(
+            [(layer, stats.dimensions[layer.index]) for layer in shown],
+            profile.threshold,
+            against,
+        ),
         "heat_map": plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
     }
     paths += [write_whole(out / f"{name}.png", png) for name, png in pictures.items()]
@@ -87,15 +95,15 @@ def write_profile(
         Section(
             "Outliers",
             [
-                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to the "
-                "median std of the layer's own dimensions."
+                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to "
+                f"{_whose_std(against)}."
             ],
             pictures["outliers"],
             [
                 Table(
                     OUTLIER_HEADER,
                     [outlier_row(outlier, name_token) for outlier in layer.outliers],
-                    f"layer {layer.layer}",
+                    f"layer {layer.layer}" + (f" against {against}" if against else ""),
                 )
                 for layer in shown
             ],
@@ -107,7 +115,8 @@ def write_profile(
         f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
         f"{profile.tokens} tokens",
         [
-            *(layer_finding(layer, name_token) for layer in shown),
+            *reference_notes(profile, stats, provenance.get("fingerprint", "")),
+            *(layer_finding(layer, name_token, profile.reference) for layer in shown),
             sink_finding(profile),
             *left_out(profile),
         ],
@@ -115,6 +124,12 @@ def write_profile(
         f"Written by layerlab profile, Z-Image Layer Lab {__version__}.",
     )
     return [*paths, write_whole(out / "report.html", page)]
+
+
+def _whose_std(against: str) -> str:
+    if against:
+        return f"the std of the same dimension of {against}"
+    return "the median std of the layer's own dimensions"
 
 
 def _fingerprint_in(path: Path) -> str | None:

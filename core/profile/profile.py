@@ -18,6 +18,7 @@ from torch import Tensor
 from ..encoder.layers import is_normed, negative_layer
 from ..measure.dimension_stats import Place
 from ..measure.histogram import MagnitudeHistogram
+from ..measure.reference import Reference
 from ..measure.sinks import find_sinks
 from ..measure.split_stats import SplitStats, selected_rows
 from ..outliers.detection import Outlier, expected_for, find_outliers
@@ -164,6 +165,7 @@ class Profile:
             or if nothing drops.
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
             deepest un-normed layer measured).
+        reference: what dimensions are out of line with; None: their layer's median std.
     """
 
     model: str
@@ -176,6 +178,7 @@ class Profile:
     fall_layer: int | None
     sink_positions: tuple[tuple[int, ...], ...]
     layers: tuple[LayerProfile, ...]
+    reference: Reference | None = None
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -192,21 +195,28 @@ class Profile:
             "sink_positions": [list(positions) for positions in self.sink_positions],
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
+            "reference": None if self.reference is None else _reference_json(self.reference),
             "layers": [_layer_json(layer, token_text) for layer in self.layers],
         }
 
 
-def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profile:
+def summarise(
+    stats: ProfileStats,
+    model: str,
+    threshold: float = 10.0,
+    reference: Reference | None = None,
+) -> Profile:
     """The profile computed from streamed statistics.
 
-    A dimension's ratio is its std over the median std of its layer's dimensions.
+    A dimension's ratio is its std over that of ``reference``, of whatever layer it is; without one
+    over the median std of its layer's dimensions.
 
     Raises:
-        ValueError: if no prompt was added, or for a bad threshold.
+        ValueError: if no prompt was added, for a bad threshold, or a reference of another width.
     """
     if stats.prompts == 0:
         raise ValueError("there is nothing to profile: no prompt was given")
-    layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
+    layers = tuple(_summarise_layer(stats, index, threshold, reference) for index in stats.indices)
     emergence = fall = None
     # The hidden state whose sink tokens are named; see Profile.sink_positions.
     sink_index = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
@@ -224,6 +234,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         fall_layer=fall,
         sink_positions=stats.sink_positions(sink_index),
         layers=layers,
+        reference=reference,
     )
 
 
@@ -254,7 +265,9 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
     return emergence, emergence + int(after.argmin()) + 1
 
 
-def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
+def _summarise_layer(
+    stats: ProfileStats, index: int, threshold: float, reference: Reference | None
+) -> LayerProfile:
     split = stats.dimensions[index]
     whole = split.all
     median = stats.magnitudes[index].median()
@@ -267,10 +280,14 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         max_abs=float(whole.max_abs.max()),
         std=whole.global_std,
         std_without_sinks=split.without_sinks.global_std,
-        outliers=tuple(find_outliers(split, expected_for(split, None), threshold)),
+        outliers=tuple(find_outliers(split, expected_for(split, reference), threshold)),
         massive=tuple(massive.nonzero().flatten().tolist()),
         non_finite=whole.non_finite,
     )
+
+
+def _reference_json(reference: Reference) -> dict[str, Any]:
+    return {"name": reference.name, "provenance": dict(reference.provenance)}
 
 
 def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict[str, Any]:

@@ -96,9 +96,7 @@ def _dense(points: np.ndarray) -> np.ndarray:
 
 
 def _shrunk(box: Bbox) -> Bbox:
-    return Bbox.from_extents(
-        box.x0 + INSIDE, box.y0 + INSIDE, box.x1 - INSIDE, box.y1 - INSIDE
-    )
+    return Bbox.from_extents(box.x0 + INSIDE, box.y0 + INSIDE, box.x1 - INSIDE, box.y1 - INSIDE)
 
 
 def _meet(a: Bbox, b: Bbox) -> bool:

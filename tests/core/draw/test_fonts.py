@@ -160,9 +160,12 @@ def test_files_are_looked_for_once(tmp_path):
 
 def test_chinese_is_drawn_on_this_machine_if_fontconfig_knows_a_font():
     """The whole system as it is; what fontconfig says is the truth."""
-    listing = shutil.which("fc-list") and subprocess.run(
-        ["fc-list", ":lang=zh-cn", "family"], capture_output=True, text=True, timeout=60
-    ).stdout
+    listing = (
+        shutil.which("fc-list")
+        and subprocess.run(
+            ["fc-list", ":lang=zh-cn", "family"], capture_output=True, text=True, timeout=60
+        ).stdout
+    )
     if listing:
         assert printable("中文") == "中文"
         assert drawn_in_a_figure("中") > 0.005 and drawn_with_pillow("中") > 0.02
