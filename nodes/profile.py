@@ -14,8 +14,9 @@ from comfy_api.latest import io, ui
 from ..core.files.atomic import write_whole
 from ..core.measure.dimension_stats import Place
 from ..core.outliers.detection import ratio_in_words
+from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
-from ..core.profile.profile import LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
 from ..core.record.record import Record, Role
 from ..core.tables import align
 from .encoder import block_count
@@ -86,7 +87,7 @@ class LayerProfileNode(io.ComfyNode):
         stats, records = _measure(clip, read_prompts(prompts))
         profile = summarise(stats, records[0].source, threshold)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
-        document = profile.to_json(lambda place: records[place.prompt].texts[place.position])
+        document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
         write_whole(
             path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -105,7 +106,7 @@ def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
         selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
-        stats.update_batch(states, selected, [number])
+        stats.update_batch(states, selected, [number], torch.tensor([record.ids]))
         records.append(record)
     return stats, records
 
@@ -146,26 +147,36 @@ def _events(profile: Profile) -> list[str]:
         f"|x| ({step(profile.emergence_layer)})"
     ]
     if profile.fall_layer is None:
-        lines.append("fall: max |x| does not drop again before the final norm")
+        lines.append("fall: max |x| does not drop to half in one step before the final norm")
     else:
         lines.append(
             f"fall: hidden state {profile.fall_layer} has the largest drop after it "
             f"({step(profile.fall_layer)})"
         )
+    lines += [
+        f"dimension {course.dimension} (the loudest of layer -2 or -6): {_course(course)}"
+        for course in profile.courses
+    ]
     if not any(layer.massive for layer in profile.layers):
         lines.append("no layer has a massive activation")
     return lines
 
 
+def _course(course: Course) -> str:
+    end = (
+        "does not drop to half in one step"
+        if course.fall_layer is None
+        else (f"drops most at {course.fall_layer}")
+    )
+    return f"its largest |x| rises most at hidden state {course.emergence_layer} and {end}"
+
+
 def _sinks(profile: Profile) -> str:
-    places = sorted({place for positions in profile.sink_positions for place in positions})
-    if not places:
-        return "sink tokens (at the layer after emergence): none"
-    held = sum(map(bool, profile.sink_positions))
-    shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+    first = sum(0 in positions for positions in profile.sink_positions)
+    others = sum(len(positions) for positions in profile.sink_positions) - first
     return (
-        f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
-        f"{profile.prompts} prompts have one"
+        f"sink tokens at hidden state {profile.sink_index}: position 0 in {first} of "
+        f"{profile.prompts} prompts; {others} at other positions"
     )
 
 
@@ -188,11 +199,12 @@ def _farthest(layer: LayerProfile, records: list[Record]) -> str:
     if not layer.outliers:
         return "-"
     outlier = layer.outliers[0]
+    carriers = carriers_in_words(layer.carried[0], lambda place: _text(place, records))
     return (
-        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind}, "
-        f"{outlier.top_share:.0%} by {_token(outlier.top, records)}"
+        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind_in_words}; carried "
+        f"by {carriers}"
     )
 
 
-def _token(place: Place, records: list[Record]) -> str:
-    return f"{records[place.prompt].describe(place.position)} of prompt {place.prompt + 1}"
+def _text(place: Place, records: list[Record]) -> str:
+    return records[place.prompt].texts[place.position]

@@ -26,7 +26,7 @@ from ..show.console import make_console
 from .against import config_width, reference_notes, require_fit
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
-from .findings import layer_finding, sink_finding, token_namer
+from .findings import layer_finding, sink_finding
 from .meter import ModelFacts, ProfileMeter
 from .on_ray import RayMeters, ray_meters, require_cluster
 from .progress import PromptProgress
@@ -92,7 +92,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
     for line in reference_notes(profile, stats, facts.fingerprint):
         console.print(line, markup=False)
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, token_namer(text), reference), markup=False)
+        console.print(layer_finding(layer, text, profile.prompts, reference), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...core.encoder.fingerprint import fingerprint
 from ...core.profile.profile import ProfileStats
 from ..model.files import ModelFiles
-from ..model.language_model import LoadedDecoder, load_decoder
+from ..model.language_model import LoadedDecoder, load_decoder, padded_ids
 from .batches import Batch
 
 Done = Callable[[int, int], None]
@@ -65,11 +65,12 @@ class ProfileMeter:
         stats = ProfileStats(self._model.blocks, self._model.width, tuple(indices))
         for batch in shard:
             numbers = [number for number, _ in batch]
+            ids = padded_ids([ids for _, ids in batch])
             valid = self._model.stream_states(
                 [ids for _, ids in batch],
                 indices,
-                lambda index, hidden, valid, numbers=numbers: stats.update_layer(
-                    index, hidden, valid, numbers
+                lambda index, hidden, valid, numbers=numbers, ids=ids: stats.update_layer(
+                    index, hidden, valid, numbers, ids
                 ),
             )
             stats.finish_batch(valid)

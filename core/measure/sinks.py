@@ -26,7 +26,10 @@ FEWEST_TOKENS = 3
 
 
 def find_sinks(
-    hidden: Tensor, selected: Tensor | None = None, ratio: float = SINK_DISTANCE_RATIO
+    hidden: Tensor,
+    selected: Tensor | None = None,
+    ratio: float = SINK_DISTANCE_RATIO,
+    medians: Tensor | None = None,
 ) -> Tensor:
     """(batch, tokens) bool: which tokens are sinks, each sequence judged by its own median.
 
@@ -38,6 +41,7 @@ def find_sinks(
             sinks and do not count.
         ratio: how many times the median token's distance a sink's must exceed; whatever it is,
             :data:`SINK_SPREADS` holds too.
+        medians: from :func:`sequence_medians` of the same tokens, where they are known already.
 
     >>> hidden = torch.ones(1, 4, 8)
     >>> hidden[0, 0] = 100.0
@@ -45,34 +49,61 @@ def find_sinks(
     [[True, False, False, False]]
     """
     found = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-    if selected is not None:
-        selected = selected.to(hidden.device).expand(hidden.shape[:2])
-    for number, sequence in enumerate(hidden):
-        rows = sequence if selected is None else sequence[selected[number]]
-        if len(rows) < FEWEST_TOKENS:
-            continue
-        distances, rounding = _distances(rows)
-        far = distances > torch.maximum(_limit(distances, ratio), rounding)
-        if selected is None:
-            found[number] = far
-        else:
-            found[number, selected[number]] = far
+    selected = _selected(hidden, selected)
+    if medians is None:
+        medians = sequence_medians(hidden, selected)
+    for number, (sequence, chosen) in enumerate(zip(hidden, selected, strict=True)):
+        rows = chosen_rows(sequence, chosen)
+        if len(rows) >= FEWEST_TOKENS:
+            median = medians[number]
+            distances = _distances(rows, median)
+            rounding = torch.linalg.vector_norm(median) * torch.finfo(rows.dtype).eps
+            limit = torch.maximum(_limit(distances, ratio), rounding.nan_to_num(posinf=0.0))
+            found[number, chosen] = distances > limit
     return found
 
 
-def _distances(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(tokens,) the L2 norm of each row's difference from the median of every dimension.
+def sequence_medians(hidden: Tensor, selected: Tensor | None = None) -> Tensor:
+    """(batch, width) the median of every dimension over a sequence's selected tokens.
 
-    And, as a scalar, how far rounding alone may put a token of this dtype.
+    Of an even number of values the lower of the middle two; NaN is left out, and what a sequence
+    without a token has. In float32, or float64 where ``hidden`` is.
+
+    Args:
+        hidden: (batch, tokens, width), any float dtype.
+        selected: (batch, tokens) or (tokens,) bool; all tokens if not given.
     """
-    dtype = working_dtype(rows.dtype)
-    if rows.element_size() == 1:
-        rows = rows.to(dtype)
-    # Of an even number of values torch takes the lower of the middle two.
-    centre = rows.nanmedian(0).values.to(dtype)
-    norms = [torch.linalg.vector_norm(part.to(dtype) - centre, dim=-1) for part in chunks(rows)]
-    size = torch.linalg.vector_norm(centre) * torch.finfo(rows.dtype).eps
-    return torch.cat(norms), size.nan_to_num(posinf=0.0)
+    medians = torch.full(
+        (len(hidden), hidden.shape[-1]),
+        torch.nan,
+        dtype=working_dtype(hidden.dtype),
+        device=hidden.device,
+    )
+    for number, (sequence, chosen) in enumerate(
+        zip(hidden, _selected(hidden, selected), strict=True)
+    ):
+        rows = chosen_rows(sequence, chosen)
+        if len(rows):
+            rows = rows if rows.element_size() > 1 else rows.to(medians.dtype)
+            medians[number] = rows.nanmedian(0).values
+    return medians
+
+
+def chosen_rows(sequence: Tensor, chosen: Tensor) -> Tensor:
+    """The tokens of (tokens, width) that (tokens,) bool ``chosen`` marks; no copy if all are."""
+    return sequence if bool(chosen.all()) else sequence[chosen]
+
+
+def _selected(hidden: Tensor, selected: Tensor | None) -> Tensor:
+    if selected is None:
+        selected = torch.ones(hidden.shape[1], dtype=torch.bool)
+    return selected.to(hidden.device).expand(hidden.shape[:2])
+
+
+def _distances(rows: Tensor, median: Tensor) -> Tensor:
+    """(tokens,) the L2 norm of each row's difference from ``median``."""
+    parts = [part.to(median.dtype) - median for part in chunks(rows)]
+    return torch.cat([torch.linalg.vector_norm(part, dim=-1) for part in parts])
 
 
 def _limit(distances: Tensor, ratio: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from zimage_layer_lab.cli.profile import meter as profile_meter
 from zimage_layer_lab.cli.profile.against import reference_notes
 from zimage_layer_lab.cli.profile.findings import layer_finding
+from zimage_layer_lab.core.measure.carriers import Carried
 from zimage_layer_lab.core.measure.dimension_stats import Place
 from zimage_layer_lab.core.measure.reference import Reference, load_reference, save_reference
 from zimage_layer_lab.core.outliers.detection import Outlier
@@ -80,11 +81,12 @@ def test_a_finding_names_what_it_is_measured_against(ratio, direction, words):
         396, 1.5, 1.5, 1.5 / ratio, ratio, ratio, ratio, direction, 0.0, "channel-wide",
         Place(0, 4), 0.1,
     )  # fmt: skip
-    layer = LayerProfile(-2, 35, False, 1.0, 9.0, 2.0, 2.0, (top,), (), 0)
-    said = layer_finding(layer, lambda place: "'fox' at 4", reference(torch.ones(16)))
+    carried = (Carried((), 0.0, (), ()),)
+    layer = LayerProfile(-2, 35, False, 1.0, 9.0, 2.0, 2.0, (top,), (), 0, carried)
+    said = layer_finding(layer, str, 3, reference(torch.ones(16)))
     assert said.startswith(f"Layer -2: dimension 396 has a std of 1.5, {words} ")
     quiet = LayerProfile(-2, 35, False, 1.0, 9.0, 2.0, 2.0, (), (), 0)
-    said = layer_finding(quiet, str, reference(torch.ones(16)))
+    said = layer_finding(quiet, str, 3, reference(torch.ones(16)))
     assert said == "Layer -2: no dimension is 10x out of line with qwen_3_4b at layer -2."
 
 
