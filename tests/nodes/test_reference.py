@@ -131,7 +131,6 @@ def test_a_reference_of_another_model_is_accepted_and_said(
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_the_picture_says_whose_reference_it_is(clip, pack, lab, built, monkeypatch, foreign):
-    pytest.importorskip("matplotlib")
     from zimage_layer_lab.core.draw import outlier_picture
 
     figures, to_pixels = [], outlier_picture.to_pixels
