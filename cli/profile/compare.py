@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rich.progress import track
+
 from ... import __version__
 from ...core.draw.profile_pictures import plot_comparison
 from ...core.draw.ratio_picture import plot_ratios
@@ -17,7 +19,14 @@ from ...core.profile.profile_file import ProfileFileError, load_profile
 from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
-from .ratios import Compared, Side, compare_dimensions, ratio_sentences, ratio_table
+from .ratios import (
+    RATIO_TABLE_SAYS,
+    Compared,
+    Side,
+    compare_dimensions,
+    ratio_sentences,
+    ratio_table,
+)
 
 NOTABLE = 1.5
 """Layer figures of two profiles are called different from this factor on (a choice of words)."""
@@ -45,10 +54,15 @@ def run_compare(options: argparse.Namespace) -> int:
         sides = Side.of("A", options.a, a), Side.of("B", options.b, b)
         compared = compare_dimensions(*sides, layers)
     names = a["model"]["name"], b["model"]["name"]
-    sections = [
-        pair_section(pair, ratios, names)
-        for pair, ratios in zip(pairs, compared.ratios, strict=True)
-    ]
+    console = make_console()
+    to_show = track(
+        list(zip(pairs, compared.ratios, strict=True)),
+        "Drawing",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    sections = [pair_section(pair, ratios, names) for pair, ratios in to_show]
     pictures = {"compare.png": plot_comparison(a, b)} | {
         RATIO_PICTURE.format(*numbers): section.png
         for numbers, section in zip(layers, sections, strict=True)
@@ -56,7 +70,6 @@ def run_compare(options: argparse.Namespace) -> int:
     }
     models = model_table(a, b)
     words = [*verdict(a, b, pairs), *compared.gaps]
-    console = make_console()
     for table in (models, *(table for section in sections for table in section.tables)):
         print_table(console, table)
     for line in (*words, *(line for section in sections for line in section.paragraphs)):
@@ -132,6 +145,7 @@ def pair_section(
         ratio_sentences(ratios, *layers),
         plot_ratios(ratios, *sides),
         [figures, ratio_table(ratios, *layers)],
+        tables_say=RATIO_TABLE_SAYS,
     )
 
 

@@ -30,6 +30,12 @@ HEADER = (
     "A/B",
     "B/A",
 )
+RATIO_TABLE_SAYS = (
+    "The first table has the layers as wholes. Each row of the second is a dimension: its std in A "
+    "and in B, the one over the other (A/B), and the inverse (B/A), over all tokens and then over "
+    f"those that are no sinks. It lists the {EXTREMES} in which A is loudest against B, and the "
+    f"{EXTREMES} in which it is quietest, in whichever of the two views they are farther apart."
+)
 
 
 class Side(NamedTuple):

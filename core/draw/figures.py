@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
 """Colours: orange what is too large (and sink tokens), blue what is ordinary, green what is too
@@ -71,7 +71,8 @@ def set_limits(axis: Axis, low: float, high: float) -> None:
 def whole_ticks(axis: Axis, first: int, last: int) -> None:
     """Ticks at hidden states ``first``..``last``, half of one left free at both ends."""
     set_limits(axis, first - 0.5, last + 0.5)
-    axis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10], integer=True))
+    step = next(n for n in (1, 2, 5, 10, 20, 50, 100, 1000) if last - first <= 12 * n or n == 1000)
+    axis.set_ticks([index for index in range(first, last + 1) if index % step == 0])
 
 
 def positive(values: Iterable[float | None]) -> np.ndarray:

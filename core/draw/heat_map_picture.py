@@ -17,7 +17,7 @@ from torch import Tensor
 from ..profile.heat_map import WIDEST_MAP, HeatMap, by_column
 from .figures import FLOOR, LOUD, name_decades, new_figure, to_png
 from .fonts import printable, text_style
-from .labels import Mark, broken, name_above
+from .labels import Mark, broken, inches, name_above
 
 NAMED = 10
 """How many of the loudest dimensions a heat map names."""
@@ -68,10 +68,12 @@ def tokens_figure(
     scale = max(float(values.median()), FLOOR)
     grid = (values[:, list(dimensions)] / scale).clamp(min=0.1).log10().T.numpy()
     top = max(float(grid.max()), 0.0)
-    figure, [axes] = new_figure(max(8.0, 0.24 * len(texts)), 3.0 + 0.34 * len(dimensions))
+    names = [printable(text, TOKEN_LETTERS) for text in texts]
+    longest = max(inches(name, 8) for name in names)
+    height = max(2.4, 0.34 * len(dimensions)) + 0.8 + longest
+    figure, [axes] = new_figure(max(8.0, 0.24 * len(texts)), height)
     image = axes.imshow(grid, aspect="auto", cmap="magma", vmin=-1, vmax=top)
     axes.set_yticks(range(len(dimensions)), [f"dim {dimension}" for dimension in dimensions])
-    names = [printable(text, TOKEN_LETTERS) for text in texts]
     axes.set_xticks(range(len(texts)), names, rotation=90, fontsize=8, **text_style(*names))
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("|x| over the median |x|")

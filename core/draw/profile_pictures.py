@@ -56,9 +56,10 @@ def layers_figure(profile: Profile) -> Figure:
     axes.plot(index, peaks, "o-", color=LOUD, ms=4, label="largest |x|")
     axes.plot(index, medians, "o-", color=CALM, ms=4, label="median |x|")
     whole_ticks(axes.xaxis, index[0], index[-1])
-    if not fit_log_axis(axes.yaxis, [peaks, medians]):
+    if fit_log_axis(axes.yaxis, [peaks, medians]):
+        _mark_states(axes, profile, dict(zip(index, peaks, strict=True)))
+    else:
         _say(axes, "Every value is 0, or none is finite.")
-    _mark_states(axes, profile, dict(zip(index, peaks, strict=True)))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
@@ -164,7 +165,8 @@ def _draw_dimensions(
             axes.axhline(levels[direction], color=GREY, lw=1, ls=":")
             marks.append(Mark((high, levels[direction]), f"{words} the median", GREY))
         found = [one.dimension for one in layer.outliers if one.direction == direction]
-        axes.loglog(bare[found], whole[found], "o", color=color, ms=6)
+        if found:
+            axes.loglog(bare[found], whole[found], "o", color=color, ms=6)
         marks += [Mark((bare[d], whole[d]), str(d), color) for d in found[:NAMED_DIMENSIONS]]
     for axis in (axes.xaxis, axes.yaxis):
         set_limits(axis, low, high)

@@ -150,7 +150,14 @@ def test_the_page_says_it_in_its_headline_and_tables(run):
     assert "Dimensions are out of line by their std against qwen_3_4b at layer -2, not" in said
     assert "Measured against qwen_3_4b at -2: another model (fingerprint 0123; these" in said
     assert "The reference is of layer -2, and measured against it is layer -3 too." in said
-    assert "Ratios are to the std of the same dimension of qwen_3_4b at layer -2: another" in said
+    assert (
+        "its std over all tokens is more than 10 times that of the same dimension of the reference "
+        "(qwen_3_4b at layer -2: another model), or less than 1/10 of it; the farthest comes first."
+    ) in said
+    assert (
+        "dimensions whose std is far from that of the same dimension of qwen_3_4b at layer -2: "
+        "another model"
+    ) in said
     captions = re.findall(r"layer (-\d) against qwen_3_4b at layer -2: another model<", said)
     assert captions == ["-2"], "the one layer whose outliers are shown"
     assert "Layer -2: dimension 5 has a std of" in said

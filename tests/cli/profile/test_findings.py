@@ -84,8 +84,8 @@ def test_where_nothing_carries_it_that_is_said():
     assert words(of, carried(NOWHERE)) == (
         "Layer -2: dimension 163 has a std of 9909, 29.9x the layer's median. No position "
         "carries 5% of its variance over 130 prompts, nor do the far values of any token; sink "
-        "tokens carry 0.0% (channel-wide, constant). The tokens that are no sinks have much the same "
-        "value there: mean -1.646e+04, std 4116."
+        "tokens carry 0.0% (channel-wide, constant). The tokens that are no sinks have much the "
+        "same value there: mean -1.646e+04, std 4116."
     )
 
 
@@ -107,7 +107,8 @@ def test_no_outlier_is_said():
         (
             profile(),
             "At hidden state 13 position 0 is a sink token in 2 of 3 prompts, and 1 token "
-            "elsewhere. Of the hidden states 0 to 30, max|x| rises most at 12 and falls most at 29.",
+            "elsewhere. Of the hidden states 0 to 30, max|x| rises most at 12 and falls most at "
+            "29.",
         ),
         (
             profile(((0,), (0,)), 1, None, (Course(163, 4, None), Course(7, 3, 9)), 2),

@@ -96,6 +96,11 @@ def test_the_console_the_page_and_a_picture_have_them(tmp_path, capsys):
         assert re.search(cells, page), row
     for line in ratio_sentences(std_ratios(IMAGE[-2], TEXT[-2]), -2, -2):
         assert line in page
+    assert (
+        "Each row of the second is a dimension: its std in A and in B, the one over the other "
+        "(A/B), and the inverse (B/A), over all tokens and then over those that are no sinks. It "
+        "lists the 5 in which A is loudest against B, and the 5 in which it is quietest"
+    ) in " ".join(page.split())
     names = ["compare.png", "compare_-2_-2.png", "compare_mine.png", "report.html"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert (out / "compare_-2_-2.png").read_bytes().startswith(b"\x89PNG")
