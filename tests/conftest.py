@@ -13,6 +13,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 from zimage_layer_lab.cli.comfy.server import find_comfyui  # noqa: E402
 
+from .chromium import find_browser  # noqa: E402
 from .left_over import (  # noqa: E402, F401  (the check at the end of the session)
     _no_process_is_left,
     pytest_configure,
@@ -74,6 +75,18 @@ def comfyui(skip_or_fail) -> Path:
             "workspace, ~/comfy/ComfyUI)"
         )
     return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium."""
+    path = find_browser()
+    if path is None:
+        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("LAYERLAB_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
 
 
 @pytest.fixture(scope="session")
