@@ -17,11 +17,13 @@ from ... import __version__
 from ...core.checks import LayerLabError
 from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference, load_reference
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
 from ..model.files import ModelFiles, readable
 from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
+from .against import config_width, reference_notes, require_fit
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
 from .findings import layer_finding, sink_finding
@@ -59,6 +61,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
     if options.batch_tokens < 1:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
     require_folder(out)
+    reference = _reference(options)
     prompt_file = PromptFile(options.prompts or CORPUS)
     files = ModelFiles.find(options.model)
     with PromptProgress(console) as progress:
@@ -67,6 +70,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
                 require_cluster(options.ray, options.workers, options.device)
         with progress.waiting("Reading the tokenizer"):
             config, tokenizer = files.config(), files.tokenizer()
+        require_fit(reference, config_width(config))
         indices = layer_indices(options.layers, config)
         with progress.prompts("Counting tokens", len(prompt_file)) as counted:
             prompts = TokenizedPrompts.count(
@@ -76,16 +80,19 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         with _meters(options, files) as meters:
             with progress.waiting("Loading the model"):
                 facts = meters.facts()
+            require_fit(reference, facts.width)
             _introduce(console, facts, prompts, options)
             checkpoint = Checkpoint(out, decisive_facts(options, files, facts, prompts, indices))
             stats = _measure(console, progress, meters, plan, prompts, indices, checkpoint)
-        profile = summarise(stats, facts.name)
+        profile = summarise(stats, facts.name, reference=reference)
         text = token_texts(prompts)
         with progress.waiting("Writing"), writing_in(out, RESUME):
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
+    for line in reference_notes(profile, stats, facts.fingerprint):
+        console.print(line, markup=False)
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, text, profile.prompts), markup=False)
+        console.print(layer_finding(layer, text, profile.prompts, reference), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(
@@ -95,6 +102,19 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         markup=False,
     )
     return paths
+
+
+def _reference(options: argparse.Namespace) -> Reference | None:
+    """What ``--reference`` names, read before anything is measured or written."""
+    if options.reference is None:
+        return None
+    inside = options.reference.resolve().parent == options.out.resolve()
+    if inside and options.reference.match("reference_-*.safetensors"):
+        raise ProfileError(
+            f"--reference {options.reference} lies in --out, where this run writes its own "
+            "references: give another --out"
+        )
+    return load_reference(options.reference)
 
 
 def layer_indices(layers: str, config: object) -> tuple[int, ...]:

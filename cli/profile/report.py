@@ -28,6 +28,7 @@ from ...core.profile.profile import (
     left_out,
 )
 from ..show.html_report import Section, Table, heat_map_data, render_report
+from .against import reference_notes
 from .findings import layer_finding, sink_finding
 
 LAYER_COLUMNS = {
@@ -76,11 +77,16 @@ def write_profile(
         if provenance.get("fingerprint") == _fingerprint_in(stale):
             stale.unlink()
     shown = shown_layers(profile)
+    against = ""
+    if profile.reference is not None:
+        against = profile.reference.name_for(provenance.get("fingerprint", ""))
     heat = heat_map(stats)
     pictures = {
         "layers": plot_layers(profile),
         "outliers": plot_dimensions(
-            [(layer, stats.dimensions[layer.index]) for layer in shown], profile.threshold
+            [(layer, stats.dimensions[layer.index]) for layer in shown],
+            profile.threshold,
+            against,
         ),
         "heat_map": plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
     }
@@ -92,7 +98,7 @@ def write_profile(
             pictures["layers"],
             [Table(tuple(LAYER_COLUMNS), [layer_row(layer) for layer in profile.layers])],
             tables_say="Each row is a hidden state, with its magnitudes over all prompts.",
-            columns=LAYER_COLUMNS,
+            columns=layer_columns(against),
         ),
         Section(
             "Every layer, every dimension",
@@ -102,8 +108,8 @@ def write_profile(
             "Outliers",
             ["A dot far above the diagonal owes its spread to a few tokens."],
             pictures["outliers"],
-            [outliers_of(layer, token_text) for layer in shown],
-            tables_say=outliers_say(profile),
+            [outliers_of(layer, token_text, against) for layer in shown],
+            tables_say=outliers_say(profile, against),
             columns=OUTLIER_COLUMNS,
         ),
         Section(
@@ -115,7 +121,11 @@ def write_profile(
         f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
         f"{profile.tokens} tokens",
         [
-            *(layer_finding(layer, token_text, profile.prompts) for layer in shown),
+            *reference_notes(profile, stats, provenance.get("fingerprint", "")),
+            *(
+                layer_finding(layer, token_text, profile.prompts, profile.reference)
+                for layer in shown
+            ),
             sink_finding(profile),
             *left_out(profile),
         ],
@@ -140,19 +150,38 @@ def shown_layers(profile: Profile) -> list[LayerProfile]:
     return shown[::-1] or deepest[-2:]
 
 
-def outliers_say(profile: Profile) -> str:
-    """What stands in the tables of outliers, before any of their columns."""
+def layer_columns(against: str = "") -> dict[str, str]:
+    """:data:`LAYER_COLUMNS` of a profile that was measured ``against`` a reference, by its name."""
+    if not against:
+        return LAYER_COLUMNS
+    words = f"dimensions whose std is far from that of the same dimension of {against}"
+    return {**LAYER_COLUMNS, "out of line": words}
+
+
+def outliers_say(profile: Profile, against: str = "") -> str:
+    """What stands in the tables of outliers, before any of their columns.
+
+    ``against``: the name of the reference, where one was measured against.
+    """
+    normal = "the median std of its layer's dimensions (the reference)"
+    if against:
+        normal = f"that of the same dimension of the reference ({against})"
     return (
         "Each row is a dimension that is out of line: its std over all tokens is more than "
-        f"{profile.threshold:g} times the median std of its layer's dimensions (the reference), or "
-        f"less than 1/{profile.threshold:g} of it; the farthest comes first."
+        f"{profile.threshold:g} times {normal}, or less than 1/{profile.threshold:g} of it; the "
+        "farthest comes first."
     )
 
 
-def outliers_of(layer: LayerProfile, token_text: Callable[[Place], str]) -> Table:
-    """The first :data:`SHOWN_OUTLIERS` of one layer, and in the caption how many there are."""
+def outliers_of(
+    layer: LayerProfile, token_text: Callable[[Place], str], against: str = ""
+) -> Table:
+    """The first :data:`SHOWN_OUTLIERS` of one layer, and in the caption how many there are.
+
+    ``against``: as in :func:`outliers_say`.
+    """
     pairs = list(zip(layer.outliers, layer.carried, strict=True))
-    caption = f"layer {layer.layer}"
+    caption = f"layer {layer.layer}" + (f" against {against}" if against else "")
     if len(pairs) > SHOWN_OUTLIERS:
         caption += (
             f": the first {SHOWN_OUTLIERS} of {len(pairs)} dimensions; profile.json has them all"

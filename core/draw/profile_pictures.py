@@ -99,20 +99,31 @@ def prompts_in_words(profile: Profile) -> str:
 
 
 def plot_dimensions(
-    stats: Sequence[tuple[LayerProfile, SplitStats]], threshold: float = 10.0
+    stats: Sequence[tuple[LayerProfile, SplitStats]],
+    threshold: float = 10.0,
+    measured_against: str = "",
 ) -> bytes:
     """Std of every dimension with and without sink tokens, one panel a layer, as a PNG file.
 
-    ``threshold`` is the one that the profile was made with.
+    Args:
+        threshold: the one that the profile was made with.
+        measured_against: the reference that it was made with; empty for the layers' own medians.
     """
-    return to_png(dimensions_figure(stats, threshold))
+    return to_png(dimensions_figure(stats, threshold, measured_against))
 
 
 def dimensions_figure(
-    stats: Sequence[tuple[LayerProfile, SplitStats]], threshold: float = 10.0
+    stats: Sequence[tuple[LayerProfile, SplitStats]],
+    threshold: float = 10.0,
+    measured_against: str = "",
 ) -> Figure:
     """The figure of :func:`plot_dimensions`."""
-    figure, panels = new_figure(5.4 * len(stats), 4.6, len(stats))
+    width = 5.4 * len(stats)
+    figure, panels = new_figure(width, 5.0 if measured_against else 4.6, len(stats))
+    if measured_against:
+        said = f"orange and green: {threshold:g}x louder and quieter than {measured_against}"
+        title = broken(said, 9, width - 0.4, 2)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9, color=GREY, **text_style(title))
     for axes, (layer, split) in zip(panels, stats, strict=True):
         axes.set_title(f"layer {layer.layer}: each dot a dimension", loc="left")
         bare, whole = split.without_sinks.std.numpy(), split.all.std.numpy()
@@ -121,29 +132,41 @@ def dimensions_figure(
             _say(axes, "No dimension varies.")
             continue
         floor = max(float(np.nanmin(some)) / 2, FLOOR)
-        _draw_dimensions(axes, layer, bare.clip(floor), whole.clip(floor), threshold)
+        shown = bare.clip(floor), whole.clip(floor)
+        _draw_dimensions(axes, layer, *shown, threshold, not measured_against)
     return figure
 
 
 def _draw_dimensions(
-    axes: Axes, layer: LayerProfile, bare: np.ndarray, whole: np.ndarray, threshold: float
+    axes: Axes,
+    layer: LayerProfile,
+    bare: np.ndarray,
+    whole: np.ndarray,
+    threshold: float,
+    by_median: bool,
 ) -> None:
-    """One panel, from the (width,) stds without and with sink tokens, all positive."""
-    levels = {"loud": threshold * float(np.median(whole))}
-    if any(outlier.direction == "quiet" for outlier in layer.outliers):
-        levels["quiet"] = float(np.median(whole)) / threshold
+    """One panel, from the (width,) stds without and with sink tokens, all positive.
+
+    ``by_median``: whether the median std, with lines for it, decides what is out of line.
+    """
+    levels = {}
+    if by_median:
+        levels["loud"] = threshold * float(np.median(whole))
+        if any(outlier.direction == "quiet" for outlier in layer.outliers):
+            levels["quiet"] = float(np.median(whole)) / threshold
     low = min(bare.min(), whole.min(), *levels.values()) / 1.5
     high = max(bare.max(), whole.max(), *levels.values()) * 1.5
     axes.loglog([low, high], [low, high], color=GREY, lw=1)
     axes.loglog(bare, whole, ".", color=CALM, ms=4, alpha=0.6)
     marks = []
-    for direction, level in levels.items():
-        color = LOUD if direction == "loud" else QUIET
-        words = f"{threshold:g}x" if direction == "loud" else f"1/{threshold:g} of"
-        axes.axhline(level, color=GREY, lw=1, ls=":")
-        marks.append(Mark((high, level), f"{words} the median", GREY))
+    for direction, color in (("loud", LOUD), ("quiet", QUIET)):
+        if direction in levels:
+            words = f"{threshold:g}x" if direction == "loud" else f"1/{threshold:g} of"
+            axes.axhline(levels[direction], color=GREY, lw=1, ls=":")
+            marks.append(Mark((high, levels[direction]), f"{words} the median", GREY))
         found = [one.dimension for one in layer.outliers if one.direction == direction]
-        axes.loglog(bare[found], whole[found], "o", color=color, ms=6)
+        if found:
+            axes.loglog(bare[found], whole[found], "o", color=color, ms=6)
         marks += [Mark((bare[d], whole[d]), str(d), color) for d in found[:NAMED_DIMENSIONS]]
     for axis in (axes.xaxis, axes.yaxis):
         set_limits(axis, low, high)

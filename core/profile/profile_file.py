@@ -15,7 +15,7 @@ from .profile import SCHEMA_VERSION
 LONGEST_NAME = 1000
 MOST_BLOCKS = 10_000
 LARGEST_COUNT = 2**53
-MAY_LACK = ("threshold", "emergence_layer", "fall_layer", "sink_positions")
+MAY_LACK = ("threshold", "emergence_layer", "fall_layer", "sink_positions", "reference")
 
 
 class ProfileFileError(LayerLabError, ValueError):
@@ -122,6 +122,7 @@ _DOCUMENT = {
     "emergence_layer": _optional(_count),
     "fall_layer": _optional(_count),
     "sink_positions": _positions,
+    "reference": _optional(lambda value: isinstance(value, dict) and _text(value.get("name"))),
 }
 _MODEL = {
     "name": _text,
