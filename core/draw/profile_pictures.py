@@ -62,7 +62,7 @@ def plot_layers(profile: Profile) -> bytes:
     axes.legend(frameon=False, loc="lower right")
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
-    title = f"{profile.model}: magnitudes by layer, {profile.prompts} prompts"
+    title = f"{profile.model}: magnitudes by layer, {profile.prompts} {profile.unit}s"
     axes.set_title(printable(title), loc="left", **text_style())
     return to_png(figure)
 
@@ -211,8 +211,7 @@ def profile_picture(profile: Profile, heat: HeatMap, threshold: float) -> np.nda
     bar.ax.tick_params(labelsize=8)
     _name_loudest_above(cells, heat)
     figure.suptitle(
-        f"{printable(profile.model)}: {profile.prompts} prompt{'' if profile.prompts == 1 else 's'}"
-        f", {profile.tokens} tokens",
+        f"{printable(profile.model)}: {profile.measured}",
         x=0.01,
         ha="left",
         fontsize=12,

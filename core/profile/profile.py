@@ -164,6 +164,8 @@ class Profile:
             or if nothing drops.
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
             deepest un-normed layer measured).
+        image_tokens: where each prompt was an image, which of its tokens were measured: "image" or
+            "all"; empty where they were texts.
     """
 
     model: str
@@ -176,6 +178,18 @@ class Profile:
     fall_layer: int | None
     sink_positions: tuple[tuple[int, ...], ...]
     layers: tuple[LayerProfile, ...]
+    image_tokens: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What one prompt is called: "prompt", or "image" where each was one."""
+        return "image" if self.image_tokens else "prompt"
+
+    @property
+    def measured(self) -> str:
+        """How much was measured, in words: "12 prompts, 595 tokens"."""
+        kind = "image tokens" if self.image_tokens == "image" else "tokens"
+        return f"{self.prompts} {self.unit}{'s' * (self.prompts != 1)}, {self.tokens} {kind}"
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -188,6 +202,8 @@ class Profile:
             "model": {"name": self.model, "blocks": self.blocks, "width": self.width},
             "tokens": self.tokens,
             "prompts": self.prompts,
+            "images": self.prompts if self.image_tokens else 0,
+            "image_tokens": self.image_tokens or None,
             "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
             "emergence_layer": self.emergence_layer,
@@ -196,10 +212,13 @@ class Profile:
         }
 
 
-def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profile:
+def summarise(
+    stats: ProfileStats, model: str, threshold: float = 10.0, image_tokens: str = ""
+) -> Profile:
     """The profile computed from streamed statistics.
 
-    A dimension's ratio is its std over the median std of its layer's dimensions.
+    A dimension's ratio is its std over the median std of its layer's dimensions. ``image_tokens``:
+    see :class:`Profile`.
 
     Raises:
         ValueError: if no prompt was added, or for a bad threshold.
@@ -224,6 +243,7 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         fall_layer=fall,
         sink_positions=stats.sink_positions(sink_index),
         layers=layers,
+        image_tokens=image_tokens,
     )
 
 
