@@ -155,8 +155,12 @@ def choose_dtype(name: str, device: torch.device, config: Any | None) -> torch.d
     return own if isinstance(own, torch.dtype) else torch.float32
 
 
-def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LoadedDecoder:
+def load_decoder(
+    files: ModelFiles, device: str = "auto", dtype: str = "auto", vision: bool = False
+) -> LoadedDecoder:
     """A causal language model, or the decoder of an image-text one such as Qwen3-VL.
+
+    ``vision``: whether the vision tower is needed too, so that none of its weights may be missing.
 
     Raises:
         ModelError: if the files are damaged, incomplete or of another kind of model.
@@ -189,7 +193,9 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
         decoder = find_decoder(model)
     except NotADecoderError as error:
         raise ModelError(f"{files.path}: {error}") from error
-    _require_all_weights(files, model, decoder, info)
+    parts = {"decoder": decoder, **({"vision tower": model.base_model.visual} if vision else {})}
+    for part, module in parts.items():
+        _require_all_weights(files, model, part, module, info)
     return LoadedDecoder(files.name, model, decoder)
 
 
@@ -218,15 +224,22 @@ def _model_class(files: ModelFiles, config: Any) -> Any:
 
 
 def _require_all_weights(
-    files: ModelFiles, model: torch.nn.Module, decoder: torch.nn.Module, info: dict[str, Any]
+    files: ModelFiles,
+    model: torch.nn.Module,
+    part: str,
+    module: torch.nn.Module,
+    info: dict[str, Any],
 ) -> None:
-    """Refuse random numbers: transformers makes up whatever the files do not hold."""
-    own = {id(parameter) for parameter in decoder.parameters()}
+    """Refuse random numbers: transformers makes up whatever the files do not hold.
+
+    ``part`` is what ``module`` is called.
+    """
+    own = {id(parameter) for parameter in module.parameters()}
     names = {name for name, one in model.named_parameters(remove_duplicate=False) if id(one) in own}
     absent = names & set(info["missing_keys"])
     if absent:
         raise ModelError(
-            f"{files.path} lacks {len(absent)} weights of the decoder, for example "
+            f"{files.path} lacks {len(absent)} weights of the {part}, for example "
             f"{min(absent)}: download the model's files again"
         )
     unfit = {entry[0]: entry[1:] for entry in info["mismatched_keys"] if entry[0] in names}

@@ -8,12 +8,12 @@ from ...core.measure.dimension_stats import Place
 from ...core.profile.profile import LayerProfile, Profile
 
 
-def token_namer(token_text: Callable[[Place], str]) -> Callable[[Place], str]:
+def token_namer(token_text: Callable[[Place], str], unit: str = "prompt") -> Callable[[Place], str]:
     """A function that names the token at a place, such as ``'<s>' at 0 (prompt 3)``.
 
-    ``token_text``: the text of the token at a place.
+    ``token_text``: the text of the token at a place; ``unit``: :attr:`.Profile.unit`.
     """
-    return lambda place: f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
+    return lambda place: f"{token_text(place)!r} at {place.position} ({unit} {place.prompt + 1})"
 
 
 def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> str:
@@ -41,10 +41,12 @@ def sink_finding(profile: Profile) -> str:
     places = sorted({place for positions in profile.sink_positions for place in positions})
     held = sum(map(bool, profile.sink_positions))
     if not places:
-        line = f"No token of {profile.prompts} prompts is a sink."
+        line = f"No token of {profile.prompts} {profile.unit}s is a sink."
     else:
         shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-        line = f"Sink tokens stand at position {shown} of {held} of {profile.prompts} prompts."
+        line = (
+            f"Sink tokens stand at position {shown} of {held} of {profile.prompts} {profile.unit}s."
+        )
     if profile.emergence_layer is None:
         return f"{line} Emergence and fall need every layer to be measured."
     line += (

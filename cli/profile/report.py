@@ -50,7 +50,7 @@ def write_profile(
         provenance: model, fingerprint, prompts, tokens, dtype, date, command: kept in every
             reference, with its layer.
     """
-    name_token = token_namer(token_text)
+    name_token = token_namer(token_text, profile.unit)
     document = json.dumps(
         profile.to_json(token_text), ensure_ascii=False, indent=1, allow_nan=False
     )
@@ -81,7 +81,7 @@ def write_profile(
         ),
         Section(
             "Every layer, every dimension",
-            heat_map=heat_map_data(heat, profile.blocks, token_text),
+            heat_map=heat_map_data(heat, profile.blocks, token_text, profile.unit),
         ),
         Section(
             "Outliers",
@@ -103,8 +103,7 @@ def write_profile(
     ]
     page = render_report(
         f"Hidden states of {profile.model}",
-        f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
-        f"{profile.tokens} tokens",
+        f"{profile.blocks} blocks, width {profile.width}; {profile.measured}",
         [
             *(layer_finding(layer, name_token) for layer in shown),
             sink_finding(profile),
