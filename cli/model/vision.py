@@ -57,7 +57,7 @@ def require_image_tokens(files: ModelFiles, tokenizer: PromptTokenizer, config: 
     """
     ids = {mark: tokenizer.plain_ids(mark) for mark in MARKS}
     for mark, found in ids.items():
-        if len(found) != 1:
+        if len(found) != 1 or tokenizer.text(found[0]) != mark:
             raise ModelError(
                 f"{files.path}: its tokenizer does not know {mark}, which belongs to the prompt of "
                 "an image: copy the tokenizer files of Qwen3-VL into it"
