@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import folder_paths
-import torch
 from comfy_api.latest import io, ui
 
 from ..core.files.atomic import write_whole
@@ -16,12 +15,19 @@ from ..core.measure.dimension_stats import Place
 from ..core.outliers.detection import ratio_in_words
 from ..core.profile.heat_map import heat_map
 from ..core.profile.profile import LayerProfile, Profile, ProfileStats, left_out, summarise
-from ..core.record.record import Record, Role
+from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
-from .encoder import block_count
+from .encoder import Encoding, block_count
+from .image_batch import NOT_CONNECTED, encode_images, images_input
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
-from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_prompts
+from .prompt_list import (
+    check_prompts,
+    encode_each,
+    prompts_fingerprint,
+    read_optional_prompts,
+    read_prompts,
+)
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -45,9 +51,9 @@ class LayerProfileNode(io.ComfyNode):
             node_id="LayerLabLayerProfile",
             display_name="Layer Profile",
             category=CATEGORY,
-            description="Measures every layer of the text encoder over a list of prompts: sizes, "
-            "outlier dimensions, where massive activations emerge and fall, and a heat map. Also "
-            "writes its figures as JSON into the output folder.",
+            description="Measures every layer of the text encoder over a list of prompts, or of "
+            "images: sizes, outlier dimensions, where massive activations emerge and fall, and a "
+            "heat map. Also writes its figures as JSON into the output folder.",
             search_aliases=["massive activation", "all layers", "heat map", "hidden states"],
             is_output_node=True,
             inputs=[
@@ -59,6 +65,7 @@ class LayerProfileNode(io.ComfyNode):
                     "input folder.",
                 ),
                 threshold_input("its layer's median std"),
+                images_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -67,24 +74,31 @@ class LayerProfileNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prompts=None, threshold=None) -> bool | str:
-        checked = check_prompts(prompts)
+    def validate_inputs(cls, prompts=None, threshold=None, images=NOT_CONNECTED) -> bool | str:
+        checked = check_prompts(prompts, optional=images is None)
         return check_threshold(threshold) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None) -> str:
+    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None, images=None) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, threshold) -> io.NodeOutput:
+    def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.profile_pictures import profile_picture
 
         checked = check_threshold(threshold)
         if checked is not True:
             raise ValueError(checked)
-        stats, records = _measure(clip, read_prompts(prompts))
-        profile = summarise(stats, records[0].source, threshold)
+        layers = range(block_count(clip) + 1)
+        if images is None:
+            encoded, roles = encode_each(clip, read_prompts(prompts), layers), CONTENT_ROLES
+        else:
+            texts = read_optional_prompts(prompts)
+            encoded, roles = encode_images(clip, images, texts, layers), (Role.IMAGE,)
+        stats, records = _measure(encoded, roles, len(layers) - 1)
+        image_tokens = "" if images is None else "image"
+        profile = summarise(stats, records[0].source, threshold, image_tokens)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
         document = profile.to_json(lambda place: records[place.prompt].texts[place.position])
         path = _new_file()
@@ -95,17 +109,18 @@ class LayerProfileNode(io.ComfyNode):
         return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
 
 
-def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]:
-    """Statistics of all hidden states, each prompt in one pass, and each prompt's record."""
-    blocks = block_count(clip)
+def _measure(
+    encoded: Iterable[list[Encoding]], roles: Iterable[Role], blocks: int
+) -> tuple[ProfileStats, list[Record]]:
+    """Statistics of the tokens with these ``roles`` at all hidden states, and each prompt's
+    record."""
     records: list[Record] = []
     stats = None
-    for number, encodings in enumerate(encode_each(clip, prompts, range(blocks + 1))):
+    for number, encodings in enumerate(encoded):
         record = encodings[0].record
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
-        selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
-        stats.update_batch(states, selected, [number])
+        stats.update_batch(states, role_mask(record.roles, roles)[None], [number])
         records.append(record)
     return stats, records
 
@@ -119,14 +134,13 @@ def _new_file() -> Path:
 
 def _report(profile: Profile, records: list[Record], threshold: float, path: Path) -> str:
     lines = [
-        f"{profile.model}: {profile.prompts} prompts, {profile.tokens} tokens, {profile.blocks} "
-        f"blocks, {profile.width} dimensions",
+        f"{profile.model}: {profile.measured}, {profile.blocks} blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
         *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",
-        *align([LAYER_HEADER, *(_row(layer, records) for layer in profile.layers)]),
+        *align([LAYER_HEADER, *(_row(layer, profile, records) for layer in profile.layers)]),
         f"written: {path.name} in ComfyUI's output folder",
     ]
     return "\n".join(lines)
@@ -165,11 +179,11 @@ def _sinks(profile: Profile) -> str:
     shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
     return (
         f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
-        f"{profile.prompts} prompts have one"
+        f"{profile.prompts} {profile.unit}s have one"
     )
 
 
-def _row(layer: LayerProfile, records: list[Record]) -> tuple[str, ...]:
+def _row(layer: LayerProfile, profile: Profile, records: list[Record]) -> tuple[str, ...]:
     ratio = layer.max_abs / layer.median_abs if layer.median_abs > 0 else math.inf
     return (
         str(layer.index),
@@ -180,19 +194,20 @@ def _row(layer: LayerProfile, records: list[Record]) -> tuple[str, ...]:
         f"{layer.std:.4g} ({layer.std_without_sinks:.4g})",
         str(len(layer.outliers)),
         str(len(layer.massive)),
-        _farthest(layer, records),
+        _farthest(layer, profile, records),
     )
 
 
-def _farthest(layer: LayerProfile, records: list[Record]) -> str:
+def _farthest(layer: LayerProfile, profile: Profile, records: list[Record]) -> str:
     if not layer.outliers:
         return "-"
     outlier = layer.outliers[0]
     return (
         f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind}, "
-        f"{outlier.top_share:.0%} by {_token(outlier.top, records)}"
+        f"{outlier.top_share:.0%} by {_token(outlier.top, profile, records)}"
     )
 
 
-def _token(place: Place, records: list[Record]) -> str:
-    return f"{records[place.prompt].describe(place.position)} of prompt {place.prompt + 1}"
+def _token(place: Place, profile: Profile, records: list[Record]) -> str:
+    named = records[place.prompt].describe(place.position)
+    return f"{named} of {profile.unit} {place.prompt + 1}"

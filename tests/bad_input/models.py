@@ -23,6 +23,8 @@ IMAGES = {
     "a dictionary": "is dict",
 }
 
+ONLY_IMAGES = {"prompts": ""}
+
 LATENTS = {
     "a latent without samples": "latent holds no samples: connect Empty Latent Image",
     "a latent that is a tensor": "latent holds no samples: connect",
@@ -66,6 +68,32 @@ ROWS = [
     *(
         Row("VLEncode", "image", Odd(value), gives=(74, 2560))
         for value in ("an image of 1 x 1 pixel", "a huge finite image")
+    ),
+    *(
+        row
+        for node in ("LayerProfile", "BuildReference")
+        for row in odd(node, "images", IMAGES, others=ONLY_IMAGES)
+    ),
+    *(
+        Row(
+            *(node, "images", Odd("an image of 1 x 500 pixels")),
+            "500x1 pixels: Qwen3-VL takes no aspect ratio over 200",
+            others=ONLY_IMAGES,
+        )
+        for node in ("LayerProfile", "BuildReference")
+    ),
+    *(
+        Row(
+            *(node, "images", Odd("an image of 1 x 1 pixel")),
+            "has no vision tower and cannot read images. Connect",
+            where="process",
+        )
+        for node in ("LayerProfile", "BuildReference")
+    ),
+    Row(
+        *("BuildReference", "images", Odd("an image of 1 x 1 pixel")),
+        gives="1 images, 64 image tokens",
+        others={"clip": Good("vl_clip"), "prompts": ""},
     ),
     *odd("CompareGrid", "images", IMAGES),
     *odd("CompareGrid", "images", {"None": "images is empty: connect at least one image"}),
