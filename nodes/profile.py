@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import folder_paths
+import torch
 from comfy_api.latest import io, ui
 
 from ..core.files.atomic import write_whole
 from ..core.measure.dimension_stats import Place
 from ..core.outliers.detection import ratio_in_words
+from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
-from ..core.profile.profile import LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
 from .encoder import Encoding, block_count
@@ -100,7 +102,7 @@ class LayerProfileNode(io.ComfyNode):
         image_tokens = "" if images is None else "image"
         profile = summarise(stats, records[0].source, threshold, image_tokens)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
-        document = profile.to_json(lambda place: records[place.prompt].texts[place.position])
+        document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
         write_whole(
             path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -120,7 +122,8 @@ def _measure(
         record = encodings[0].record
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
-        stats.update_batch(states, role_mask(record.roles, roles)[None], [number])
+        selected = role_mask(record.roles, roles)[None]
+        stats.update_batch(states, selected, [number], torch.tensor([record.ids]))
         records.append(record)
     return stats, records
 
@@ -140,7 +143,7 @@ def _report(profile: Profile, records: list[Record], threshold: float, path: Pat
         *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",
-        *align([LAYER_HEADER, *(_row(layer, profile, records) for layer in profile.layers)]),
+        *align([LAYER_HEADER, *(_row(layer, records) for layer in profile.layers)]),
         f"written: {path.name} in ComfyUI's output folder",
     ]
     return "\n".join(lines)
@@ -160,30 +163,40 @@ def _events(profile: Profile) -> list[str]:
         f"|x| ({step(profile.emergence_layer)})"
     ]
     if profile.fall_layer is None:
-        lines.append("fall: max |x| does not drop again before the final norm")
+        lines.append("fall: max |x| does not drop to half in one step before the final norm")
     else:
         lines.append(
             f"fall: hidden state {profile.fall_layer} has the largest drop after it "
             f"({step(profile.fall_layer)})"
         )
+    lines += [
+        f"dimension {course.dimension} (the loudest of layer -2 or -6): {_course(course)}"
+        for course in profile.courses
+    ]
     if not any(layer.massive for layer in profile.layers):
         lines.append("no layer has a massive activation")
     return lines
 
 
+def _course(course: Course) -> str:
+    end = (
+        "does not drop to half in one step"
+        if course.fall_layer is None
+        else (f"drops most at {course.fall_layer}")
+    )
+    return f"its largest |x| rises most at hidden state {course.emergence_layer} and {end}"
+
+
 def _sinks(profile: Profile) -> str:
-    places = sorted({place for positions in profile.sink_positions for place in positions})
-    if not places:
-        return "sink tokens (at the layer after emergence): none"
-    held = sum(map(bool, profile.sink_positions))
-    shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+    first = sum(0 in positions for positions in profile.sink_positions)
+    others = sum(len(positions) for positions in profile.sink_positions) - first
     return (
-        f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
-        f"{profile.prompts} {profile.unit}s have one"
+        f"sink tokens at hidden state {profile.sink_index}: position 0 in {first} of "
+        f"{profile.prompts} {profile.unit}s; {others} at other positions"
     )
 
 
-def _row(layer: LayerProfile, profile: Profile, records: list[Record]) -> tuple[str, ...]:
+def _row(layer: LayerProfile, records: list[Record]) -> tuple[str, ...]:
     ratio = layer.max_abs / layer.median_abs if layer.median_abs > 0 else math.inf
     return (
         str(layer.index),
@@ -194,20 +207,20 @@ def _row(layer: LayerProfile, profile: Profile, records: list[Record]) -> tuple[
         f"{layer.std:.4g} ({layer.std_without_sinks:.4g})",
         str(len(layer.outliers)),
         str(len(layer.massive)),
-        _farthest(layer, profile, records),
+        _farthest(layer, records),
     )
 
 
-def _farthest(layer: LayerProfile, profile: Profile, records: list[Record]) -> str:
+def _farthest(layer: LayerProfile, records: list[Record]) -> str:
     if not layer.outliers:
         return "-"
     outlier = layer.outliers[0]
+    carriers = carriers_in_words(layer.carried[0], lambda place: _text(place, records))
     return (
-        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind}, "
-        f"{outlier.top_share:.0%} by {_token(outlier.top, profile, records)}"
+        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind_in_words}; carried "
+        f"by {carriers}"
     )
 
 
-def _token(place: Place, profile: Profile, records: list[Record]) -> str:
-    named = records[place.prompt].describe(place.position)
-    return f"{named} of {profile.unit} {place.prompt + 1}"
+def _text(place: Place, records: list[Record]) -> str:
+    return records[place.prompt].texts[place.position]

@@ -90,15 +90,20 @@ class LoadedDecoder:
     def _run(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """One pass of the decoder; (batch, tokens) bool."""
         valid = _valid(prompts)
-        padded = torch.zeros(valid.shape, dtype=torch.int64)
-        for row, ids in zip(padded, prompts, strict=True):
-            row[: len(ids)] = torch.tensor(list(ids))
         self.decoder(
-            input_ids=padded.to(self.device),
+            input_ids=padded_ids(prompts).to(self.device),
             attention_mask=valid.long().to(self.device),
             use_cache=False,
         )
         return valid
+
+
+def padded_ids(prompts: Sequence[Sequence[int]]) -> Tensor:
+    """(batch, longest) int64, each prompt's token ids, then zeros."""
+    padded = torch.zeros(_valid(prompts).shape, dtype=torch.int64)
+    for row, ids in zip(padded, prompts, strict=True):
+        row[: len(ids)] = torch.tensor(list(ids))
+    return padded
 
 
 def _valid(prompts: Sequence[Sequence[int]]) -> Tensor:

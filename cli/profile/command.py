@@ -27,7 +27,7 @@ from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
-from .findings import layer_finding, sink_finding, token_namer
+from .findings import layer_finding, sink_finding
 from .image_prompts import ImagePrompts, ImageSource, ImageTokenizer
 from .meter import ModelFacts, ProfileMeter
 from .on_ray import RayMeters, ray_meters, require_cluster
@@ -89,7 +89,8 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, token_namer(text, profile.unit)), markup=False)
+        line = layer_finding(layer, text, profile.prompts, profile.unit)
+        console.print(line, markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(

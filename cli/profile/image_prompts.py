@@ -43,12 +43,14 @@ class ImageBatch:
         ids: the prompt's tokens, one ``<|image_pad|>`` per 32 x 32 pixels of the image.
         image: (height, width, 3) uint8, both sides multiples of 32 pixels.
         selected: (1, tokens) bool, which tokens are measured.
+        words: (1, tokens) int64, the ids again, -1 for the tokens of the image, which are no word.
     """
 
     number: int
     ids: list[int]
     image: Tensor
     selected: Tensor
+    words: Tensor
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,10 @@ class ImagePrompts:
             )
         image = fit_bytes(folder.decode(number, contents), self.source.budget)
         ids = self.ids(number)
-        is_image = torch.tensor([ids]) == self.how.image_token
+        row = torch.tensor([ids])
+        is_image = row == self.how.image_token
         selected = is_image if self.chosen == IMAGE else torch.ones_like(is_image)
-        return ImageBatch(number, ids, image, selected)
+        return ImageBatch(number, ids, image, selected, row.masked_fill(is_image, -1))
 
     def decisive(self) -> dict[str, object]:
         """What of the images decides the numbers, by name."""

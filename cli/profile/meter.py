@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.encoder.fingerprint import fingerprint
 from ...core.profile.profile import ProfileStats
 from ..model.files import ModelFiles
-from ..model.language_model import LoadedDecoder, load_decoder
+from ..model.language_model import LoadedDecoder, load_decoder, padded_ids
 from ..model.vision import stream_image_states
 from .batches import Batch
 from .image_prompts import ImageBatch
@@ -77,10 +77,11 @@ class ProfileMeter:
     def _run_prompts(self, batch: Batch, stats: ProfileStats) -> Tensor:
         """One pass over prompts; (batch, tokens) bool, which tokens were measured."""
         numbers = [number for number, _ in batch]
+        ids = padded_ids([ids for _, ids in batch])
         return self._model.stream_states(
             [ids for _, ids in batch],
             stats.indices,
-            lambda index, hidden, valid: stats.update_layer(index, hidden, valid, numbers),
+            lambda index, hidden, valid: stats.update_layer(index, hidden, valid, numbers, ids),
         )
 
     def _run_image(self, batch: ImageBatch, stats: ProfileStats) -> Tensor:
@@ -90,7 +91,9 @@ class ProfileMeter:
             batch.ids,
             batch.image,
             stats.indices,
-            lambda index, hidden: stats.update_layer(index, hidden, batch.selected, [batch.number]),
+            lambda index, hidden: stats.update_layer(
+                index, hidden, batch.selected, [batch.number], batch.words
+            ),
         )
         return batch.selected
 

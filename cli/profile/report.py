@@ -16,11 +16,11 @@ from ...core.measure.reference import (
     reference_from_stats,
     save_reference,
 )
-from ...core.outliers.table import OUTLIER_HEADER, outlier_row
+from ...core.outliers.table import OUTLIER_HEADER, carriers_in_words, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
 from ..show.html_report import Section, Table, heat_map_data, render_report
-from .findings import layer_finding, sink_finding, token_namer
+from .findings import layer_finding, sink_finding
 
 LAYER_COLUMNS = (
     "hidden state",
@@ -50,7 +50,6 @@ def write_profile(
         provenance: model, fingerprint, prompts, tokens, dtype, date, command: kept in every
             reference, with its layer.
     """
-    name_token = token_namer(token_text, profile.unit)
     document = json.dumps(
         profile.to_json(token_text), ensure_ascii=False, indent=1, allow_nan=False
     )
@@ -93,7 +92,10 @@ def write_profile(
             [
                 Table(
                     OUTLIER_HEADER,
-                    [outlier_row(outlier, name_token) for outlier in layer.outliers],
+                    [
+                        outlier_row(outlier, carriers_in_words(carried, token_text))
+                        for outlier, carried in zip(layer.outliers, layer.carried, strict=True)
+                    ],
                     f"layer {layer.layer}",
                 )
                 for layer in shown
@@ -105,7 +107,7 @@ def write_profile(
         f"Hidden states of {profile.model}",
         f"{profile.blocks} blocks, width {profile.width}; {profile.measured}",
         [
-            *(layer_finding(layer, name_token) for layer in shown),
+            *(layer_finding(layer, token_text, profile.prompts, profile.unit) for layer in shown),
             sink_finding(profile),
             *left_out(profile),
         ],

@@ -21,8 +21,12 @@ from ..measure.sequence_stats import SequenceStats
 from ..measure.token_stats import Spread, TokenStats
 
 DIRECTIONS = ("loud", "quiet", "both")
+SINK_BORNE, CHANNEL_WIDE = "sink-borne", "channel-wide"
 SINK_BORNE_SHARE = 0.5
 """A dimension is sink-borne if sink tokens carry at least this share of its variance."""
+CONSTANT_RATIO = 4.0
+"""A dimension is constant if its mean without sink tokens is at least this many times its std
+there: then all these tokens have much the same value (design choice)."""
 
 
 class Expected(NamedTuple):
@@ -52,6 +56,7 @@ class Outlier(NamedTuple):
         sink_share, top_share: shares (0..1) of the dimension's squared deviations that the sink
             tokens and the farthest single token, ``top``, carry.
         kind: "sink-borne" or "channel-wide".
+        mean_without_sinks: over the tokens that are no sinks.
     """
 
     dimension: int
@@ -66,6 +71,33 @@ class Outlier(NamedTuple):
     kind: str
     top: Place
     top_share: float
+    mean_without_sinks: float = 0.0
+
+    @property
+    def constant(self) -> bool:
+        """Whether the tokens that are no sinks share one value; see :data:`CONSTANT_RATIO`."""
+        return is_constant(self.mean_without_sinks, self.std_without_sinks)
+
+    @property
+    def kind_in_words(self) -> str:
+        """ "sink-borne", "channel-wide, constant" or "channel-wide, varying"."""
+        return kind_in_words(self.kind, self.constant)
+
+
+def is_constant(mean: float, std: float) -> bool:
+    """Whether a dimension of this mean and spread is one value more than a spread of them."""
+    return abs(mean) >= CONSTANT_RATIO * std and mean != 0
+
+
+def kind_in_words(kind: str, constant: bool) -> str:
+    """``kind``, and of a channel-wide dimension whether it is constant or varies.
+
+    >>> kind_in_words("channel-wide", True)
+    'channel-wide, constant'
+    """
+    if kind != CHANNEL_WIDE:
+        return kind
+    return f"{kind}, {'constant' if constant else 'varying'}"
 
 
 def std_ratio(std: Tensor, reference_std: Tensor) -> Tensor:
@@ -151,10 +183,23 @@ class Measured:
             std_ratio(bare.std, expected.std_without_sinks)[dimensions],
             self.ratios[dimensions],
             self.stats.sink_share()[dimensions],
+            bare.mean[dimensions],
         )
         rows = zip(*(c.tolist() for c in columns), *self.stats.farthest(dimensions), strict=True)
         found = []
-        for number, std, bare_std, normal, ratio, bare_ratio, judged, share, top, top_share in rows:
+        for (
+            number,
+            std,
+            bare_std,
+            normal,
+            ratio,
+            bare_ratio,
+            judged,
+            share,
+            mean,
+            top,
+            top_share,
+        ) in rows:
             outlier = Outlier(
                 dimension=number,
                 std=std,
@@ -165,9 +210,10 @@ class Measured:
                 judged_ratio=judged,
                 direction="loud" if judged > self.threshold else "quiet",
                 sink_share=share,
-                kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
+                kind=SINK_BORNE if share >= SINK_BORNE_SHARE else CHANNEL_WIDE,
                 top=top,
                 top_share=top_share,
+                mean_without_sinks=mean,
             )
             found.append(outlier)
         return sorted(found, key=lambda outlier: -distance(outlier.judged_ratio))

@@ -68,7 +68,7 @@ def test_layer_profile_equals_transformers_at_every_layer(vl_clip, pack, folders
             assert 4 <= outlier["top_token"]["position"] < 84
             assert outlier["top_token"]["text"] == "<|image_pad|>"
     assert "3 images, 240 image tokens, 8 blocks, 2560 dimensions" in report
-    assert " (image) of image " in report and " of prompt " not in report
+    assert " of 3 images; " in report and " of 3 prompts" not in report
     assert image.shape[0] == 1
 
 
