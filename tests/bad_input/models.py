@@ -84,7 +84,7 @@ ROWS = [
     ),
     *(
         Row(
-            *(node, "images", Odd("an image of 1 x 1 pixel")),
+            *(node, "images", Odd("a huge finite image")),
             "has no vision tower and cannot read images. Connect",
             where="process",
         )
