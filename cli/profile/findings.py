@@ -19,19 +19,11 @@ def layer_finding(
     if not layer.outliers:
         return f"Layer {layer.layer}: no dimension is 10x out of line."
     top = layer.outliers[0]
-    named = named_carriers(layer.carried[0], token_text) or [
-        ("no position and no token", LEAST_SHARE)
-    ]
-    [(carrier, share), *others] = named
-    parts = [
-        f"{carrier[0].upper()}{carrier[1:]} carries {share:.1%} of its variance over "
-        f"{number_of(prompts, unit)}",
-        *(f"{name} {share:.1%}" for name, share in others),
-    ]
+    carriers = _carriers(named_carriers(layer.carried[0], token_text), number_of(prompts, unit))
     sentences = [
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
         f"{top.ratio:.3g}x the layer's median.",
-        f"{', '.join(parts)}; sink tokens carry {top.sink_share:.1%} ({top.kind_in_words}).",
+        f"{carriers}; sink tokens carry {top.sink_share:.1%} ({top.kind_in_words}).",
     ]
     if top.sink_share > 0 and top.std_without_sinks > 0:
         sentences.append(
@@ -46,6 +38,15 @@ def layer_finding(
     return " ".join(sentences)
 
 
+def _carriers(named: list[tuple[str, float]], prompts: str) -> str:
+    over = f"of its variance over {prompts}"
+    if not named:
+        return f"No position carries {LEAST_SHARE:.0%} {over}, nor do the far values of any token"
+    [(first, share), *others] = named
+    words = [f"{first[0].upper()}{first[1:]} carries {share:.1%} {over}"]
+    return ", ".join([*words, *(f"{name} {share:.1%}" for name, share in others)])
+
+
 def sink_finding(profile: Profile) -> str:
     """Where sink tokens stand, and where the massive activation emerges and falls."""
     sentences = [sinks_in_words(profile)]
@@ -53,7 +54,7 @@ def sink_finding(profile: Profile) -> str:
         sentences.append("Emergence and fall need every layer to be measured.")
         return " ".join(sentences)
     course = _course_in_words(profile.emergence_layer, profile.fall_layer)
-    sentences.append(f"Of {profile.blocks} hidden states, max|x| {course}.")
+    sentences.append(f"Of the hidden states 0 to {profile.blocks}, max|x| {course}.")
     for one in profile.courses:
         course = _course_in_words(one.emergence_layer, one.fall_layer)
         sentences.append(f"The largest |x| of dimension {one.dimension} {course}.")
@@ -79,4 +80,4 @@ def number_of(count: int, thing: str) -> str:
 
 def _course_in_words(emergence: int, fall: int | None) -> str:
     end = "does not fall to half in one step" if fall is None else f"falls most at {fall}"
-    return f"rises most at hidden state {emergence} and {end}"
+    return f"rises most at {emergence} and {end}"

@@ -67,7 +67,9 @@ def named_carriers(carried: Carried, token_text: Callable[[Place], str]) -> list
 def carriers_in_words(carried: Carried, token_text: Callable[[Place], str]) -> str:
     """:func:`named_carriers` as one cell of a table."""
     named = named_carriers(carried, token_text)
-    return ", ".join(f"{name}: {share:.1%}" for name, share in named) or "no position, no token"
+    return (
+        ", ".join(f"{name}: {share:.1%}" for name, share in named) or "no position, no token alone"
+    )
 
 
 def _inverse(ratio: float) -> float:
