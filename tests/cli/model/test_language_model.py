@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from zimage_layer_lab.cli.model.files import ModelError, ModelFiles
+from zimage_layer_lab.cli.model.errors import ModelError
+from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.model.language_model import (
     choose_device,
     choose_dtype,
@@ -135,30 +136,6 @@ def test_dtypes():
     assert choose_dtype("float16", cpu, config) == torch.float16
 
 
-def test_names(tmp_path):
-    for name, expected in [
-        ("Qwen3-4B", "Qwen3-4B"),
-        ("models--Qwen--Qwen3-4B/snapshots/0a1b2c", "Qwen/Qwen3-4B"),
-    ]:
-        folder = tmp_path / name
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
-        assert ModelFiles.find(folder).name == expected
-    (tmp_path / "a.Q4_1.gguf").touch()
-    assert ModelFiles.find(tmp_path / "a.Q4_1.gguf").name == "a.Q4_1"
-
-
-def test_what_is_no_model_is_refused(tmp_path):
-    (tmp_path / "weights.bin").touch()
-    for path, why in [
-        (tmp_path / "absent", "there is no such model.*nothing is downloaded"),
-        (tmp_path, "has no config.json"),
-        (tmp_path / "weights.bin", "neither a model folder nor a .gguf"),
-    ]:
-        with pytest.raises(ModelError, match=f"{path.name}.*{why}"):
-            ModelFiles.find(path)
-
-
 def load(folder):
     return load_decoder(ModelFiles.find(folder), "cpu", "auto")
 
@@ -265,5 +242,5 @@ def test_a_damaged_gguf_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"damaged\.gguf.*cannot be read"):
         ModelFiles.find(path).config()
-    with pytest.raises(ModelError, match=r"damaged\.gguf: the weights cannot be read"):
+    with pytest.raises(ModelError, match=r"damaged\.gguf.*cannot be read"):
         load(path)
