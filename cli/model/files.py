@@ -17,7 +17,6 @@ from .single_file import SingleFile, zimage_template
 from .tokenizer_files import read_tokenizer
 
 SOURCES = {"folder": FolderSource, "GGUF": GgufSource, "single file": SingleFile}
-_DAMAGED = "Download the model's files again, or convert them again"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class ModelFiles:
     @cached_property
     def _config(self) -> Any:
         quieten()
-        with explained(self.path, "the configuration cannot be read", _DAMAGED):
+        with explained(self.path, "the configuration cannot be read", self.source.advice):
             return self.source.config()
 
     def config(self) -> Any:
@@ -74,7 +73,7 @@ class ModelFiles:
         if self.tokenizer_folder is not None:
             tokenizer = read_tokenizer(self.tokenizer_folder, self.config())
         else:
-            with explained(self.path, "the tokenizer cannot be read", _DAMAGED):
+            with explained(self.path, "the tokenizer cannot be read", self.source.advice):
                 tokenizer = self.source.tokenizer()
         if not isinstance(self.source, SingleFile):
             return PromptTokenizer(tokenizer)

@@ -36,6 +36,7 @@ class FolderSource:
     """``path``: the folder."""
 
     path: Path
+    advice = "Download the model's files again, or convert them again"
 
     def files(self) -> list[Path]:
         """What the model is read from."""

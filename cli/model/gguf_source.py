@@ -20,6 +20,10 @@ class GgufSource:
     """``path``: the file, under any name."""
 
     path: Path
+    advice = (
+        "If the file is whole, this transformers does not read its kind of model as GGUF: give the "
+        "model's transformers folder"
+    )
 
     def files(self) -> list[Path]:
         """What the model is read from."""

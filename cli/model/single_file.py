@@ -81,6 +81,7 @@ class SingleFile:
     """``path``: the .safetensors file."""
 
     path: Path
+    advice = "The file is damaged: download it again"
 
     def files(self) -> list[Path]:
         """What the model is read from."""
