@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from ...core.checks import LayerLabError
@@ -18,7 +19,7 @@ _PACKAGE = r"[`'\"]*([A-Za-z0-9](?:[\w.-]*\w)?)"
 _SAYS_WHICH = [
     re.compile(rf"pip3? install (?:-\S+ )*{_PACKAGE}"),
     re.compile(rf"requires (?:the )?{_PACKAGE} library"),
-    re.compile(rf"need to have {_PACKAGE}(?: or [\w.-]+)? installed"),
+    re.compile(rf"need to have {_PACKAGE} or {_PACKAGE} installed"),
 ]
 """How transformers words that a package is missing, the surest first."""
 
@@ -43,15 +44,20 @@ def explained(path: Path, what: str, advice: str) -> Iterator[None]:
         if package in OWN_PACKAGES and isinstance(error, ModuleNotFoundError):
             raise
         if package is not None:
-            raise ModelError(
-                f"{path}: {what} without the package {package}, which is not installed here. "
-                f"Install it (python -m pip install {package}), or give another file of the same "
-                "model that does without"
-            ) from error
+            raise without_package(path, what, package) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         if len(reason) > REASON_LENGTH:
             reason = reason[:REASON_LENGTH] + " ..."
         raise ModelError(f"{path}: {what}: {reason}. {advice}") from error
+
+
+def without_package(path: Path, what: str, package: str) -> ModelError:
+    """The error of a file that the missing ``package`` would read."""
+    return ModelError(
+        f"{path}: {what} without the package {package}, which is missing here or too old. Install "
+        f"it (python -m pip install -U {package}), or give another file of the same model that "
+        "does without"
+    )
 
 
 def missing_package(error: BaseException) -> str | None:
@@ -64,7 +70,10 @@ def missing_package(error: BaseException) -> str | None:
         return error.name.partition(".")[0]
     for pattern in _SAYS_WHICH:
         if found := pattern.search(str(error)):
-            return found[1].lower()
+            names = [name.lower() for name in found.groups()]
+            absent = [name for name in names if find_spec(name.replace("-", "_")) is None]
+            # Of two that would do, one that is here has failed for another reason.
+            return names[0] if len(names) == 1 else next(iter(absent), None)
     return None
 
 

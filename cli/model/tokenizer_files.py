@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError, explained
+from .errors import ModelError, explained, without_package
 from .local_only import LOCAL_ONLY
 
 VOCABULARIES = (
@@ -35,6 +36,15 @@ def read_tokenizer(folder: Path, config: Any) -> Any:
             f"{folder} has no tokenizer ({', '.join(VOCABULARIES[:3])} or the like): copy the "
             "tokenizer files of the model into it, or name a folder that has them with --tokenizer"
         )
+    arguments = {}
+    if (folder / "tekken.json").is_file():
+        if not any((folder / name).is_file() for name in VOCABULARIES if name != "tekken.json"):
+            # transformers would make up an empty one.
+            if find_spec("mistral_common") is None:
+                raise without_package(folder, "tekken.json cannot be read", "mistral-common")
+        else:
+            # Else the tokens would be others where mistral-common is installed.
+            arguments["mistral_format"] = False
     advice = "Download the tokenizer's files again"
     with explained(folder, "the tokenizer cannot be read", advice):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, config=config, **LOCAL_ONLY)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import transformers.utils
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+from zimage_layer_lab.cli.model import errors, tokenizer_files
 from zimage_layer_lab.cli.model.errors import ModelError, explained, missing_package
 from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.model.language_model import load_decoder
@@ -28,35 +30,23 @@ def test_quantised_weights_name_the_package_that_reads_them(model_copy, package,
     with pytest.raises(ModelError) as caught:
         load_decoder(ModelFiles.find(model_copy), "cpu", "auto")
     told = str(caught.value)
-    assert f"without the package {package}, which is not installed here. Install it" in told
-    assert f"(python -m pip install {package}), or give another file of the same model" in told
+    assert f"without the package {package}, which is missing here or too old. Install it" in told
+    assert f"(python -m pip install -U {package}), or give another file of the same model" in told
     assert "download" not in told.lower()
 
 
 def hide(package, monkeypatch):
     """As if it were not installed, where it is."""
-    from transformers.quantizers import auto
-
-    module = auto.AUTO_QUANTIZER_MAPPING
-    for kind in module.values():
-        name = f"is_{package.replace('-', '_')}_available"
-        source = __import__(kind.__module__, fromlist=["x"])
-        if hasattr(source, name):
-            monkeypatch.setattr(source, name, lambda *versions: False)
+    for kind in AUTO_QUANTIZER_MAPPING.values():
+        check = f"is_{package.replace('-', '_')}_available"
+        monkeypatch.setattr(f"{kind.__module__}.{check}", lambda *versions: False, raising=False)
 
 
-@pytest.mark.parametrize(
-    ("package", "files"),
-    [
-        ("sentencepiece", ["spiece.model"]),
-        ("mistral-common", ["tekken.json"]),
-    ],
-)
-def test_words_of_transformers_for_tokenizers(package, files):
+@pytest.mark.parametrize("package", ["sentencepiece", "mistral-common", "protobuf"])
+def test_words_of_transformers_for_tokenizers(package):
     """Its own texts, whichever of the packages are here."""
-    text = getattr(
-        transformers.utils.import_utils, f"{package.upper().replace('-', '_')}_IMPORT_ERROR"
-    )
+    name = f"{package.upper().replace('-', '_')}_IMPORT_ERROR"
+    text = getattr(transformers.utils.import_utils, name)
     assert missing_package(ImportError(text.format("LlamaTokenizer"))) == package
 
 
@@ -71,16 +61,36 @@ def test_words_of_transformers_for_tokenizers(package, files):
         ),
         (ImportError("auto-round library (`pip install 'auto-round>=0.5'`)"), "auto-round"),
         (ImportError("on CUDA requires fbgemm-gpu library"), "fbgemm-gpu"),
-        (
-            ValueError("You need to have sentencepiece or tiktoken installed to convert a slow"),
-            "sentencepiece",
-        ),
         (ValueError("the file is not whole"), None),
         (ImportError("requires a GPU"), None),
     ],
 )
 def test_what_an_error_says_is_missing(error, package):
     assert missing_package(error) == package
+
+
+@pytest.mark.parametrize(
+    ("here", "package"),
+    [
+        (set(), "sentencepiece"),
+        ({"sentencepiece"}, "tiktoken"),
+        ({"sentencepiece", "tiktoken"}, None),
+    ],
+)
+def test_of_two_packages_that_would_do_the_one_that_is_not_here(here, package, monkeypatch):
+    monkeypatch.setattr(errors, "find_spec", lambda name: name if name in here else None)
+    error = ValueError("You need to have sentencepiece or tiktoken installed to convert a slow")
+    assert missing_package(error) == package
+
+
+def test_a_tekken_vocabulary_alone_is_not_taken_for_an_empty_one(model_copy, monkeypatch):
+    """transformers without mistral-common makes an empty tokenizer of it."""
+    monkeypatch.setattr(tokenizer_files, "find_spec", lambda name: None)
+    (model_copy / "tekken.json").write_text("{}")
+    assert ModelFiles.find(model_copy).tokenizer().ids("w1")
+    (model_copy / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="tekken.json cannot be read without.*mistral-common"):
+        ModelFiles.find(model_copy).tokenizer()
 
 
 def test_a_package_of_the_packs_own_is_left_to_the_command(tmp_path):
