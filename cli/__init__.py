@@ -101,11 +101,21 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
         "profile",
         help="measure every layer of a decoder language model over many prompts or images",
         description="Streams prompts through a local model (a transformers folder with "
-        "safetensors, or a GGUF file), or images through a Qwen3-VL, and writes profile.json, "
-        "reference_<layer>.safetensors, PNGs and report.html. An interrupted run goes on where it "
-        "stopped when it is started again with the same arguments.",
+        "safetensors, a diffusers pipeline, a Hugging Face cache folder, a GGUF file, or ComfyUI's "
+        "single file of a Qwen3 or Qwen3-VL text encoder), or images through a Qwen3-VL, and "
+        "writes profile.json, reference_<layer>.safetensors, PNGs and report.html. An interrupted "
+        "run goes on where it stopped when it is started again with the same arguments.",
     )
-    profile.add_argument("model", type=Path, help="model folder or .gguf file")
+    profile.add_argument(
+        "model", type=Path, help="model folder, GGUF file, or ComfyUI's .safetensors text encoder"
+    )
+    profile.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the tokenizer's files (default: the model's own; for ComfyUI's single "
+        "file that of the ComfyUI that is found)",
+    )
     profile.add_argument(
         "--prompts",
         type=Path,

@@ -11,9 +11,10 @@ FIXED_DATE = "26 Jul 2024"
 
 @dataclass(frozen=True)
 class PromptTokenizer:
-    """``tokenizer`` is one of transformers."""
+    """``tokenizer`` is one of transformers, ``whose`` chat template it has."""
 
     tokenizer: Any
+    whose: str = "model's own"
 
     @property
     def has_template(self) -> bool:
@@ -23,7 +24,7 @@ class PromptTokenizer:
     @property
     def template(self) -> str:
         """The kind of template that prompts are put into, for provenance."""
-        return "model's own" if self.has_template else "none"
+        return self.whose if self.has_template else "none"
 
     def ids(self, prompt: str) -> list[int]:
         """``prompt`` as a user's turn in the model's chat template, ready for the answer.

@@ -15,7 +15,9 @@ from torch import Tensor
 from ...core.encoder.capture import capture_hidden_states
 from ...core.encoder.image_size import PIXELS_PER_TOKEN
 from ...core.encoder.prompt import IMAGE_PAD, VISION_END, VISION_START
-from .files import ModelError, ModelFiles
+from .errors import ModelError
+from .files import ModelFiles
+from .folder_source import FolderSource
 from .language_model import LoadedDecoder
 from .prompt_tokenizer import PromptTokenizer
 
@@ -31,8 +33,8 @@ MARKS = ("<|im_start|>", "<|im_end|>", VISION_START, IMAGE_PAD, VISION_END)
 def require_vision(files: ModelFiles, config: Any) -> None:
     """Raise ModelError unless ``config`` is of a model that reads images as Qwen3-VL does."""
     advice = "give a Qwen3-VL folder, such as Qwen3-VL-4B-Instruct, or leave --images out"
-    if files.is_gguf:
-        raise ModelError(f"{files.path}: a GGUF file holds no vision tower: {advice}")
+    if not isinstance(files.source, FolderSource):
+        raise ModelError(f"{files.path}: images cannot be read with a single file here; {advice}")
     kind = getattr(config, "model_type", "")
     if kind not in MODEL_TYPES:
         raise ModelError(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...core.shipped import CORPUS
-from ..model.files import readable
+from ..model.errors import readable
 from ..model.prompt_tokenizer import PromptTokenizer
 from .prompt_file import PromptFile, PromptFileError
 
@@ -124,7 +124,8 @@ class TokenizedPrompts:
         """What will be measured, in a sentence."""
         count = f"{len(self)} prompts, {self.tokens} tokens"
         if self.tokenizer.has_template:
-            return f"{count}, in the model's own chat template"
+            whose = self.tokenizer.template.replace("model's", "the model's")
+            return f"{count}, in {whose} chat template"
         return (
             f"{count}. The model has no chat template: they go in as plain text with the "
             "tokenizer's own special tokens"

@@ -20,7 +20,8 @@ from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_la
 from ...core.measure.dimension_stats import Place
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
-from ..model.files import ModelFiles, readable
+from ..model.errors import readable
+from ..model.files import ModelFiles
 from ..model.prompt_tokenizer import PromptTokenizer
 from ..model.vision import require_image_tokens, require_vision
 from ..out_folder import require_folder, writing_in
@@ -67,7 +68,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
     require_folder(out)
     source = _source(options)
-    files = ModelFiles.find(options.model)
+    files = ModelFiles.find(options.model, options.tokenizer)
     with PromptProgress(console) as progress:
         if options.ray:
             with progress.waiting(f"Looking for Ray at {options.ray}"):

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ...core.checks import LayerLabError
-from ..model.files import readable
+from ..model.errors import readable
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Of names of images, in upper or lower case."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...core.checks import LayerLabError
 from ...core.encoder.image_size import DEFAULT_TOKENS, fit_bytes, require_budget, token_grid
 from ...core.encoder.prompt import build_prompt, require_text_beside_image
-from ..model.files import readable
+from ..model.errors import readable
 from ..model.prompt_tokenizer import PromptTokenizer
 from .batches import TokenLimits
 from .image_folder import ImageFolder, ImageFolderError

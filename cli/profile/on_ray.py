@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.profile.profile import ProfileStats
-from ..model.files import ModelError
+from ..model.errors import ModelError
 from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
 from .batches import Batch
 from .image_prompts import ImageBatch

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 import torch
-from zimage_layer_lab.cli.model.files import ModelError, ModelFiles
+from zimage_layer_lab.cli.model.errors import ModelError
+from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.model.language_model import load_decoder
 from zimage_layer_lab.cli.model.prompt_tokenizer import PromptTokenizer
 from zimage_layer_lab.cli.model.vision import patches, require_image_tokens, require_vision
@@ -49,10 +50,12 @@ def test_models_without_vision_are_refused(tiny_model, layout):
         require_vision(files, files.config())
 
 
-def test_a_gguf_is_refused(tmp_path):
-    (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match="a.gguf: a GGUF file holds no vision tower"):
-        require_vision(ModelFiles.find(tmp_path / "a.gguf"), None)
+@pytest.mark.parametrize("name", ["a.gguf", "qwen3vl_4b_bf16.safetensors"])
+def test_a_single_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"GGUF" if name == "a.gguf" else b"")
+    says = f"{name}: images cannot be read with a single file here; give a Qwen3-VL folder"
+    with pytest.raises(ModelError, match=says):
+        require_vision(ModelFiles.find(tmp_path / name), None)
 
 
 def test_another_vision_tower_is_refused(folder):

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from zimage_layer_lab.cli.model.files import ModelError
+from zimage_layer_lab.cli.model.errors import ModelError
 from zimage_layer_lab.cli.model.prompt_tokenizer import PromptTokenizer
 from zimage_layer_lab.cli.profile.batches import TokenizedPrompts, TokenLimits, plan_batches
 from zimage_layer_lab.cli.profile.meter import ProfileMeter
