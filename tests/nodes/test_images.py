@@ -1,6 +1,7 @@
 """Layer Profile and Build Reference Stats over images, against transformers' Qwen3-VL."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,18 +10,18 @@ from zimage_layer_lab.core.record.record import Role
 from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
 from .stock import output, record, run, states
-from .twins import IMAGE_PAD, Qwen3VLTwin
+from .twins import IMAGE_PAD, LANGUAGE, VISION, VL_ROPE, Qwen3VLTwin
 
 TEMPLATE = [151644, 872, 198, 151652], [151653, 151645, 198, 151644, 77091, 198]
 """Ids before and after the image tokens of Z-Image's prompt."""
-IMAGES = 3
+IMAGES = 2
 ERROR = 1e-4
 
 
 def batch():
     """Images that need no resizing, as 8-bit values."""
     generator = torch.Generator().manual_seed(4)
-    return torch.randint(0, 256, (IMAGES, 256, 320, 3), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (IMAGES, 256, 256, 3), generator=generator, dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,14 +38,14 @@ def float_positions(vl_clip):
 def truth(host):
     """hidden state -> each image's tokens alone, in float64, from transformers alone."""
     before, after = TEMPLATE
-    ids = [*before, *[IMAGE_PAD] * 80, *after]
+    ids = [*before, *[IMAGE_PAD] * 64, *after]
     with torch.inference_mode():
         twin = Qwen3VLTwin(
             host.base / "models/text_encoders/qwen3vl_4b_bf16.safetensors", load_sizes()
         )
         of_images = [twin.states(ids, [image]) for image in batch()]
     return [
-        [state[0, 4:84].double().numpy() for state in of_layer]
+        [state[0, 4:68].double().numpy() for state in of_layer]
         for of_layer in zip(*of_images, strict=True)
     ]
 
@@ -55,7 +56,7 @@ def test_layer_profile_equals_transformers_at_every_layer(vl_clip, pack, folders
     )
     [path] = (folders / "output").glob("*.json")
     document = json.loads(path.read_text(encoding="utf-8"))
-    assert (document["prompts"], document["images"], document["tokens"]) == (3, 3, 240)
+    assert (document["prompts"], document["images"], document["tokens"]) == (2, 2, 128)
     assert document["image_tokens"] == "image"
     for of_images, layer in zip(truth, document["layers"], strict=True):
         rows = np.concatenate(of_images)
@@ -65,10 +66,10 @@ def test_layer_profile_equals_transformers_at_every_layer(vl_clip, pack, folders
         for outlier in layer["outliers"]:
             std = rows[:, outlier["dimension"]].std(ddof=1)
             assert outlier["std"] == pytest.approx(std, rel=ERROR)
-            assert 4 <= outlier["top_token"]["position"] < 84
+            assert 4 <= outlier["top_token"]["position"] < 68
             assert outlier["top_token"]["text"] == "<|image_pad|>"
-    assert "3 images, 240 image tokens, 8 blocks, 2560 dimensions" in report
-    assert " of 3 images; " in report and " of 3 prompts" not in report
+    assert "2 images, 128 image tokens, 8 blocks, 2560 dimensions" in report
+    assert " of 2 images; " in report and " of 2 prompts" not in report
     assert image.shape[0] == 1
 
 
@@ -80,9 +81,9 @@ def test_build_reference_equals_transformers(vl_clip, pack, truth):
     scale = ERROR * rows.std()
     np.testing.assert_allclose(reference.mean, rows.mean(0), rtol=ERROR, atol=scale)
     known = reference.provenance
-    assert (known["images"], known["image_tokens"], known["tokens"]) == ("3", "image", "240")
+    assert (known["images"], known["image_tokens"], known["tokens"]) == ("2", "image", "128")
     assert "prompts" not in known and known["note"] == "text after the images: none"
-    assert "3 images, 240 image tokens, with and without" in answer.ui.as_dict()["text"][0]
+    assert "2 images, 128 image tokens, with and without" in answer.ui.as_dict()["text"][0]
 
 
 def test_it_is_what_vl_image_token_encode_hands_over(vl_clip, pack, folders):
@@ -162,3 +163,49 @@ def test_the_record_of_an_image_goes_with_its_reference(vl_clip, pack):
     encoding, _ = run(pack.VLEncode, clip=vl_clip, image=images, tokens="image")
     assert reference.provenance["fingerprint"] == record(encoding).fingerprint
     assert reference.provenance["model"] == record(encoding).source
+
+
+@pytest.fixture(scope="module")
+def folder(host, comfyui, tmp_path_factory):
+    """The host's file as a transformers folder: its names are transformers' own."""
+    from transformers import Qwen3VLConfig
+
+    sizes = load_sizes()
+    text = {**LANGUAGE, **sizes["language"], "vocab_size": 151936, "rope_parameters": VL_ROPE}
+    vision = {**VISION, **sizes["vision"]}
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True)
+    folder = tmp_path_factory.mktemp("transformers") / "tiny-qwen3-vl"
+    config.save_pretrained(folder)
+    source = host.base / "models/text_encoders/qwen3vl_4b_bf16.safetensors"
+    (folder / "model.safetensors").symlink_to(source)
+    for file in (comfyui / "comfy/text_encoders/qwen25_tokenizer").iterdir():
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command_measures_the_same_of_the_same_files(vl_clip, pack, folder, folders):
+    """Node and command, each by its own way from files of any size to figures."""
+    from PIL import Image
+    from zimage_layer_lab.cli import main
+    from zimage_layer_lab.core.measure.reference import load_reference
+
+    generator = torch.Generator().manual_seed(9)
+    pixels = torch.randint(0, 256, (2, 300, 421, 3), generator=generator, dtype=torch.uint8)
+    (folders / "images").mkdir()
+    for number, image in enumerate(pixels.numpy()):
+        Image.fromarray(image).save(folders / "images" / f"{number}.png")
+    (folders / "texts.txt").write_text("a red fox\n")
+    options = ("--images", folders / "images", "--prompts", folders / "texts.txt")
+    out = folders / "out"
+    arguments = ["profile", folder, *options, "--out", out, "--device", "cpu", "--layers=-2,-6"]
+    assert main([str(argument) for argument in arguments]) == 0
+    for layer in (-2, -6):
+        inputs = {"clip": vl_clip, "layer": layer, "images": pixels.float() / 255}
+        [ours] = run(pack.BuildReference, prompts="a red fox", **inputs)
+        theirs = load_reference(out / f"reference_{layer}.safetensors")
+        np.testing.assert_allclose(theirs.std, ours.std, rtol=10 * ERROR)
+        scale = ERROR * ours.global_std
+        np.testing.assert_allclose(theirs.mean, ours.mean, rtol=ERROR, atol=scale)
+        for name in ("fingerprint", "layer", "images", "image_tokens", "tokens"):
+            assert theirs.provenance[name] == ours.provenance[name], name
