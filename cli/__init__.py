@@ -159,6 +159,13 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
         help="tokens per pass, padding included (an image has a pass of its own)",
     )
     profile.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="measure dimensions against this reference, of any model and layer of the same "
+        "width: .safetensors of this pack or llm-dit's .npz (default: each layer's own median)",
+    )
+    profile.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="share the prompts out on a Ray cluster at ADDRESS, or 'local' to start one here",

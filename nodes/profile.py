@@ -87,7 +87,7 @@ class LayerProfileNode(io.ComfyNode):
     @classmethod
     def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
         require_matplotlib()
-        from ..core.draw.profile_pictures import profile_picture
+        from ..core.draw.profile_picture import profile_picture
 
         checked = check_threshold(threshold)
         if checked is not True:

@@ -30,6 +30,7 @@ from .saved_files import contents_hash, find_file, list_files, new_file, safeten
 from .types import CATEGORY, Reference
 
 SUFFIXES = (".safetensors", ".npz")
+UNKNOWN_MODEL = "without a fingerprint: no report can tell whether it is of another model"
 
 
 class BuildReference(io.ComfyNode):
@@ -163,9 +164,10 @@ class LoadReference(io.ComfyNode):
                     "any_model",
                     default=False,
                     optional=True,
-                    tooltip="Off: states of another encoder than the one it was measured on are "
-                    "refused. On: it is accepted for any encoder of the same width, for example "
-                    "to compare image tokens of Qwen3-VL with text of Qwen3.",
+                    tooltip="Kept for workflows of earlier versions; it changes nothing any more. "
+                    "A reference is accepted for every encoder of the same width, for example to "
+                    "compare image tokens of Qwen3-VL with text of Qwen3, and the report says "
+                    "where it is of another model.",
                 ),
             ],
             outputs=[Reference.Output("reference", display_name="reference")],
@@ -187,8 +189,7 @@ class LoadReference(io.ComfyNode):
     @classmethod
     def execute(cls, name, any_model=False) -> io.NodeOutput:
         reference = load_reference(reference_path(name))
-        if require_flag("any_model", any_model):
-            reference = reference.for_any_model()
+        require_flag("any_model", any_model)
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
 
 
@@ -226,7 +227,7 @@ def describe(reference: ReferenceStats) -> str:
     lines = [
         reference.name,
         ", ".join(facts),
-        f"for the model with fingerprint {model}" if model else "for any model of this width",
+        f"measured on the model with fingerprint {model}" if model else UNKNOWN_MODEL,
     ]
     return "\n".join([*lines, *(known[key] for key in ("date", "note") if key in known)])
 

@@ -18,6 +18,7 @@ from ... import __version__
 from ...core.checks import LayerLabError
 from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference, load_reference
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
 from ..model.errors import readable
@@ -26,6 +27,7 @@ from ..model.prompt_tokenizer import PromptTokenizer
 from ..model.vision import require_image_tokens, require_vision
 from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
+from .against import config_width, reference_notes, require_fit
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
 from .findings import layer_finding, sink_finding
@@ -67,6 +69,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
     if options.batch_tokens < 1:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
     require_folder(out)
+    reference = _reference(options)
     source = _source(options)
     files = ModelFiles.find(options.model, options.tokenizer)
     with PromptProgress(console) as progress:
@@ -75,22 +78,27 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
                 require_cluster(options.ray, options.workers, options.device)
         with progress.waiting("Reading the tokenizer"):
             config, tokenizer = files.config(), files.tokenizer()
+        require_fit(reference, config_width(config))
         indices = layer_indices(options.layers, config)
         prompts = _count(source, files, config, tokenizer, progress)
         plan = plan_batches(prompts.lengths, prompts.tokens_per_pass(options.batch_tokens))
         with _meters(options, files) as meters:
             with progress.waiting("Loading the model"):
                 facts = meters.facts()
+            require_fit(reference, facts.width)
             _introduce(console, facts, prompts, options)
             checkpoint = Checkpoint(out, decisive_facts(options, files, facts, prompts, indices))
             stats = _measure(console, progress, meters, plan, prompts, indices, checkpoint)
-        profile = summarise(stats, facts.name, image_tokens=prompts.chosen)
+        chosen = prompts.chosen
+        profile = summarise(stats, facts.name, reference=reference, image_tokens=chosen)
         text = token_texts(prompts)
         with progress.waiting("Writing"), writing_in(out, RESUME):
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
+    for line in reference_notes(profile, stats, facts.fingerprint):
+        console.print(line, markup=False)
     for layer in shown_layers(profile):
-        line = layer_finding(layer, text, profile.prompts, profile.unit)
+        line = layer_finding(layer, text, profile.prompts, reference, profile.unit)
         console.print(line, markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
@@ -135,6 +143,19 @@ def _count(
     how = ImageTokenizer(tokenizer, image_token, limits)
     with progress.prompts("Looking through them", len(source.folder), unit="images") as seen:
         return ImagePrompts.count(source, how, lambda one: seen(one, 0))
+
+
+def _reference(options: argparse.Namespace) -> Reference | None:
+    """What ``--reference`` names, read before anything is measured or written."""
+    if options.reference is None:
+        return None
+    inside = options.reference.resolve().parent == options.out.resolve()
+    if inside and options.reference.match("reference_-*.safetensors"):
+        raise ProfileError(
+            f"--reference {options.reference} lies in --out, where this run writes its own "
+            "references: give another --out"
+        )
+    return load_reference(options.reference)
 
 
 def layer_indices(layers: str, config: object) -> tuple[int, ...]:

@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference
+from ...core.outliers.detection import ratio_in_words
 from ...core.outliers.table import LEAST_SHARE, named_carriers
 from ...core.profile.profile import LayerProfile, Profile
 
 
 def layer_finding(
-    layer: LayerProfile, token_text: Callable[[Place], str], prompts: int, unit: str = "prompt"
+    layer: LayerProfile,
+    token_text: Callable[[Place], str],
+    prompts: int,
+    reference: Reference | None = None,
+    unit: str = "prompt",
 ) -> str:
-    """The loudest dimension of one layer, and what carries its variance over the ``prompts``.
+    """The dimension of one layer that is farthest out of line, and what carries its variance.
 
-    ``token_text``: the text of the token at a place; ``unit``: :attr:`.Profile.unit`.
+    Args:
+        token_text: the text of the token at a place.
+        prompts: how many were measured.
+        reference: what the layer was measured against, if not its own median.
+        unit: what a prompt is called, :attr:`.Profile.unit`.
     """
     if not layer.outliers:
-        return f"Layer {layer.layer}: no dimension is 10x out of line."
+        against = "" if reference is None else f" with {reference.name}"
+        return f"Layer {layer.layer}: no dimension is 10x out of line{against}."
     top = layer.outliers[0]
     carriers = _carriers(named_carriers(layer.carried[0], token_text), number_of(prompts, unit))
     sentences = [
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
-        f"{top.ratio:.3g}x the layer's median.",
+        f"{_times(top.ratio, reference)}.",
         f"{carriers}; sink tokens carry {top.sink_share:.1%} ({top.kind_in_words}).",
     ]
     if top.sink_share > 0 and top.std_without_sinks > 0:
@@ -45,6 +56,12 @@ def _carriers(named: list[tuple[str, float]], prompts: str) -> str:
     [(first, share), *others] = named
     words = [f"{first[0].upper()}{first[1:]} carries {share:.1%} {over}"]
     return ", ".join([*words, *(f"{name} {share:.1%}" for name, share in others)])
+
+
+def _times(ratio: float, reference: Reference | None) -> str:
+    if reference is None:
+        return f"{ratio:.3g}x the layer's median"
+    return f"{ratio_in_words(ratio)}, measured against {reference.name}"
 
 
 def sink_finding(profile: Profile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,26 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` under ``header``, with an optional ``caption``."""
+    """``rows`` under ``header``, with an optional ``caption``.
+
+    A table of ``prose`` breaks its texts anywhere; of others only the last column is broken, and a
+    table that is too wide scrolls.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    prose: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading, paragraphs, one picture (PNG bytes), an interactive heat map, and tables.
 
-    ``heat_map`` is what :func:`heat_map_data` returns.
+    Attributes:
+        heat_map: what :func:`heat_map_data` returns.
+        tables_say: what the tables show, a sentence that stands before them.
+        columns: what each of their columns says, by its name.
     """
 
     title: str
@@ -39,6 +47,8 @@ class Section:
     png: bytes = b""
     tables: Sequence[Table] = ()
     heat_map: Mapping[str, Any] | None = None
+    tables_say: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image(self) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..checks import as_states, require_choice, require_finite_number
 from ..measure.dimension_stats import Place
 from ..measure.reference import Reference, published_qwen3_4b
+from ..measure.reference_stats import ReferenceStats, as_reference
 from ..measure.sequence_stats import SequenceStats
 from ..measure.token_stats import Spread, TokenStats
 
@@ -279,20 +280,26 @@ def find_outliers(
 def get_outlier_dimensions(
     embeddings: Tensor,
     threshold: float = 10.0,
-    reference: Reference | None = None,
+    reference_stats: ReferenceStats | None = None,
     direction: str = "loud",
+    *,
+    reference: Reference | None = None,
 ) -> list[tuple[int, float]]:
     """``[(dimension, std ratio)]``, the farthest from 1 first.
 
     Args:
         embeddings: (tokens, width) or (batch, tokens, width), any float dtype.
         threshold: an outlier's std is over this many times the reference's, or under its inverse.
-        reference: None takes the published Qwen3-4B figures for width 2560, else the median std
-            of the tensor's own dimensions.
+        reference_stats: what to measure against, as llm-dit's argument: a dict or the path of an
+            .npz with ``per_dim_std`` and ``per_dim_mean``; or a reference of this pack. None takes
+            the published Qwen3-4B figures for width 2560 (exact in five dimensions only), else
+            the median std of the tensor's own dimensions.
         direction: "loud" (as llm-dit), "quiet" or "both".
+        reference: the same as ``reference_stats``, for a reference of this pack.
 
     Raises:
-        ValueError: for a bad shape, threshold or direction, or a reference of another width.
+        ValueError: for a bad shape, threshold or direction, statistics that cannot be used, or
+            those of another width.
         NonFiniteError: if the tensor holds NaN or infinity.
 
     >>> hidden = torch.tensor([[1.0, -1.0, 50.0], [-1.0, 1.0, -50.0]])
@@ -300,7 +307,8 @@ def get_outlier_dimensions(
     [(2, 50.0)]
     """
     stats = SequenceStats(as_states(embeddings), what="embeddings")
-    measured = measure_against(default_reference(stats.width, reference), stats, threshold)
+    against = default_reference(stats.width, as_reference(reference_stats, reference))
+    measured = measure_against(against, stats, threshold)
     dimensions = measured.dimensions(direction)
     found = zip(dimensions.tolist(), measured.ratios[dimensions].tolist(), strict=True)
     return sorted(found, key=lambda one: -distance(one[1]))

@@ -8,21 +8,27 @@ from collections.abc import Callable, Sequence
 from ..measure.carriers import Carried
 from ..measure.dimension_stats import Place
 from ..tables import table
-from .detection import Outlier
+from .detection import SINK_BORNE_SHARE, Outlier
 
-OUTLIER_HEADER = (
-    "dim",
-    "std (no sinks)",
-    "reference",
-    "ratio (no sinks)",
-    "inverse (no sinks)",
-    "sinks carry",
-    "class",
-    "carried by",
-)
-"""Header of an outlier table; "(no sinks)": the figure without sink tokens."""
 LEAST_SHARE = 0.05
 """Positions and tokens that carry less of a dimension are not named."""
+OUTLIER_COLUMNS = {
+    "dim": "the dimension's number, from 0",
+    "std (no sinks)": "its standard deviation over all tokens and, in brackets here as in the next "
+    "columns, over the tokens that are no sinks",
+    "reference": "the std that it is measured against",
+    "ratio (no sinks)": "its std over the reference: 20 is twenty times too large",
+    "inverse (no sinks)": "the reference over its std: 20 is twenty times too small",
+    "sinks carry": "the share of its variance that is owed to sink tokens",
+    "class": "loud (too large) or quiet (too small), and sink-borne if sink tokens carry at least "
+    f"{SINK_BORNE_SHARE:.0%} of its variance, else channel-wide; constant if the tokens that are "
+    "no sinks have much the same value there, else varying",
+    "carried by": "the positions and the tokens that carry at least "
+    f"{LEAST_SHARE:.0%} of its variance, each with its share; a token's share counts it wherever "
+    "it stands, so that shares may overlap",
+}
+"""What each column of an outlier table says, in plain words."""
+OUTLIER_HEADER = tuple(OUTLIER_COLUMNS)
 
 
 def outlier_row(outlier: Outlier, carried_by: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ..encoder.layers import is_normed, negative_layer
 from ..measure.carriers import Carried, Carriers
 from ..measure.dimension_stats import Place
 from ..measure.histogram import MagnitudeHistogram
+from ..measure.reference import Reference
 from ..measure.sinks import find_sinks, sequence_medians
 from ..measure.split_stats import SplitStats, selected_rows
 from ..outliers.detection import Outlier, expected_for, find_outliers
@@ -201,6 +202,7 @@ class Profile:
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
             deepest un-normed layer measured).
         sink_index: the hidden state that ``sink_positions`` is of.
+        reference: what dimensions are out of line with; None: their layer's median std.
         image_tokens: where each prompt was an image, which of its tokens were measured: "image" or
             "all"; empty where they were texts.
     """
@@ -217,6 +219,7 @@ class Profile:
     layers: tuple[LayerProfile, ...]
     courses: tuple[Course, ...] = ()
     sink_index: int = 0
+    reference: Reference | None = None
     image_tokens: str = ""
 
     @property
@@ -225,10 +228,15 @@ class Profile:
         return "image" if self.image_tokens else "prompt"
 
     @property
+    def units(self) -> str:
+        """How many prompts were measured, in words: "1 prompt", "12 images"."""
+        return f"{self.prompts} {self.unit}{'s' * (self.prompts != 1)}"
+
+    @property
     def measured(self) -> str:
         """How much was measured, in words: "12 prompts, 595 tokens"."""
         kind = "image tokens" if self.image_tokens == "image" else "tokens"
-        return f"{self.prompts} {self.unit}{'s' * (self.prompts != 1)}, {self.tokens} {kind}"
+        return f"{self.units}, {self.tokens} {kind}"
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -248,25 +256,30 @@ class Profile:
             "sink_index": self.sink_index,
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
+            "reference": None if self.reference is None else _reference_json(self.reference),
             "dimensions": [course._asdict() for course in self.courses],
             "layers": [_layer_json(layer, token_text) for layer in self.layers],
         }
 
 
 def summarise(
-    stats: ProfileStats, model: str, threshold: float = 10.0, image_tokens: str = ""
+    stats: ProfileStats,
+    model: str,
+    threshold: float = 10.0,
+    reference: Reference | None = None,
+    image_tokens: str = "",
 ) -> Profile:
     """The profile computed from streamed statistics.
 
-    A dimension's ratio is its std over the median std of its layer's dimensions. ``image_tokens``:
-    see :class:`Profile`.
+    A dimension's ratio is its std over that of ``reference``, of whatever layer it is; without one
+    over the median std of its layer's dimensions. ``image_tokens``: see :class:`Profile`.
 
     Raises:
-        ValueError: if no prompt was added, or for a bad threshold.
+        ValueError: if no prompt was added, for a bad threshold, or a reference of another width.
     """
     if stats.prompts == 0:
         raise ValueError("there is nothing to profile: no prompt was given")
-    layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
+    layers = tuple(_summarise_layer(stats, index, threshold, reference) for index in stats.indices)
     emergence = fall = None
     courses: tuple[Course, ...] = ()
     sink_index = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
@@ -287,6 +300,7 @@ def summarise(
         layers=layers,
         courses=courses,
         sink_index=sink_index,
+        reference=reference,
         image_tokens=image_tokens,
     )
 
@@ -334,11 +348,13 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
     return emergence, emergence + int(after.argmin()) + 1
 
 
-def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
+def _summarise_layer(
+    stats: ProfileStats, index: int, threshold: float, reference: Reference | None
+) -> LayerProfile:
     split = stats.dimensions[index]
     whole = split.all
     median = stats.magnitudes[index].median()
-    outliers = tuple(find_outliers(split, expected_for(split, None), threshold))
+    outliers = tuple(find_outliers(split, expected_for(split, reference), threshold))
     massive = (whole.max_abs > MASSIVE_ABSOLUTE) & (whole.max_abs > MASSIVE_RELATIVE * median)
     return LayerProfile(
         layer=negative_layer(index, stats.blocks),
@@ -353,6 +369,10 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         non_finite=whole.non_finite,
         carried=tuple(stats.carriers[index].of(one.dimension, whole) for one in outliers),
     )
+
+
+def _reference_json(reference: Reference) -> dict[str, Any]:
+    return {"name": reference.name, "provenance": dict(reference.provenance)}
 
 
 def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ MAY_LACK = (
     "emergence_layer",
     "fall_layer",
     "sink_positions",
+    "reference",
 )
 
 
@@ -131,6 +132,7 @@ _DOCUMENT = {
     "emergence_layer": _optional(_count),
     "fall_layer": _optional(_count),
     "sink_positions": _positions,
+    "reference": _optional(lambda value: isinstance(value, dict) and _text(value.get("name"))),
 }
 _MODEL = {
     "name": _text,

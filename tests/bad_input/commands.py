@@ -183,6 +183,14 @@ ROWS = [
         {"0": "--workers is 0: it must be at least 1", "-1": "--workers is -1"},
     ),
     *calls("profile", "--workers", PROFILE, {"1.5": "invalid int value: '1.5'"}, USAGE),
+    *calls(
+        *("profile", "--reference", PROFILE),
+        {f"{{here}}/{path}": says for path, says in REFERENCES.items()},
+    ),
+    *calls(
+        *("profile", "--reference", PROFILE),
+        {REFERENCE: "--reference: the reference .* the states have 32: they cannot be measured"},
+    ),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
     *(
         Call("compare", "b", ("{profile}", f"{{here}}/{path}", "--out={here}/new"), says, place=1)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from zimage_layer_lab.core.measure.reference import Reference
 from zimage_layer_lab.core.profile.heat_map import heat_map
 from zimage_layer_lab.core.profile.profile import (
     Course,
@@ -224,3 +225,21 @@ def test_a_profile_says_whether_it_is_of_prompts_or_of_images(image_tokens, unit
     one = ProfileStats(BLOCKS, WIDTH)
     one.update(prompts()[0])
     assert summarise(one, "x").measured == "1 prompt, 9 tokens"
+
+
+def test_dimensions_are_judged_against_a_reference_of_their_width_of_any_layer():
+    std = torch.linspace(0.01, 30.0, WIDTH, dtype=torch.float64)
+    reference = Reference(torch.zeros(WIDTH).double(), std, 0.0, 1.0, provenance={"model": "m"})
+    profile = summarise(streamed(), "made up", 5.0, reference)
+    for layer in profile.layers:
+        rows = torch.cat([states[layer.index] for states in prompts()]).double().numpy()
+        ratios = rows.std(axis=0, ddof=1) / std.numpy()
+        flagged = {d for d in range(WIDTH) if ratios[d] > 5 or ratios[d] < 0.2}
+        assert {outlier.dimension for outlier in layer.outliers} == flagged
+        for outlier in layer.outliers:
+            assert outlier.ratio == pytest.approx(ratios[outlier.dimension], rel=1e-9)
+            assert outlier.reference_std == float(std[outlier.dimension])
+    assert profile.to_json(str)["reference"] == {"name": "m", "provenance": {"model": "m"}}
+    assert summarise(streamed(), "made up").to_json(str)["reference"] is None
+    with pytest.raises(ValueError, match="3 dimensions and the states have 16"):
+        summarise(streamed(), "m", 5.0, Reference(torch.zeros(3), torch.ones(3), 0.0, 1.0))
