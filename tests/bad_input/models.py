@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rows import Good, Odd, Row, odd
+from .rows import Good, Odd, Row, first_over_http, odd
 
 ENCODERS = ["Qwen3Encode", "LayerSweep", "LayerMix", "VLEncode", "LayerProfile", "BuildReference"]
 
@@ -69,16 +69,14 @@ ROWS = [
         Row("VLEncode", "image", Odd(value), gives=(74, 2560))
         for value in ("an image of 1 x 1 pixel", "a huge finite image")
     ),
-    *(
-        row
-        for node in ("LayerProfile", "BuildReference")
-        for row in odd(node, "images", IMAGES, others=ONLY_IMAGES)
-    ),
+    *first_over_http(odd("LayerProfile", "images", IMAGES, others=ONLY_IMAGES), 2),
+    *odd("BuildReference", "images", IMAGES, others=ONLY_IMAGES, where="process"),
     *(
         Row(
             *(node, "images", Odd("an image of 1 x 500 pixels")),
             "500x1 pixels: Qwen3-VL takes no aspect ratio over 200",
             others=ONLY_IMAGES,
+            where="process",
         )
         for node in ("LayerProfile", "BuildReference")
     ),
