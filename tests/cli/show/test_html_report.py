@@ -111,6 +111,8 @@ def test_the_heat_map_names_its_rows_and_columns_and_the_cell_under_the_pointer(
     columns = [int(text) for text in page.locator(".columns span").all_inner_texts()]
     assert columns == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
     assert not page.evaluate(OVERLAP, ".rows span, .columns span, .map canvas")
+    caption = page.locator("figcaption").inner_text()
+    assert "logarithmic, 0.1x to " in caption and "e+" not in caption
     box = page.locator(".map canvas").bounding_box()
     x = box["x"] + box["width"] * 40.5 / WIDTH
     y = box["y"] + box["height"] * 29.5 / (BLOCKS + 1)
