@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import folder_paths
 import torch
@@ -17,12 +17,19 @@ from ..core.outliers.detection import ratio_in_words
 from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
 from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
-from ..core.record.record import Record, Role
+from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
-from .encoder import block_count
+from .encoder import Encoding, block_count
+from .image_batch import NOT_CONNECTED, encode_images, images_input
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
-from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_prompts
+from .prompt_list import (
+    check_prompts,
+    encode_each,
+    prompts_fingerprint,
+    read_optional_prompts,
+    read_prompts,
+)
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -46,9 +53,9 @@ class LayerProfileNode(io.ComfyNode):
             node_id="LayerLabLayerProfile",
             display_name="Layer Profile",
             category=CATEGORY,
-            description="Measures every layer of the text encoder over a list of prompts: sizes, "
-            "outlier dimensions, where massive activations emerge and fall, and a heat map. Also "
-            "writes its figures as JSON into the output folder.",
+            description="Measures every layer of the text encoder over a list of prompts, or of "
+            "images: sizes, outlier dimensions, where massive activations emerge and fall, and a "
+            "heat map. Also writes its figures as JSON into the output folder.",
             search_aliases=["massive activation", "all layers", "heat map", "hidden states"],
             is_output_node=True,
             inputs=[
@@ -60,6 +67,7 @@ class LayerProfileNode(io.ComfyNode):
                     "input folder.",
                 ),
                 threshold_input("its layer's median std"),
+                images_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -68,24 +76,31 @@ class LayerProfileNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prompts=None, threshold=None) -> bool | str:
-        checked = check_prompts(prompts)
+    def validate_inputs(cls, prompts=None, threshold=None, images=NOT_CONNECTED) -> bool | str:
+        checked = check_prompts(prompts, optional=images is None)
         return check_threshold(threshold) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None) -> str:
+    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None, images=None) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, threshold) -> io.NodeOutput:
+    def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.profile_picture import profile_picture
 
         checked = check_threshold(threshold)
         if checked is not True:
             raise ValueError(checked)
-        stats, records = _measure(clip, read_prompts(prompts))
-        profile = summarise(stats, records[0].source, threshold)
+        layers = range(block_count(clip) + 1)
+        if images is None:
+            encoded, roles = encode_each(clip, read_prompts(prompts), layers), CONTENT_ROLES
+        else:
+            texts = read_optional_prompts(prompts)
+            encoded, roles = encode_images(clip, images, texts, layers), (Role.IMAGE,)
+        stats, records = _measure(encoded, roles, len(layers) - 1)
+        image_tokens = "" if images is None else "image"
+        profile = summarise(stats, records[0].source, threshold, image_tokens)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
         document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
@@ -96,16 +111,18 @@ class LayerProfileNode(io.ComfyNode):
         return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
 
 
-def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]:
-    """Statistics of all hidden states, each prompt in one pass, and each prompt's record."""
-    blocks = block_count(clip)
+def _measure(
+    encoded: Iterable[list[Encoding]], roles: Iterable[Role], blocks: int
+) -> tuple[ProfileStats, list[Record]]:
+    """Statistics of the tokens with these ``roles`` at all hidden states, and each prompt's
+    record."""
     records: list[Record] = []
     stats = None
-    for number, encodings in enumerate(encode_each(clip, prompts, range(blocks + 1))):
+    for number, encodings in enumerate(encoded):
         record = encodings[0].record
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
-        selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
+        selected = role_mask(record.roles, roles)[None]
         stats.update_batch(states, selected, [number], torch.tensor([record.ids]))
         records.append(record)
     return stats, records
@@ -120,8 +137,7 @@ def _new_file() -> Path:
 
 def _report(profile: Profile, records: list[Record], threshold: float, path: Path) -> str:
     lines = [
-        f"{profile.model}: {profile.prompts} prompts, {profile.tokens} tokens, {profile.blocks} "
-        f"blocks, {profile.width} dimensions",
+        f"{profile.model}: {profile.measured}, {profile.blocks} blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
         *left_out(profile),
@@ -176,7 +192,7 @@ def _sinks(profile: Profile) -> str:
     others = sum(len(positions) for positions in profile.sink_positions) - first
     return (
         f"sink tokens at hidden state {profile.sink_index}: position 0 in {first} of "
-        f"{profile.prompts} prompts; {others} at other positions"
+        f"{profile.prompts} {profile.unit}s; {others} at other positions"
     )
 
 

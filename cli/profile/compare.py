@@ -53,7 +53,7 @@ def run_compare(options: argparse.Namespace) -> int:
     if a["model"]["width"] == b["model"]["width"]:
         sides = Side.of("A", options.a, a), Side.of("B", options.b, b)
         compared = compare_dimensions(*sides, layers)
-    names = a["model"]["name"], b["model"]["name"]
+    names = named(a), named(b)
     console = make_console()
     to_show = track(
         list(zip(pairs, compared.ratios, strict=True)),
@@ -175,12 +175,29 @@ def verdict(
         )
     if a.get("threshold", 10) != b.get("threshold", 10):
         lines.append("The two count dimensions as out of line from different thresholds on.")
-    if (a["tokens"], a["prompts"]) != (b["tokens"], b["prompts"]):
+    if measured(a) != measured(b):
+        of_images = a.get("image_tokens") or b.get("image_tokens")
         lines.append(
-            f"The two were measured on different text ({a['prompts']} prompts, {a['tokens']} "
-            f"tokens; {b['prompts']} prompts, {b['tokens']} tokens): small differences say nothing."
+            f"The two were measured on different {'things' if of_images else 'text'} "
+            f"({measured(a)}; {measured(b)}): small differences say nothing."
         )
     return lines
+
+
+def named(profile: dict[str, Any]) -> str:
+    """The model of a profile, and that it is of images where it is."""
+    kinds = {"image": " (image tokens)", "all": " (images, all tokens)"}
+    return profile["model"]["name"] + kinds.get(profile.get("image_tokens"), "")
+
+
+def measured(profile: dict[str, Any]) -> str:
+    """How much a profile measured: "130 prompts, 5210 tokens", "12 images, 960 image tokens"."""
+    kind = "image tokens" if profile.get("image_tokens") == "image" else "tokens"
+    return f"{profile['prompts']} {_units(profile)}, {profile['tokens']} {kind}"
+
+
+def _units(profile: dict[str, Any]) -> str:
+    return "images" if profile.get("image_tokens") else "prompts"
 
 
 def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
@@ -189,13 +206,12 @@ def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
         "model": str(model["name"]),
         "blocks": str(model["blocks"]),
         "width": str(model["width"]),
-        "prompts": str(profile["prompts"]),
-        "tokens": str(profile["tokens"]),
+        "measured": measured(profile),
         "emergence": str(profile.get("emergence_layer")),
         "fall": str(profile.get("fall_layer")),
         "out of line with": _measured_against(profile),
         "out of line from": f"{profile.get('threshold', 10):g}x",
-        "prompts with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
+        "with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
     }
 
 
@@ -214,8 +230,8 @@ def _course(profile: dict[str, Any]) -> str:
     positions = profile.get("sink_positions", [])
     places = sorted({place for prompt in positions for place in prompt})
     sinks = f"sink tokens at position {', '.join(map(str, places[:8]))} in " if places else ""
-    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} prompts"
-    sinks = sinks if places else f"no sink token in {profile['prompts']} prompts"
+    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} {_units(profile)}"
+    sinks = sinks if places else f"no sink token in {profile['prompts']} {_units(profile)}"
     if emergence is None:
         return f"{sinks}; emergence is not known (not every layer was measured)."
     line = f"{sinks}; max|x| rises most at hidden state {emergence} of {blocks} "

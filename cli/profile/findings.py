@@ -16,6 +16,7 @@ def layer_finding(
     token_text: Callable[[Place], str],
     prompts: int,
     reference: Reference | None = None,
+    unit: str = "prompt",
 ) -> str:
     """The dimension of one layer that is farthest out of line, and what carries its variance.
 
@@ -23,12 +24,13 @@ def layer_finding(
         token_text: the text of the token at a place.
         prompts: how many were measured.
         reference: what the layer was measured against, if not its own median.
+        unit: what a prompt is called, :attr:`.Profile.unit`.
     """
     if not layer.outliers:
         against = "" if reference is None else f" with {reference.name}"
         return f"Layer {layer.layer}: no dimension is 10x out of line{against}."
     top = layer.outliers[0]
-    carriers = _carriers(named_carriers(layer.carried[0], token_text), prompts)
+    carriers = _carriers(named_carriers(layer.carried[0], token_text), number_of(prompts, unit))
     sentences = [
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
         f"{_times(top.ratio, reference)}.",
@@ -47,8 +49,8 @@ def layer_finding(
     return " ".join(sentences)
 
 
-def _carriers(named: list[tuple[str, float]], prompts: int) -> str:
-    over = f"of its variance over {number_of(prompts, 'prompt')}"
+def _carriers(named: list[tuple[str, float]], prompts: str) -> str:
+    over = f"of its variance over {prompts}"
     if not named:
         return f"No position carries {LEAST_SHARE:.0%} {over}, nor do the far values of any token"
     [(first, share), *others] = named
@@ -80,7 +82,7 @@ def sinks_in_words(profile: Profile) -> str:
     """In how many prompts position 0 is a sink token, and how many stand elsewhere."""
     first = sum(0 in positions for positions in profile.sink_positions)
     others = sum(len(positions) for positions in profile.sink_positions) - first
-    prompts = number_of(profile.prompts, "prompt")
+    prompts = number_of(profile.prompts, profile.unit)
     at = f"At hidden state {profile.sink_index}"
     if first + others == 0:
         return f"{at} no token of {prompts} is a sink."

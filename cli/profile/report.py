@@ -102,7 +102,7 @@ def write_profile(
         ),
         Section(
             "Every layer, every dimension",
-            heat_map=heat_map_data(heat, profile.blocks, token_text),
+            heat_map=heat_map_data(heat, profile.blocks, token_text, profile.unit),
         ),
         Section(
             "Outliers",
@@ -118,12 +118,11 @@ def write_profile(
     ]
     page = render_report(
         f"Hidden states of {profile.model}",
-        f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
-        f"{profile.tokens} tokens",
+        f"{profile.blocks} blocks, width {profile.width}; {profile.measured}",
         [
             *reference_notes(profile, stats, provenance.get("fingerprint", "")),
             *(
-                layer_finding(layer, token_text, profile.prompts, profile.reference)
+                layer_finding(layer, token_text, profile.prompts, profile.reference, profile.unit)
                 for layer in shown
             ),
             sink_finding(profile),

@@ -69,13 +69,17 @@ def render_report(
 
 
 def heat_map_data(
-    heat_map: HeatMap, blocks: int, token_text: Callable[[Place], str]
+    heat_map: HeatMap, blocks: int, token_text: Callable[[Place], str], unit: str = "prompt"
 ) -> dict[str, Any]:
-    """``heat_map`` as the page's script reads it: arrays in base64, each token's text once."""
+    """``heat_map`` as the page's script reads it: arrays in base64, each token's text once.
+
+    ``unit``: what a prompt is called (:attr:`.Profile.unit`).
+    """
     places, token = heat_map.places.flatten(0, 1).unique(dim=0, return_inverse=True)
     named = [Place(*place) for place in places.tolist()]
     return {
         "blocks": blocks,
+        "unit": unit,
         "width": heat_map.max_abs.shape[1],
         "indices": list(heat_map.indices),
         "relative": _base64(heat_map.relative),

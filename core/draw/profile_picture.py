@@ -15,7 +15,7 @@ from .figures import CALM, GREY, LOUD, fit_log_axis, open_frame, positive, to_pi
 from .fonts import text_style
 from .heat_map_picture import draw_heat_map, name_loudest, shared_columns
 from .labels import broken
-from .profile_pictures import events, prompts_in_words
+from .profile_pictures import events
 
 WIDTH, DPI = 16.0, 110
 """Inches and pixels per inch."""
@@ -50,7 +50,7 @@ def profile_figure(profile: Profile, heat: HeatMap, threshold: float) -> Figure:
     )
     cells.set_xlabel("dimension; the loudest are named above", fontsize=9)
     cells.tick_params(axis="x", labelsize=8)
-    title = f"{profile.model}: {prompts_in_words(profile)}, {profile.tokens} tokens"
+    title = f"{profile.model}: {profile.measured}"
     shown = broken(title, 12, WIDTH - 0.5, 1)
     figure.suptitle(shown, x=0.01, ha="left", fontsize=12, **text_style(shown))
     return figure

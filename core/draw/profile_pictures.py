@@ -63,7 +63,7 @@ def layers_figure(profile: Profile) -> Figure:
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
-    title = broken(f"{profile.model}: magnitudes by layer, {prompts_in_words(profile)}", 12, 8, 1)
+    title = broken(f"{profile.model}: magnitudes by layer, {profile.units}", 12, 8, 1)
     axes.set_title(title, loc="left", pad=28, **text_style(title))
     return figure
 
@@ -91,11 +91,6 @@ def events(profile: Profile) -> list[tuple[int, str]]:
     places = zip((profile.emergence_layer, profile.fall_layer), words, strict=True)
     measured = {layer.index for layer in profile.layers}
     return [(index, word) for index, word in places if index in measured]
-
-
-def prompts_in_words(profile: Profile) -> str:
-    """Such as "1 prompt" or "130 prompts"."""
-    return f"{profile.prompts} prompt{'' if profile.prompts == 1 else 's'}"
 
 
 def plot_dimensions(

@@ -22,7 +22,8 @@ RECORDING = ("output_hidden_states", "output_attentions")
 
 
 class NotADecoderError(LayerLabError, TypeError):
-    """The module is no decoder language model with blocks and a final norm."""
+    """The module is no decoder language model with blocks and a final norm, or one whose blocks
+    pass on more than one state a token."""
 
 
 @dataclass
@@ -81,6 +82,7 @@ def capture_hidden_states(
 
     Raises:
         LayerRangeError: if a layer does not exist.
+        NotADecoderError: in a pass, if a state is not (batch, tokens, width).
         ValueError: if ``layers`` is empty.
     """
     if not layers:
@@ -102,6 +104,12 @@ def capture_hidden_states(
         stack.restore()
 
     def keep(index: int, hidden: Tensor) -> None:
+        if hidden.ndim != 3:
+            # Such as the four streams of Gemma 3n, or hyper-connections.
+            raise NotADecoderError(
+                f"{type(decoder).__name__} has no one hidden state a token: hidden state {index} "
+                f"is of the shape {tuple(hidden.shape)}, not (batch, tokens, width)"
+            )
         if receive is not None:
             receive(index, hidden.detach())
         else:

@@ -203,6 +203,8 @@ class Profile:
             deepest un-normed layer measured).
         sink_index: the hidden state that ``sink_positions`` is of.
         reference: what dimensions are out of line with; None: their layer's median std.
+        image_tokens: where each prompt was an image, which of its tokens were measured: "image" or
+            "all"; empty where they were texts.
     """
 
     model: str
@@ -218,6 +220,23 @@ class Profile:
     courses: tuple[Course, ...] = ()
     sink_index: int = 0
     reference: Reference | None = None
+    image_tokens: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What one prompt is called: "prompt", or "image" where each was one."""
+        return "image" if self.image_tokens else "prompt"
+
+    @property
+    def units(self) -> str:
+        """How many prompts were measured, in words: "1 prompt", "12 images"."""
+        return f"{self.prompts} {self.unit}{'s' * (self.prompts != 1)}"
+
+    @property
+    def measured(self) -> str:
+        """How much was measured, in words: "12 prompts, 595 tokens"."""
+        kind = "image tokens" if self.image_tokens == "image" else "tokens"
+        return f"{self.units}, {self.tokens} {kind}"
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -230,6 +249,8 @@ class Profile:
             "model": {"name": self.model, "blocks": self.blocks, "width": self.width},
             "tokens": self.tokens,
             "prompts": self.prompts,
+            "images": self.prompts if self.image_tokens else 0,
+            "image_tokens": self.image_tokens or None,
             "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
             "sink_index": self.sink_index,
@@ -246,11 +267,12 @@ def summarise(
     model: str,
     threshold: float = 10.0,
     reference: Reference | None = None,
+    image_tokens: str = "",
 ) -> Profile:
     """The profile computed from streamed statistics.
 
     A dimension's ratio is its std over that of ``reference``, of whatever layer it is; without one
-    over the median std of its layer's dimensions.
+    over the median std of its layer's dimensions. ``image_tokens``: see :class:`Profile`.
 
     Raises:
         ValueError: if no prompt was added, for a bad threshold, or a reference of another width.
@@ -279,6 +301,7 @@ def summarise(
         courses=courses,
         sink_index=sink_index,
         reference=reference,
+        image_tokens=image_tokens,
     )
 
 

@@ -118,6 +118,37 @@ ROWS = [
         },
     ),
     *calls(
+        *("profile", "--images", PROFILE),
+        {
+            "{here}/gone": "there is no such folder; give --images a folder",
+            "{here}/prompts.txt": "is not a folder; give --images the folder that holds",
+            "{here}/bare model": "holds no image: put at least one into it",
+            "{here}/good images": "cannot read images: it is a model of the type 'llama'",
+        },
+    ),
+    *calls(
+        *("profile", "--tokens", (*PROFILE, "--images={here}/good images")),
+        {"text": "invalid choice: 'text'"},
+        USAGE,
+    ),
+    *calls("profile", "--tokens", PROFILE, {"all": "--tokens is about images: give --images"}),
+    *calls(
+        *("profile", "--max-image-tokens", (*PROFILE, "--images={here}/good images")),
+        {
+            "3": "--max-image-tokens is 3: ComfyUI gives an image between 4 and 12544",
+            "99999": "--max-image-tokens is 99999: .*the usual budget is 1024",
+        },
+    ),
+    *calls(
+        *("profile", "--max-image-tokens", PROFILE),
+        {"64": "--max-image-tokens is about images: give --images"},
+    ),
+    *calls(
+        *("profile", "--max-image-tokens", PROFILE),
+        {"many": "invalid int value: 'many'"},
+        USAGE,
+    ),
+    *calls(
         *("profile", "--layers", PROFILE),
         {
             "": "is neither 'all' nor a list like -2,-6: .* is empty",

@@ -86,6 +86,11 @@ def is_true(call, keyword):
     return any(not isinstance(value, ast.Constant) or value.value for value in given)
 
 
+def unpacked(call):
+    """What stands after ** among the arguments of a call."""
+    return [one.value for one in call.keywords if one.arg is None]
+
+
 def test_files_are_read_without_pickles_and_processes_started_without_a_shell():
     def is_fault(name, call):
         given = {one.arg for one in call.keywords}
@@ -94,9 +99,8 @@ def test_files_are_read_without_pickles_and_processes_started_without_a_shell():
             or any(is_true(call, word) for word in ("shell", "trust_remote_code", "allow_pickle"))
             or name in ("np.load", "numpy.load", "np.lib.format.read_array")
             and "allow_pickle" not in given
-            # ModelFiles.location goes in, as ** of a dict.
             or re.search(r"\bfrom_pretrained$", name)
-            and None not in given
+            and not any(ast.unparse(one) == "LOCAL_ONLY" for one in unpacked(call))
         )
 
     def faults(module):
@@ -114,14 +118,10 @@ def test_only_the_command_starts_processes():
     assert offenders(MODULES, faults) == {}
 
 
-def test_what_goes_into_from_pretrained_forbids_the_network_and_foreign_code(tmp_path):
-    from zimage_layer_lab.cli.model.files import ModelFiles
+def test_what_goes_into_from_pretrained_forbids_the_network_and_foreign_code():
+    from zimage_layer_lab.cli.model.local_only import LOCAL_ONLY
 
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    for path in (tmp_path, tmp_path / "model.gguf"):
-        _, arguments = ModelFiles(path).location
-        assert arguments["local_files_only"] is True and arguments["trust_remote_code"] is False
+    assert LOCAL_ONLY == {"local_files_only": True, "trust_remote_code": False}
 
 
 def test_the_browsers_part_asks_no_server():

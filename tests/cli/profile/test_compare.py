@@ -194,3 +194,41 @@ def test_a_layer_that_a_profile_lacks_is_named_with_what_there_is(tmp_path, caps
 def test_a_missing_profile_says_how_to_make_one(tmp_path, capsys):
     assert compare(tmp_path, tmp_path / "none", tmp_path / "none") == 1
     assert "layerlab profile" in capsys.readouterr().err
+
+
+def of_images(path, kind):
+    """A profile of two images."""
+    document = json.loads(write(path).read_text(encoding="utf-8"))
+    document |= {"images": 2, "image_tokens": kind}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def test_images_against_text_are_called_what_they_are(tmp_path, capsys):
+    a, b = of_images(tmp_path / "vl.json", "image"), write(tmp_path / "text.json")
+    assert compare(tmp_path, a, b, "--layers=-2") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "measured 2 images, 100 image tokens 2 prompts, 100 tokens" in said
+    assert "A: sink tokens at position 0, 5 in 2 of 2 images;" in said
+    assert "B: sink tokens at position 0, 5 in 2 of 2 prompts;" in said
+    assert (
+        "The two were measured on different things (2 images, 100 image tokens; 2 prompts, 100 "
+        "tokens): small differences say nothing."
+    ) in said
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "A: vl (image tokens); B: text<" in page
+
+
+def test_all_tokens_of_images_are_told_from_image_tokens(tmp_path, capsys):
+    a, b = of_images(tmp_path / "a.json", "image"), of_images(tmp_path / "b.json", "all")
+    assert compare(tmp_path, a, b, "--layers=-2") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(2 images, 100 image tokens; 2 images, 100 tokens): small" in said
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "A: a (image tokens); B: b (images, all tokens)<" in page
+
+
+def test_a_profile_that_lies_about_its_images_is_refused(tmp_path, capsys):
+    a = of_images(tmp_path / "a.json", 7)
+    assert compare(tmp_path, a, a, "--layers=-2") == 1
+    assert "image_tokens is 7" in " ".join(capsys.readouterr().err.split())

@@ -280,3 +280,29 @@ def test_an_encoder_that_is_no_decoder_lm_is_refused_by_name(build):
     module = build()
     with pytest.raises(NotADecoderError, match=type(module).__name__):
         find_decoder(module)
+
+
+def test_blocks_that_pass_on_several_streams_are_refused():
+    """As hyper-connections do; Gemma 3n's own is in tests/cli/model."""
+
+    class Streams(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Identity(), nn.Identity()])
+            self.norm = nn.Identity()
+
+        def forward(self, x):
+            x = x[:, :, None].expand(-1, -1, 4, -1)
+            for layer in self.layers:
+                x = layer(x)
+            return self.norm(x.mean(2))
+
+    decoder = Streams()
+    x = torch.ones(1, 3, 8)
+    for receive in (None, lambda index, hidden: None):
+        with (
+            pytest.raises(NotADecoderError, match=r"Streams has no.*state 1 is.*\(1, 3, 4, 8\)"),
+            capture_hidden_states(decoder, [1, 2], receive),
+        ):
+            decoder(x)
+    assert len(decoder.layers) == 2 and decoder(x).shape == (1, 3, 8)

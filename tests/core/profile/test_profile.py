@@ -209,6 +209,24 @@ def test_the_heat_map_is_the_largest_magnitude_and_its_token():
             assert prompts()[prompt][index][position, dimension].abs() == rows[:, dimension].max()
 
 
+@pytest.mark.parametrize(
+    ("image_tokens", "unit", "measured", "kept"),
+    [
+        ("", "prompt", "3 prompts, 25 tokens", [0, None]),
+        ("image", "image", "3 images, 25 image tokens", [3, "image"]),
+        ("all", "image", "3 images, 25 tokens", [3, "all"]),
+    ],
+)
+def test_a_profile_says_whether_it_is_of_prompts_or_of_images(image_tokens, unit, measured, kept):
+    profile = summarise(streamed(), "made up", image_tokens=image_tokens)
+    assert (profile.unit, profile.measured) == (unit, measured)
+    document = profile.to_json(str)
+    assert [document["images"], document["image_tokens"]] == kept and document["prompts"] == 3
+    one = ProfileStats(BLOCKS, WIDTH)
+    one.update(prompts()[0])
+    assert summarise(one, "x").measured == "1 prompt, 9 tokens"
+
+
 def test_dimensions_are_judged_against_a_reference_of_their_width_of_any_layer():
     std = torch.linspace(0.01, 30.0, WIDTH, dtype=torch.float64)
     reference = Reference(torch.zeros(WIDTH).double(), std, 0.0, 1.0, provenance={"model": "m"})

@@ -151,7 +151,7 @@ def test_a_picture_is_drawn_whatever_the_model_is_called():
 
 def test_a_folder_whose_name_is_not_utf8_gets_its_report(tmp_path):
     """Python gives such a name half surrogate pairs, which no file can hold."""
-    from zimage_layer_lab.cli.model.files import readable
+    from zimage_layer_lab.cli.model.errors import readable
 
     name = readable("model-\udcff\ud83e")
     assert name == "model-\\udcff\\ud83e" and readable("狐 🦊") == "狐 🦊"

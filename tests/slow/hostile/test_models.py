@@ -10,7 +10,8 @@ from gguf import GGUFReader, GGUFWriter
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from zimage_layer_lab.cli.model.files import ModelError, ModelFiles
+from zimage_layer_lab.cli.model.errors import ModelError
+from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.model.gguf_header import GgufHeaderError, check_gguf_header
 from zimage_layer_lab.cli.model.language_model import load_decoder
 

@@ -1,0 +1,62 @@
+"""The fast reader of GGUF headers against the package's own."""
+
+import gguf
+import numpy as np
+import pytest
+from gguf import GGUFEndian, GGUFReader, GGUFWriter
+from zimage_layer_lab.cli.model.gguf_reader import fast_gguf_reader
+from zimage_layer_lab.cli.model.language_model import find_smollm2
+
+WORDS = ["a", "", "狐", "<|im_start|>", "x" * 300]
+
+
+def write(path, endianess=GGUFEndian.LITTLE):
+    writer = GGUFWriter(path, "qwen3", endianess=endianess)
+    writer.add_block_count(2)
+    writer.add_token_list(WORDS)
+    writer.add_token_scores([0.0, -1.5, 2.0, 1e30, -0.0])
+    writer.add_token_types([1, 3, 3, 1, 6])
+    writer.add_chat_template("{{ messages }}")
+    writer.add_array("flags", [True, False])
+    writer.add_array("doubles of the package", [0.1, 2.5])
+    writer.add_array("one word", ["only"])
+    writer.add_tensor("token_embd.weight", np.arange(160, dtype=np.float32).reshape(5, 32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def require_the_same(path):
+    own = GGUFReader(path)
+    with fast_gguf_reader():
+        fast = gguf.GGUFReader(path)
+    assert gguf.GGUFReader is GGUFReader and type(fast) is not GGUFReader
+    assert list(fast.fields) == list(own.fields)
+    for name, field in own.fields.items():
+        found = fast.fields[name]
+        assert found.types == field.types and found.contents() == field.contents()
+        # As transformers reads them: single values and bytes, by their place among the parts.
+        for a, b in zip(found.data, field.data, strict=True):
+            assert list(found.parts[a]) == list(field.parts[b])
+    for found, tensor in zip(fast.tensors, own.tensors, strict=True):
+        assert (found.name, found.data_offset) == (tensor.name, tensor.data_offset)
+        np.testing.assert_array_equal(found.data, tensor.data)
+
+
+@pytest.mark.parametrize("endianess", GGUFEndian)
+def test_every_value_is_that_of_the_package(tmp_path, endianess):
+    require_the_same(write(tmp_path / "small.gguf", endianess))
+
+
+@pytest.mark.slow
+def test_a_real_file(smollm2):
+    require_the_same(find_smollm2())
+
+
+def test_the_packages_reader_is_back_after_an_error(tmp_path):
+    (tmp_path / "damaged.gguf").write_bytes(b"GGUF" + bytes(9))
+    with pytest.raises(Exception), fast_gguf_reader():  # noqa: B017, PT011
+        gguf.GGUFReader(tmp_path / "damaged.gguf")
+    assert gguf.GGUFReader is GGUFReader
