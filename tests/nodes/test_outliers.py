@@ -60,6 +60,7 @@ def expected_row(x: np.ndarray, dimension: int, sinks: list[int], threshold: flo
     shares = (column - column.mean()) ** 2 / ((column - column.mean()) ** 2).sum()
     carried = shares[sinks].sum()
     constant = abs(bare[:, dimension].mean()) >= 4 * bare[:, dimension].std(ddof=1)
+    wide = "channel-wide, constant" if constant else "channel-wide, varying"
     cells += [
         f"{carried:.1%}",
         "sink-borne"
