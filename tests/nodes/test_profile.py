@@ -117,7 +117,8 @@ def test_a_massive_activation_is_found_where_it_emerges(profile_node, clip, fold
     outlier = document["layers"][5]["outliers"][0]
     assert outlier["dimension"] == 396 and outlier["class"] == "sink-borne"
     assert outlier["top_token"]["text"] == "<|im_start|>"
-    assert "sink tokens (at the layer after emergence): at position 0; 3 of 3 prompts" in report
+    said = "sink tokens at hidden state 5: position 0 in 3 of 3 prompts; 0 at other positions"
+    assert said in report
 
 
 def test_prompts_from_a_file_are_the_same_as_typed_ones(profile_node, clip, folders):
