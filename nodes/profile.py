@@ -100,7 +100,7 @@ class LayerProfileNode(io.ComfyNode):
             encoded, roles = encode_images(clip, images, texts, layers), (Role.IMAGE,)
         stats, records = _measure(encoded, roles, len(layers) - 1)
         image_tokens = "" if images is None else "image"
-        profile = summarise(stats, records[0].source, threshold, image_tokens)
+        profile = summarise(stats, records[0].source, threshold, image_tokens=image_tokens)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
         document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
