@@ -99,12 +99,12 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 def _add_profile(commands: argparse._SubParsersAction) -> None:
     profile = commands.add_parser(
         "profile",
-        help="measure every layer of a decoder language model over many prompts",
+        help="measure every layer of a decoder language model over many prompts or images",
         description="Streams prompts through a local model (a transformers folder with "
         "safetensors, a diffusers pipeline, a Hugging Face cache folder, a GGUF file, or ComfyUI's "
-        "single file of a Qwen3 or Qwen3-VL text encoder) and writes profile.json, "
-        "reference_<layer>.safetensors, PNGs and report.html. An interrupted run goes on where it "
-        "stopped when it is started again with the same arguments.",
+        "single file of a Qwen3 or Qwen3-VL text encoder), or images through a Qwen3-VL, and "
+        "writes profile.json, reference_<layer>.safetensors, PNGs and report.html. An interrupted "
+        "run goes on where it stopped when it is started again with the same arguments.",
     )
     profile.add_argument(
         "model", type=Path, help="model folder, GGUF file, or ComfyUI's .safetensors text encoder"
@@ -119,7 +119,28 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
     profile.add_argument(
         "--prompts",
         type=Path,
-        help="text file in UTF-8, one prompt a line (default: the shipped corpus)",
+        help="text file in UTF-8, one prompt a line (default: the shipped corpus); with --images "
+        "the text after each image, one for all or one for each (default: none)",
+    )
+    profile.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="measure the images of this folder, one a prompt, in the order of their names; MODEL "
+        "is a Qwen3-VL folder",
+    )
+    profile.add_argument(
+        "--tokens",
+        choices=("image", "all"),
+        help="with --images: measure the image tokens alone, or every token of the prompt "
+        "(default: image)",
+    )
+    profile.add_argument(
+        "--max-image-tokens",
+        type=int,
+        metavar="N",
+        help="with --images: budget of each image, one token per 32x32 pixels; a larger image is "
+        "scaled down (default: 1024)",
     )
     profile.add_argument(
         "--layers",
@@ -132,7 +153,17 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
         "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
     )
     profile.add_argument(
-        "--batch-tokens", type=int, default=2048, help="tokens per pass, padding included"
+        "--batch-tokens",
+        type=int,
+        default=2048,
+        help="tokens per pass, padding included (an image has a pass of its own)",
+    )
+    profile.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="measure dimensions against this reference, of any model and layer of the same "
+        "width: .safetensors of this pack or llm-dit's .npz (default: each layer's own median)",
     )
     profile.add_argument(
         "--ray",

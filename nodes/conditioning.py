@@ -76,16 +76,25 @@ def reference_for(hidden: Tensor, record: Record) -> Reference | None:
     return default_reference(hidden.shape[-1], None) if record.layer == -2 or unknown else None
 
 
-def require_reference(reference: Any, record: Record | None = None) -> Reference:
-    """``reference``; ValueError if it is none, or not of the model of ``record``."""
+def require_reference(reference: Any) -> Reference:
+    """``reference``; ValueError if it is none."""
     if not isinstance(reference, Reference):
         raise ValueError(
             f"reference is {type(reference).__name__}, not reference statistics: connect Build or "
             "Load Reference Stats"
         )
-    if record is not None:
-        reference.require_model(record.fingerprint, record.source)
     return reference
+
+
+def reference_remarks(
+    reference: Reference | None, record: Record, has_sinks: bool, by_dimension: bool = True
+) -> list[str]:
+    """What may be wrong with measuring the states of ``record`` against ``reference``, one line
+    each, as :meth:`.Reference.remarks`."""
+    if reference is None:
+        return []
+    states = record.fingerprint, record.source
+    return reference.remarks(record.layer, has_sinks, *states, by_dimension)
 
 
 def origin(record: Record) -> str:

@@ -13,7 +13,14 @@ from ..core.outliers.detection import DIRECTIONS, ratio_in_words
 from ..core.outliers.table import outlier_table
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import enumerate_some
-from .conditioning import entries_of, read_entry, reference_for, require_reference, write_entry
+from .conditioning import (
+    entries_of,
+    read_entry,
+    reference_for,
+    reference_remarks,
+    require_reference,
+    write_entry,
+)
 from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 
@@ -90,7 +97,7 @@ class OutlierMask(io.ComfyNode):
         for entry in entries_of(conditioning):
             hidden, record = read_entry(entry)
             if reference is not None:
-                require_reference(reference, record)
+                require_reference(reference)
             measured = reference or reference_for(hidden, record)
             chosen, selected = _select(record, tokens)
             result = mask_states(
@@ -112,7 +119,7 @@ class OutlierMask(io.ComfyNode):
                 )
             masked.append(write_entry(entry, result.hidden, new_record, result.kept))
             sinks = result.stats.sinks.tokens > 0
-            remarks = measured.remarks(record.layer, sinks) if measured else []
+            remarks = reference_remarks(measured, record, sinks)
             reports.append(_report(hidden, record, chosen, selected, result, did, remarks))
         report = "\n\n".join(reports)
         return io.NodeOutput(masked, report, ui=ui.PreviewText(report))

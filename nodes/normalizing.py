@@ -13,7 +13,14 @@ from ..core.dit.view import dit_change
 from ..core.edit.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
-from .conditioning import entries_of, read_entry, reference_for, require_reference, write_entry
+from .conditioning import (
+    entries_of,
+    read_entry,
+    reference_for,
+    reference_remarks,
+    require_reference,
+    write_entry,
+)
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
@@ -70,8 +77,9 @@ class Normalize(io.ComfyNode):
             selected = role_mask(record.roles, CONTENT_ROLES)
             result = normalize(hidden, method, measured, keep_sinks, selected)
             note = _note(hidden, record, method, result)
-            # Sinks are on the same side of both here, so only the layer is worth a remark.
-            for remark in measured.remarks(record.layer, has_sinks=False) if measured else []:
+            # Sinks are on the same side of both here: no remark on them.
+            by_dimension = method != "global"
+            for remark in reference_remarks(measured, record, False, by_dimension):
                 log.warning("Normalize Embedding: %s.", remark)
                 note += f"; {remark}"
             if torch.equal(result.hidden, hidden):
@@ -88,7 +96,7 @@ def _reference(
 ) -> ReferenceStats | None:
     """The connected reference; without one the published figures, where they fit the method."""
     if reference is not None:
-        return require_reference(reference, record)
+        return require_reference(reference)
     if method not in NEEDS_REFERENCE:
         return None
     published = reference_for(hidden, record)

@@ -10,7 +10,13 @@ from ..core.measure.reference import Reference as ReferenceStats
 from ..core.outliers.survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from ..core.tables import enumerate_some
-from .conditioning import entries_of, read_entry, reference_for, require_reference
+from .conditioning import (
+    entries_of,
+    read_entry,
+    reference_for,
+    reference_remarks,
+    require_reference,
+)
 from .model import caption_norm_weight
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
@@ -71,13 +77,13 @@ class OutlierReport(io.ComfyNode):
             hidden, record = read_entry(entry)
             weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
             if reference is not None:
-                require_reference(reference, record)
+                require_reference(reference)
             measured = reference or reference_for(hidden, record)
             keep = role_mask(record.roles, CONTENT_ROLES)
             survey = survey_outliers(
                 hidden, measured, threshold, keep if bool(keep.any()) else None
             )
-            name = measured.name if measured else ""
+            name = measured.name_for(record.fingerprint) if measured else ""
             pictures.append(outlier_picture(hidden, record, survey, weight, name))
             sections.append(_section(hidden, record, survey, measured, weight))
         image, report = to_image(pictures), "\n\n".join(sections)
@@ -123,7 +129,7 @@ def _remarks(record: Record, survey: Survey, reference: ReferenceStats | None) -
     """What may be wrong with the comparison itself."""
     if reference is None:
         return []
-    lines = reference.remarks(record.layer, survey.stats.sinks.tokens > 0)
+    lines = reference_remarks(reference, record, survey.stats.sinks.tokens > 0)
     if survey.stats.all.tokens > 1:
         own = float(survey.stats.without_sinks.std.quantile(0.5))
         normal = float(survey.bare.expected.std.quantile(0.5))

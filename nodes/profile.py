@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import folder_paths
 import torch
@@ -14,14 +14,22 @@ from comfy_api.latest import io, ui
 from ..core.files.atomic import write_whole
 from ..core.measure.dimension_stats import Place
 from ..core.outliers.detection import ratio_in_words
+from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
-from ..core.profile.profile import LayerProfile, Profile, ProfileStats, left_out, summarise
-from ..core.record.record import Record, Role
+from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
-from .encoder import block_count
+from .encoder import Encoding, block_count
+from .image_batch import NOT_CONNECTED, encode_images, images_input
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
-from .prompt_list import check_prompts, encode_each, prompts_fingerprint, read_prompts
+from .prompt_list import (
+    check_prompts,
+    encode_each,
+    prompts_fingerprint,
+    read_optional_prompts,
+    read_prompts,
+)
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -45,9 +53,9 @@ class LayerProfileNode(io.ComfyNode):
             node_id="LayerLabLayerProfile",
             display_name="Layer Profile",
             category=CATEGORY,
-            description="Measures every layer of the text encoder over a list of prompts: sizes, "
-            "outlier dimensions, where massive activations emerge and fall, and a heat map. Also "
-            "writes its figures as JSON into the output folder.",
+            description="Measures every layer of the text encoder over a list of prompts, or of "
+            "images: sizes, outlier dimensions, where massive activations emerge and fall, and a "
+            "heat map. Also writes its figures as JSON into the output folder.",
             search_aliases=["massive activation", "all layers", "heat map", "hidden states"],
             is_output_node=True,
             inputs=[
@@ -59,6 +67,7 @@ class LayerProfileNode(io.ComfyNode):
                     "input folder.",
                 ),
                 threshold_input("its layer's median std"),
+                images_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -67,26 +76,33 @@ class LayerProfileNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prompts=None, threshold=None) -> bool | str:
-        checked = check_prompts(prompts)
+    def validate_inputs(cls, prompts=None, threshold=None, images=NOT_CONNECTED) -> bool | str:
+        checked = check_prompts(prompts, optional=images is None)
         return check_threshold(threshold) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None) -> str:
+    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None, images=None) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, threshold) -> io.NodeOutput:
+    def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
         require_matplotlib()
-        from ..core.draw.profile_pictures import profile_picture
+        from ..core.draw.profile_picture import profile_picture
 
         checked = check_threshold(threshold)
         if checked is not True:
             raise ValueError(checked)
-        stats, records = _measure(clip, read_prompts(prompts))
-        profile = summarise(stats, records[0].source, threshold)
+        layers = range(block_count(clip) + 1)
+        if images is None:
+            encoded, roles = encode_each(clip, read_prompts(prompts), layers), CONTENT_ROLES
+        else:
+            texts = read_optional_prompts(prompts)
+            encoded, roles = encode_images(clip, images, texts, layers), (Role.IMAGE,)
+        stats, records = _measure(encoded, roles, len(layers) - 1)
+        image_tokens = "" if images is None else "image"
+        profile = summarise(stats, records[0].source, threshold, image_tokens)
         image = to_image([profile_picture(profile, heat_map(stats), threshold)])
-        document = profile.to_json(lambda place: records[place.prompt].texts[place.position])
+        document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
         write_whole(
             path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -95,17 +111,19 @@ class LayerProfileNode(io.ComfyNode):
         return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
 
 
-def _measure(clip: Any, prompts: list[str]) -> tuple[ProfileStats, list[Record]]:
-    """Statistics of all hidden states, each prompt in one pass, and each prompt's record."""
-    blocks = block_count(clip)
+def _measure(
+    encoded: Iterable[list[Encoding]], roles: Iterable[Role], blocks: int
+) -> tuple[ProfileStats, list[Record]]:
+    """Statistics of the tokens with these ``roles`` at all hidden states, and each prompt's
+    record."""
     records: list[Record] = []
     stats = None
-    for number, encodings in enumerate(encode_each(clip, prompts, range(blocks + 1))):
+    for number, encodings in enumerate(encoded):
         record = encodings[0].record
         states = {index: e.conditioning[0][0][:1] for index, e in enumerate(encodings)}
         stats = stats or ProfileStats(blocks, states[0].shape[-1])
-        selected = torch.tensor([[role is not Role.PAD for role in record.roles]])
-        stats.update_batch(states, selected, [number])
+        selected = role_mask(record.roles, roles)[None]
+        stats.update_batch(states, selected, [number], torch.tensor([record.ids]))
         records.append(record)
     return stats, records
 
@@ -119,8 +137,7 @@ def _new_file() -> Path:
 
 def _report(profile: Profile, records: list[Record], threshold: float, path: Path) -> str:
     lines = [
-        f"{profile.model}: {profile.prompts} prompts, {profile.tokens} tokens, {profile.blocks} "
-        f"blocks, {profile.width} dimensions",
+        f"{profile.model}: {profile.measured}, {profile.blocks} blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
         *left_out(profile),
@@ -146,26 +163,36 @@ def _events(profile: Profile) -> list[str]:
         f"|x| ({step(profile.emergence_layer)})"
     ]
     if profile.fall_layer is None:
-        lines.append("fall: max |x| does not drop again before the final norm")
+        lines.append("fall: max |x| does not drop to half in one step before the final norm")
     else:
         lines.append(
             f"fall: hidden state {profile.fall_layer} has the largest drop after it "
             f"({step(profile.fall_layer)})"
         )
+    lines += [
+        f"dimension {course.dimension} (the loudest of layer -2 or -6): {_course(course)}"
+        for course in profile.courses
+    ]
     if not any(layer.massive for layer in profile.layers):
         lines.append("no layer has a massive activation")
     return lines
 
 
+def _course(course: Course) -> str:
+    end = (
+        "does not drop to half in one step"
+        if course.fall_layer is None
+        else (f"drops most at {course.fall_layer}")
+    )
+    return f"its largest |x| rises most at hidden state {course.emergence_layer} and {end}"
+
+
 def _sinks(profile: Profile) -> str:
-    places = sorted({place for positions in profile.sink_positions for place in positions})
-    if not places:
-        return "sink tokens (at the layer after emergence): none"
-    held = sum(map(bool, profile.sink_positions))
-    shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
+    first = sum(0 in positions for positions in profile.sink_positions)
+    others = sum(len(positions) for positions in profile.sink_positions) - first
     return (
-        f"sink tokens (at the layer after emergence): at position {shown}; {held} of "
-        f"{profile.prompts} prompts have one"
+        f"sink tokens at hidden state {profile.sink_index}: position 0 in {first} of "
+        f"{profile.prompts} {profile.unit}s; {others} at other positions"
     )
 
 
@@ -188,11 +215,12 @@ def _farthest(layer: LayerProfile, records: list[Record]) -> str:
     if not layer.outliers:
         return "-"
     outlier = layer.outliers[0]
+    carriers = carriers_in_words(layer.carried[0], lambda place: _text(place, records))
     return (
-        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind}, "
-        f"{outlier.top_share:.0%} by {_token(outlier.top, records)}"
+        f"{outlier.dimension}, {ratio_in_words(outlier.ratio)}, {outlier.kind_in_words}; carried "
+        f"by {carriers}"
     )
 
 
-def _token(place: Place, records: list[Record]) -> str:
-    return f"{records[place.prompt].describe(place.position)} of prompt {place.prompt + 1}"
+def _text(place: Place, records: list[Record]) -> str:
+    return records[place.prompt].texts[place.position]

@@ -79,11 +79,20 @@ def prompts_fingerprint(prompts: str | None) -> str:
     return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_prompts(prompts: str | None) -> bool | str:
-    """Validation before the graph runs; None is a connected input, checked when it runs."""
+def read_optional_prompts(prompts: str) -> list[str]:
+    """As :func:`read_prompts`, but where there is no text there is no prompt."""
+    require_text("prompts", prompts)
+    return read_prompts(prompts) if prompts.strip() else []
+
+
+def check_prompts(prompts: str | None, optional: bool = False) -> bool | str:
+    """Validation before the graph runs; None is a connected input, checked when it runs.
+
+    ``optional``: whether there need be none.
+    """
     try:
         if prompts is not None:
-            read_prompts(prompts)
+            (read_optional_prompts if optional else read_prompts)(prompts)
     except (ValueError, OSError) as error:
         return str(error)
     return True

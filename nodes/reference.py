@@ -9,27 +9,28 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 
 from ..core.checks import require_finite_states, require_flag
-from ..core.encoder.prompt import require_text
 from ..core.files.untrusted_arrays import NpzError, npz_names
 from ..core.measure.reference import FORMAT, load_reference, reference_from_stats, save_reference
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.measure.split_stats import SplitStats
-from ..core.record.record import CONTENT_ROLES, role_mask
+from ..core.record.record import CONTENT_ROLES, Role, role_mask
 from ..core.shipped import CORPUS
 from .capture import check_layer, layer_input
 from .conditioning import require_reference
+from .image_batch import encode_images, images_input
 from .prompt_list import (
     check_prompts,
     encode_each,
     prompt_file,
     prompts_fingerprint,
-    read_prompts,
+    read_optional_prompts,
     read_text,
 )
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY, Reference
 
 SUFFIXES = (".safetensors", ".npz")
+UNKNOWN_MODEL = "without a fingerprint: no report can tell whether it is of another model"
 
 
 class BuildReference(io.ComfyNode):
@@ -40,7 +41,8 @@ class BuildReference(io.ComfyNode):
             display_name="Build Reference Stats",
             category=CATEGORY,
             description="Measures what is normal for this encoder at one layer: mean and std of "
-            "every dimension over many prompts, with and without attention-sink tokens.",
+            "every dimension over many prompts, or over image tokens, with and without "
+            "attention-sink tokens.",
             search_aliases=["statistics", "calibrate", "mean and std", "baseline"],
             inputs=[
                 io.Clip.Input("clip", tooltip="Qwen3-4B or Qwen3-VL-4B: CLIPLoader, type lumina2."),
@@ -53,6 +55,7 @@ class BuildReference(io.ComfyNode):
                     "Chinese.",
                 ),
                 layer_input(-2),
+                images_input(),
             ],
             outputs=[
                 Reference.Output(
@@ -70,32 +73,41 @@ class BuildReference(io.ComfyNode):
         return check_layer(layer) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, layer=None) -> str:
+    def fingerprint_inputs(cls, clip=None, prompts=None, layer=None, images=None) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, layer) -> io.NodeOutput:
-        texts, origin = _texts(prompts)
+    def execute(cls, clip, prompts, layer, images=None) -> io.NodeOutput:
+        if images is None:
+            texts, note = _texts(prompts)
+            unit, roles, encoded = "prompt", CONTENT_ROLES, encode_each(clip, texts, [layer])
+        else:
+            texts, note = _texts_beside(prompts)
+            unit, roles = "image", (Role.IMAGE,)
+            encoded = encode_images(clip, images, texts, [layer])
         stats, record = None, None
-        for number, [encoding] in enumerate(encode_each(clip, texts, [layer])):
+        for number, [encoding] in enumerate(encoded):
             record = encoding.record
             hidden = encoding.conditioning[0][0][:1]
-            require_finite_states(hidden, f"layer {record.layer} of prompt {number + 1}")
+            require_finite_states(hidden, f"layer {record.layer} of {unit} {number + 1}")
             stats = stats or SplitStats(hidden.shape[-1])
-            stats.update(hidden[0], selected=role_mask(record.roles, CONTENT_ROLES), prompt=number)
+            stats.update(hidden[0], selected=role_mask(record.roles, roles), prompt=number)
+        measured = {"prompts": str(len(texts))}
+        if images is not None:
+            measured = {"images": str(len(images)), "image_tokens": "image"}
         reference = reference_from_stats(
             stats,
             {
                 "model": record.source,
                 "fingerprint": record.fingerprint,
                 "layer": str(record.layer),
-                "prompts": str(len(texts)),
+                **measured,
                 "tokens": str(stats.without_sinks.tokens + stats.sinks.tokens),
                 "sink_tokens": str(stats.sinks.tokens),
                 "dtype": "float32",
                 "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "command": "Build Reference Stats",
-                "note": f"prompts: {origin}",
+                "note": note,
             },
         )
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
@@ -152,9 +164,10 @@ class LoadReference(io.ComfyNode):
                     "any_model",
                     default=False,
                     optional=True,
-                    tooltip="Off: states of another encoder than the one it was measured on are "
-                    "refused. On: it is accepted for any encoder of the same width, for example "
-                    "to compare image tokens of Qwen3-VL with text of Qwen3.",
+                    tooltip="Kept for workflows of earlier versions; it changes nothing any more. "
+                    "A reference is accepted for every encoder of the same width, for example to "
+                    "compare image tokens of Qwen3-VL with text of Qwen3, and the report says "
+                    "where it is of another model.",
                 ),
             ],
             outputs=[Reference.Output("reference", display_name="reference")],
@@ -176,32 +189,45 @@ class LoadReference(io.ComfyNode):
     @classmethod
     def execute(cls, name, any_model=False) -> io.NodeOutput:
         reference = load_reference(reference_path(name))
-        if require_flag("any_model", any_model):
-            reference = reference.for_any_model()
+        require_flag("any_model", any_model)
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
 
 
 def _texts(prompts: str) -> tuple[list[str], str]:
     """The prompts and where they are from, in words."""
-    require_text("prompts", prompts)
-    if not prompts.strip():
-        return read_text(CORPUS).split("\n")[:-1], "the corpus shipped with this pack"
+    texts = read_optional_prompts(prompts)
+    if not texts:
+        corpus = read_text(CORPUS).split("\n")[:-1]
+        return corpus, "prompts: the corpus shipped with this pack"
+    return texts, f"prompts: {_origin(prompts)}"
+
+
+def _texts_beside(prompts: str) -> tuple[list[str], str]:
+    """The texts after the images and where they are from, in words."""
+    texts = read_optional_prompts(prompts)
+    return texts, f"text after the images: {_origin(prompts) if texts else 'none'}"
+
+
+def _origin(prompts: str) -> str:
     path = prompt_file(prompts)
-    return read_prompts(prompts), "typed" if path is None else path.name
+    return "typed" if path is None else path.name
 
 
 def describe(reference: ReferenceStats) -> str:
     """A reference in a few lines: what it is of, and what it was measured on."""
     known = reference.provenance
     facts = [f"{reference.width} dimensions"]
-    facts += [f"{known[key]} {key}" for key in ("prompts", "tokens") if key in known]
+    facts += [f"{known[key]} {key}" for key in ("prompts", "images") if key in known]
+    if "tokens" in known:
+        kind = "image tokens" if known.get("image_tokens") == "image" else "tokens"
+        facts.append(f"{known['tokens']} {kind}")
     has_bare = reference.std_without_sinks is not None
     facts.append("with and without sink tokens" if has_bare else "sink tokens included")
     model = known.get("fingerprint")
     lines = [
         reference.name,
         ", ".join(facts),
-        f"for the model with fingerprint {model}" if model else "for any model of this width",
+        f"measured on the model with fingerprint {model}" if model else UNKNOWN_MODEL,
     ]
     return "\n".join([*lines, *(known[key] for key in ("date", "note") if key in known)])
 

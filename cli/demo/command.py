@@ -14,23 +14,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ... import __version__
 from ...core.checks import LayerLabError
-from ...core.draw.profile_pictures import (
-    plot_dimensions,
-    plot_heat_map,
-    plot_layers,
-    plot_masking,
-    plot_tokens,
-)
+from ...core.draw.heat_map_picture import plot_heat_map, plot_tokens
+from ...core.draw.profile_pictures import plot_dimensions, plot_layers, plot_masking
 from ...core.edit.mask_effects import ModeEffect, effects_of_modes
 from ...core.files.atomic import write_whole
 from ...core.measure.dimension_stats import Place
-from ...core.outliers.table import OUTLIER_HEADER, outlier_row
+from ...core.outliers.table import OUTLIER_COLUMNS, OUTLIER_HEADER, carriers_in_words, outlier_row
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, summarise
 from ...core.shipped import DEMO_PROMPTS
 from ..model.language_model import LanguageModel, load_smollm2
 from ..out_folder import require_folder
-from ..profile.findings import layer_finding, sink_finding, token_namer
+from ..profile.findings import layer_finding, sink_finding
+from ..profile.report import outliers_say
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, heat_map_data, render_report
 from .comfy_pictures import NOISE, compare_layers, find_ready_comfyui
@@ -63,7 +59,7 @@ class DemoData:
     def add(self, number: int) -> None:
         """Run prompt ``number`` once, all layers from the one pass."""
         states = self.model.hidden_states(self.ids[number], range(self.model.blocks + 1))
-        self.stats.update(states)
+        self.stats.update(states, self.ids[number])
         for layer in LAYERS:
             self.kept[layer].append(states[self.model.blocks + 1 + layer])
 
@@ -163,7 +159,7 @@ def headline_of(
 ) -> list[str]:
     """The findings, in sentences whose every figure was just measured."""
     lines = [
-        layer_finding(profile.layer(number), token_namer(data.token_text)) for number in LAYERS
+        layer_finding(profile.layer(number), data.token_text, profile.prompts) for number in LAYERS
     ]
     by_mode = {effect.mode: effect for effect in effects[LAYERS[0]]}
     zero, drop = by_mode["zero"], by_mode["drop sinks"]
@@ -198,15 +194,14 @@ def _sections(
         ),
         Section(
             "Outliers: every dimension, with and without sink tokens",
-            [
-                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to the "
-                "median std of the layer's own dimensions."
-            ],
+            ["A dot far above the diagonal owes its spread to a few tokens."],
             plot_dimensions(list(zip(layers, channels, strict=True))),
             [
                 Table(OUTLIER_HEADER, _outlier_rows(layer, data), f"layer {layer.layer}")
                 for layer in layers
             ],
+            tables_say=outliers_say(profile),
+            columns=OUTLIER_COLUMNS,
         ),
         Section(
             "Tokens: which one carries it",
@@ -230,7 +225,10 @@ def _sections(
 
 
 def _outlier_rows(layer: LayerProfile, data: DemoData) -> list[tuple[str, ...]]:
-    return [outlier_row(outlier, token_namer(data.token_text)) for outlier in layer.outliers]
+    return [
+        outlier_row(outlier, carriers_in_words(carried, data.token_text))
+        for outlier, carried in zip(layer.outliers, layer.carried, strict=True)
+    ]
 
 
 def _effect_row(effect: ModeEffect) -> tuple[str, ...]:

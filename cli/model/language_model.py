@@ -94,15 +94,20 @@ class LoadedDecoder:
     def _run(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """One pass of the decoder; (batch, tokens) bool."""
         valid = _valid(prompts)
-        padded = torch.zeros(valid.shape, dtype=torch.int64)
-        for row, ids in zip(padded, prompts, strict=True):
-            row[: len(ids)] = torch.tensor(list(ids))
         self.decoder(
-            input_ids=padded.to(self.device),
+            input_ids=padded_ids(prompts).to(self.device),
             attention_mask=valid.long().to(self.device),
             use_cache=False,
         )
         return valid
+
+
+def padded_ids(prompts: Sequence[Sequence[int]]) -> Tensor:
+    """(batch, longest) int64, each prompt's token ids, then zeros."""
+    padded = torch.zeros(_valid(prompts).shape, dtype=torch.int64)
+    for row, ids in zip(padded, prompts, strict=True):
+        row[: len(ids)] = torch.tensor(list(ids))
+    return padded
 
 
 def _valid(prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -159,8 +164,12 @@ def choose_dtype(name: str, device: torch.device, config: Any | None) -> torch.d
     return own if isinstance(own, torch.dtype) else torch.float32
 
 
-def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -> LoadedDecoder:
+def load_decoder(
+    files: ModelFiles, device: str = "auto", dtype: str = "auto", vision: bool = False
+) -> LoadedDecoder:
     """A causal language model, or the decoder of an image-text one such as Qwen3-VL.
+
+    ``vision``: whether the vision tower is needed too, so that none of its weights may be missing.
 
     Raises:
         ModelError: if the files are damaged, incomplete or of another kind of model.
@@ -180,7 +189,9 @@ def load_decoder(files: ModelFiles, device: str = "auto", dtype: str = "auto") -
     model = model.eval().to(target)
     try:
         loaded = LoadedDecoder(files.name, model, find_decoder(model))
-        _require_all_weights(files, model, loaded.decoder, info)
+        _require_all_weights(files, model, "decoder", loaded.decoder, info)
+        if vision:
+            _require_all_weights(files, model, "vision tower", model.base_model.visual, info)
         # One token through one block shows what the blocks pass on, before any prompt is measured.
         loaded.hidden_states([0], [0])
     except NotADecoderError as error:
@@ -212,15 +223,22 @@ def _advice(config: Any) -> str:
 
 
 def _require_all_weights(
-    files: ModelFiles, model: torch.nn.Module, decoder: torch.nn.Module, info: dict[str, Any]
+    files: ModelFiles,
+    model: torch.nn.Module,
+    part: str,
+    module: torch.nn.Module,
+    info: dict[str, Any],
 ) -> None:
-    """Refuse random numbers: transformers makes up whatever the files do not hold."""
-    own = {id(parameter) for parameter in decoder.parameters()}
+    """Refuse random numbers: transformers makes up whatever the files do not hold.
+
+    ``part`` is what ``module`` is called.
+    """
+    own = {id(parameter) for parameter in module.parameters()}
     names = {name for name, one in model.named_parameters(remove_duplicate=False) if id(one) in own}
     absent = names & set(info["missing_keys"])
     if absent:
         raise ModelError(
-            f"{files.path} lacks {len(absent)} weights of the decoder, for example "
+            f"{files.path} lacks {len(absent)} weights of the {part}, for example "
             f"{min(absent)}: download the model's files again"
         )
     unfit = {entry[0]: entry[1:] for entry in info["mismatched_keys"] if entry[0] in names}

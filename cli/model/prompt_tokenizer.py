@@ -69,6 +69,10 @@ class PromptTokenizer:
             chat_template=self._dated_template,
             date_string=FIXED_DATE,  # Llama's template takes it.
         )
+        return self.plain_ids(text)
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Token ids of ``text`` as it is: no template, nothing added."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def text(self, token_id: int) -> str:

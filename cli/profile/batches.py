@@ -9,9 +9,12 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ...core.shipped import CORPUS
+from ..model.errors import readable
 from ..model.prompt_tokenizer import PromptTokenizer
 from .prompt_file import PromptFile, PromptFileError
 
@@ -53,6 +56,10 @@ class TokenizedPrompts:
     lengths: array
     digest: str
 
+    unit: ClassVar[str] = "prompts"
+    chosen: ClassVar[str] = ""
+    """:attr:`.Profile.image_tokens`: there are no images."""
+
     @classmethod
     def count(
         cls,
@@ -89,6 +96,40 @@ class TokenizedPrompts:
     @property
     def tokens(self) -> int:
         return sum(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """These prompts with their token ids."""
+        return [(number, self.ids(number)) for number in numbers]
+
+    def tokens_per_pass(self, batch_tokens: int) -> int:
+        """How many tokens may share a pass where ``batch_tokens`` were asked for: as many."""
+        return batch_tokens
+
+    def decisive(self) -> dict[str, object]:
+        """What of the prompts decides the numbers, by name."""
+        return {"prompts": self.digest}
+
+    def origin(self) -> dict[str, str]:
+        """Where the prompts are from, for provenance."""
+        shipped = self.prompts.path == CORPUS
+        path = "the shipped stats/corpus.txt" if shipped else readable(str(self.prompts.path))
+        template = self.tokenizer.template
+        return {"prompts": str(len(self)), "prompt_file": path, "chat_template": template}
+
+    @property
+    def introduction(self) -> str:
+        """What will be measured, in a sentence."""
+        count = f"{len(self)} prompts, {self.tokens} tokens"
+        if self.tokenizer.has_template:
+            whose = self.tokenizer.template.replace("model's", "the model's")
+            return f"{count}, in {whose} chat template"
+        return (
+            f"{count}. The model has no chat template: they go in as plain text with the "
+            "tokenizer's own special tokens"
+        )
 
     def ids(self, number: int) -> list[int]:
         """Token ids of prompt ``number``. Raises PromptFileError if the file has changed."""
@@ -145,12 +186,13 @@ class BatchPlan:
             for start, end in zip(bounds[:-1], bounds[1:], strict=True)
         ]
 
-    def read(self, shards: Sequence[int], prompts: TokenizedPrompts) -> Iterator[list[Batch]]:
-        """The batches of each of ``shards`` with their token ids, as they are asked for."""
+    def read(self, shards: Sequence[int], prompts: Any) -> Iterator[list[Any]]:
+        """The batches of each of ``shards``, made by ``prompts.batch`` as they are asked for.
+
+        ``prompts``: :class:`TokenizedPrompts`, or :class:`.ImagePrompts`.
+        """
         for shard in shards:
-            yield [
-                [(number, prompts.ids(number)) for number in batch] for batch in self.numbers(shard)
-            ]
+            yield [prompts.batch(numbers) for numbers in self.numbers(shard)]
 
 
 def plan_batches(lengths: Sequence[int], batch_tokens: int) -> BatchPlan:

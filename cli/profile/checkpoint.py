@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...core.files.atomic import replacing, sweep
+from ...core.measure.carriers import Carriers
 from ...core.measure.dimension_stats import DimensionStats, NonFinite
 from ...core.measure.histogram import MagnitudeHistogram
 from ...core.profile.profile import ProfileStats
 
-FORMAT = "layer_lab_checkpoint_v2"
+FORMAT = "layer_lab_checkpoint_v3"
 FOLDER = ".checkpoint"
 WRITING_SHARE = 0.05
 """Checkpoints take at most this share of the time."""
@@ -40,6 +41,7 @@ MOMENTS = (
 )
 SIDES = {"content": "without_sinks", "sinks": "sinks"}
 """Names in the file -> statistics of :class:`.SplitStats`."""
+CARRIERS = ("count", "mean", "m2", "tokens", "prompts", "far_keys", "far_places", "far_moments")
 
 UNREADABLE = (
     SafetensorError,
@@ -135,6 +137,8 @@ def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index in stats.indices:
         tensors[f"{index}.magnitudes"] = stats.magnitudes[index].counts
         tensors[f"{index}.sinks"] = torch.tensor(stats.sinks[index], dtype=torch.int64)
+        for name in CARRIERS:
+            tensors[f"{index}.carriers.{name}"] = getattr(stats.carriers[index], name).contiguous()
         for side in SIDES:
             dimensions: DimensionStats = getattr(stats.dimensions[index], SIDES[side])
             for name in MOMENTS:
@@ -167,6 +171,11 @@ def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[in
     for index in indices:
         wanted[f"{index}.magnitudes"] = torch.int64, (len(MagnitudeHistogram().counts),)
         wanted[f"{index}.sinks"] = torch.int64, tuple(tensors[f"{index}.sinks"].shape)
+        for name in CARRIERS:
+            empty = getattr(Carriers(width), name)
+            far = len(tensors[f"{index}.carriers.far_keys"])
+            shape = (far, *empty.shape[1:]) if name.startswith("far") else tuple(empty.shape)
+            wanted[f"{index}.carriers.{name}"] = empty.dtype, shape
         for name in MOMENTS:
             place = name.endswith("_place")
             kind = (torch.int64, (width, 2)) if place else (torch.float64, (width,))
@@ -189,6 +198,8 @@ def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileS
     for index in stats.indices:
         stats.magnitudes[index].counts = tensors[f"{index}.magnitudes"]
         stats.sinks[index] = array("q", tensors[f"{index}.sinks"].tolist())
+        for name in CARRIERS:
+            setattr(stats.carriers[index], name, tensors[f"{index}.carriers.{name}"])
         for side in SIDES:
             dimensions: DimensionStats = getattr(stats.dimensions[index], SIDES[side])
             for name in MOMENTS:

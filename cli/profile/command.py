@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -17,15 +18,20 @@ from ... import __version__
 from ...core.checks import LayerLabError
 from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference, load_reference
 from ...core.profile.profile import ProfileStats, left_out, summarise
 from ...core.shipped import CORPUS
 from ..model.errors import readable
 from ..model.files import ModelFiles
+from ..model.prompt_tokenizer import PromptTokenizer
+from ..model.vision import require_image_tokens, require_vision
 from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
+from .against import config_width, reference_notes, require_fit
 from .batches import BatchPlan, TokenizedPrompts, TokenLimits, plan_batches
 from .checkpoint import Checkpoint
-from .findings import layer_finding, sink_finding, token_namer
+from .findings import layer_finding, sink_finding
+from .image_prompts import ImagePrompts, ImageSource, ImageTokenizer
 from .meter import ModelFacts, ProfileMeter
 from .on_ray import RayMeters, ray_meters, require_cluster
 from .progress import PromptProgress
@@ -46,9 +52,12 @@ def run_profile(options: argparse.Namespace) -> int:
     try:
         profile_model(options, make_console())
     except torch.cuda.OutOfMemoryError as error:
+        smaller = f"--batch-tokens than {options.batch_tokens}"
+        if options.images is not None:
+            smaller = "--max-image-tokens"
         raise ProfileError(
-            f"out of memory: {str(error).splitlines()[0]} Try a smaller --batch-tokens than "
-            f"{options.batch_tokens}, or --dtype bfloat16"
+            f"out of memory: {str(error).splitlines()[0]} Try a smaller {smaller}, or --dtype "
+            "bfloat16"
         ) from error
     return 0
 
@@ -60,7 +69,8 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
     if options.batch_tokens < 1:
         raise ProfileError(f"--batch-tokens is {options.batch_tokens}: it must be at least 1")
     require_folder(out)
-    prompt_file = PromptFile(options.prompts or CORPUS)
+    reference = _reference(options)
+    source = _source(options)
     files = ModelFiles.find(options.model, options.tokenizer)
     with PromptProgress(console) as progress:
         if options.ray:
@@ -68,25 +78,28 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
                 require_cluster(options.ray, options.workers, options.device)
         with progress.waiting("Reading the tokenizer"):
             config, tokenizer = files.config(), files.tokenizer()
+        require_fit(reference, config_width(config))
         indices = layer_indices(options.layers, config)
-        with progress.prompts("Counting tokens", len(prompt_file)) as counted:
-            prompts = TokenizedPrompts.count(
-                prompt_file, tokenizer, TokenLimits.of(config), lambda number: counted(number, 0)
-            )
-        plan = plan_batches(prompts.lengths, options.batch_tokens)
+        prompts = _count(source, files, config, tokenizer, progress)
+        plan = plan_batches(prompts.lengths, prompts.tokens_per_pass(options.batch_tokens))
         with _meters(options, files) as meters:
             with progress.waiting("Loading the model"):
                 facts = meters.facts()
+            require_fit(reference, facts.width)
             _introduce(console, facts, prompts, options)
             checkpoint = Checkpoint(out, decisive_facts(options, files, facts, prompts, indices))
             stats = _measure(console, progress, meters, plan, prompts, indices, checkpoint)
-        profile = summarise(stats, facts.name)
+        chosen = prompts.chosen
+        profile = summarise(stats, facts.name, reference=reference, image_tokens=chosen)
         text = token_texts(prompts)
         with progress.waiting("Writing"), writing_in(out, RESUME):
             paths = write_profile(out, stats, profile, text, provenance(options, facts, prompts))
     checkpoint.remove()
+    for line in reference_notes(profile, stats, facts.fingerprint):
+        console.print(line, markup=False)
     for layer in shown_layers(profile):
-        console.print(layer_finding(layer, token_namer(text)), markup=False)
+        line = layer_finding(layer, text, profile.prompts, reference, profile.unit)
+        console.print(line, markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(
@@ -96,6 +109,53 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         markup=False,
     )
     return paths
+
+
+def _source(options: argparse.Namespace) -> PromptFile | ImageSource:
+    """What is to be measured, before the model is looked at."""
+    if options.images is not None:
+        return ImageSource.find(
+            options.images, options.prompts, options.tokens, options.max_image_tokens
+        )
+    for name in ("tokens", "max_image_tokens"):
+        if getattr(options, name) is not None:
+            raise ProfileError(
+                f"--{name.replace('_', '-')} is about images: give --images FOLDER too, or leave "
+                "it out"
+            )
+    return PromptFile(options.prompts or CORPUS)
+
+
+def _count(
+    source: PromptFile | ImageSource,
+    files: ModelFiles,
+    config: Any,
+    tokenizer: PromptTokenizer,
+    progress: PromptProgress,
+) -> TokenizedPrompts | ImagePrompts:
+    """Everything that is to be measured, looked through once before the model is loaded."""
+    limits = TokenLimits.of(config)
+    if isinstance(source, PromptFile):
+        with progress.prompts("Counting tokens", len(source)) as counted:
+            return TokenizedPrompts.count(source, tokenizer, limits, lambda one: counted(one, 0))
+    require_vision(files, config)
+    image_token = require_image_tokens(files, tokenizer, config)
+    how = ImageTokenizer(tokenizer, image_token, limits)
+    with progress.prompts("Looking through them", len(source.folder), unit="images") as seen:
+        return ImagePrompts.count(source, how, lambda one: seen(one, 0))
+
+
+def _reference(options: argparse.Namespace) -> Reference | None:
+    """What ``--reference`` names, read before anything is measured or written."""
+    if options.reference is None:
+        return None
+    inside = options.reference.resolve().parent == options.out.resolve()
+    if inside and options.reference.match("reference_-*.safetensors"):
+        raise ProfileError(
+            f"--reference {options.reference} lies in --out, where this run writes its own "
+            "references: give another --out"
+        )
+    return load_reference(options.reference)
 
 
 def layer_indices(layers: str, config: object) -> tuple[int, ...]:
@@ -121,7 +181,7 @@ def decisive_facts(
     options: argparse.Namespace,
     files: ModelFiles,
     facts: ModelFacts,
-    prompts: TokenizedPrompts,
+    prompts: TokenizedPrompts | ImagePrompts,
     indices: tuple[int, ...],
 ) -> dict[str, object]:
     """Everything that decides the numbers: a checkpoint of anything else is not continued."""
@@ -129,36 +189,33 @@ def decisive_facts(
         "model": str(files.path),
         "model files": files.stamp(),
         "fingerprint": facts.fingerprint,
-        "prompts": prompts.digest,
+        **prompts.decisive(),
         "layers": list(indices),
         "dtype": facts.dtype,
         "device": facts.device.partition(":")[0],
-        "batch tokens": options.batch_tokens,
+        "batch tokens": prompts.tokens_per_pass(options.batch_tokens),
         "version": __version__,
     }
 
 
 def provenance(
-    options: argparse.Namespace, facts: ModelFacts, prompts: TokenizedPrompts
+    options: argparse.Namespace, facts: ModelFacts, prompts: TokenizedPrompts | ImagePrompts
 ) -> dict[str, str]:
     """Where the numbers are from, for every reference and the report."""
-    own = options.prompts is not None
     return {
         "model": facts.name,
         "fingerprint": facts.fingerprint,
-        "prompts": str(len(prompts.prompts)),
-        "prompt_file": readable(str(options.prompts)) if own else "the shipped stats/corpus.txt",
+        **prompts.origin(),
         "tokens": str(prompts.tokens),
         "dtype": facts.dtype,
         "device": facts.device,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": readable(shlex.join(options.typed)),
         "blocks": str(facts.blocks),
-        "chat_template": prompts.tokenizer.template,
     }
 
 
-def token_texts(prompts: TokenizedPrompts):
+def token_texts(prompts: TokenizedPrompts | ImagePrompts):
     """A function that gives the text of the token at a place, made when asked for."""
     ids = lru_cache(KEPT_PROMPTS)(prompts.ids)
 
@@ -170,13 +227,17 @@ def token_texts(prompts: TokenizedPrompts):
 
 def _meters(options: argparse.Namespace, files: ModelFiles):
     """A context with the model, here or on Ray."""
+    model = files.path, options.device, options.dtype, options.images is not None
     if not options.ray:
-        return nullcontext(ProfileMeter(files.path, options.device, options.dtype))
-    return ray_meters(options.ray, options.workers, files.path, options.device, options.dtype)
+        return nullcontext(ProfileMeter(*model))
+    return ray_meters(options.ray, options.workers, *model)
 
 
 def _introduce(
-    console: Console, facts: ModelFacts, prompts: TokenizedPrompts, options: argparse.Namespace
+    console: Console,
+    facts: ModelFacts,
+    prompts: TokenizedPrompts | ImagePrompts,
+    options: argparse.Namespace,
 ) -> None:
     where = f"{options.workers} Ray workers on {facts.device}" if options.ray else facts.device
     console.print(
@@ -185,16 +246,7 @@ def _introduce(
         style="bold",
         markup=False,
     )
-    count = f"{len(prompts.prompts)} prompts, {prompts.tokens} tokens"
-    if prompts.tokenizer.has_template:
-        whose = prompts.tokenizer.template.replace("model's", "the model's")
-        line = f"{count}, in {whose} chat template"
-    else:
-        line = (
-            f"{count}. The model has no chat template: they go in as plain text with the "
-            "tokenizer's own special tokens"
-        )
-    console.print(line, markup=False)
+    console.print(prompts.introduction, markup=False)
 
 
 def _measure(
@@ -202,7 +254,7 @@ def _measure(
     progress: PromptProgress,
     meters: ProfileMeter | RayMeters,
     plan: BatchPlan,
-    prompts: TokenizedPrompts,
+    prompts: TokenizedPrompts | ImagePrompts,
     indices: tuple[int, ...],
     checkpoint: Checkpoint,
 ) -> ProfileStats:
@@ -217,10 +269,10 @@ def _measure(
     stats, done = found or (None, 0)
     if stats is not None:
         console.print(
-            f"Going on from a checkpoint: {stats.prompts} prompts are done.", markup=False
+            f"Going on from a checkpoint: {stats.prompts} {prompts.unit} are done.", markup=False
         )
     before = stats.prompts if stats is not None else 0
-    with progress.prompts("Profiling", len(prompts.prompts), before) as counted:
+    with progress.prompts("Profiling", len(prompts), before, prompts.unit) as counted:
         shards = plan.read(range(done, plan.shards), prompts)
         for part in meters.measure_all(shards, indices, counted):
             stats = part if stats is None else stats.merge(part)

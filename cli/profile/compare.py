@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
+from rich.progress import track
+
 from ... import __version__
 from ...core.draw.profile_pictures import plot_comparison
+from ...core.draw.ratio_picture import plot_ratios
 from ...core.encoder.layers import LayerRangeError, parse_layers
 from ...core.files.atomic import write_whole
+from ...core.outliers.std_ratios import StdRatios
 from ...core.profile.profile_file import ProfileFileError, load_profile
 from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
+from .ratios import (
+    RATIO_TABLE_SAYS,
+    Compared,
+    Side,
+    compare_dimensions,
+    ratio_sentences,
+    ratio_table,
+)
 
 NOTABLE = 1.5
 """Layer figures of two profiles are called different from this factor on (a choice of words)."""
+
+RATIO_PICTURE = "compare_{}_{}.png"
+"""The picture of one pair of layers: of A, of B."""
+_PICTURE_NAME = re.compile(r"compare_-\d+_-\d+\.png")
 
 
 def run_compare(options: argparse.Namespace) -> int:
@@ -31,25 +48,46 @@ def run_compare(options: argparse.Namespace) -> int:
             f"--layers names {len(chosen_a)} layers and {other} {len(chosen_b)}: give as many"
         )
     pairs = list(zip(chosen_a, chosen_b, strict=True))
-    tables = [model_table(a, b), *(layer_table(*pair) for pair in pairs)]
-    words = verdict(a, b, pairs)
-    png = plot_comparison(a, b)
+    layers = [(first["layer"], second["layer"]) for first, second in pairs]
+    compared = Compared([None] * len(pairs), [])
+    if a["model"]["width"] == b["model"]["width"]:
+        sides = Side.of("A", options.a, a), Side.of("B", options.b, b)
+        compared = compare_dimensions(*sides, layers)
+    names = named(a), named(b)
     console = make_console()
-    for table in tables:
+    to_show = track(
+        list(zip(pairs, compared.ratios, strict=True)),
+        "Drawing",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    sections = [pair_section(pair, ratios, names) for pair, ratios in to_show]
+    pictures = {"compare.png": plot_comparison(a, b)} | {
+        RATIO_PICTURE.format(*numbers): section.png
+        for numbers, section in zip(layers, sections, strict=True)
+        if section.png
+    }
+    models = model_table(a, b)
+    words = [*verdict(a, b, pairs), *compared.gaps]
+    for table in (models, *(table for section in sections for table in section.tables)):
         print_table(console, table)
-    for line in words:
+    for line in (*words, *(line for section in sections for line in section.paragraphs)):
         console.print(line, markup=False)
     page = render_report(
         "Two profiles side by side",
-        f"A: {a['model']['name']}; B: {b['model']['name']}",
+        f"A: {names[0]}; B: {names[1]}",
         words,
-        [Section("Magnitudes by depth", [], png), Section("Figures", tables=tables)],
+        [Section("Magnitudes by depth", [], pictures["compare.png"], [models]), *sections],
         f"Written by layerlab compare, Z-Image Layer Lab {__version__}.",
     )
     with writing_in(options.out):
-        write_whole(options.out / "compare.png", png)
+        paths = [write_whole(options.out / name, png) for name, png in pictures.items()]
+        for stale in set(options.out.glob(RATIO_PICTURE.format("-*", "-*"))) - set(paths):
+            if _PICTURE_NAME.fullmatch(stale.name):  # Of an earlier run, of other layers.
+                stale.unlink()
         path = write_whole(options.out / "report.html", page)
-    console.print(f"\nWrote {path} and compare.png.", style="bold", markup=False)
+    console.print(f"\nWrote {path} and {', '.join(pictures)}.", style="bold", markup=False)
     return 0
 
 
@@ -88,6 +126,29 @@ def model_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
     return Table(("", "A", "B"), rows, "models")
 
 
+def pair_section(
+    pair: tuple[dict[str, Any], dict[str, Any]], ratios: StdRatios | None, names: tuple[str, str]
+) -> Section:
+    """What there is on one pair of layers.
+
+    Args:
+        ratios: of their dimensions, where both references are there.
+        names: of the models.
+    """
+    layers = pair[0]["layer"], pair[1]["layer"]
+    title, figures = _against(*layers), layer_table(*pair)
+    if ratios is None:
+        return Section(title, tables=[figures])
+    sides = [f"{name}, layer {layer}" for name, layer in zip(names, layers, strict=True)]
+    return Section(
+        title,
+        ratio_sentences(ratios, *layers),
+        plot_ratios(ratios, *sides),
+        [figures, ratio_table(ratios, *layers)],
+        tables_say=RATIO_TABLE_SAYS,
+    )
+
+
 def layer_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
     """The figures of one layer of each profile."""
     names = ("median_abs", "max_abs", "std", "std_without_sinks")
@@ -103,21 +164,40 @@ def verdict(
 ) -> list[str]:
     """Sentences that say what the numbers do, and no more."""
     lines = [f"{letter}: {_course(side)}" for letter, side in (("A", a), ("B", b))]
-    same_model = all(a["model"][key] == b["model"][key] for key in ("blocks", "width"))
     for first, second in pairs:
-        where = f"Layer {first['layer']} of A against layer {second['layer']} of B: "
+        where = f"{_against(first['layer'], second['layer'])}: "
         lines.append(where + _shared(first, second, a["model"]["width"] == b["model"]["width"]))
-    indices = [[layer["index"] for layer in side["layers"]] for side in (a, b)]
-    if same_model and indices[0] == indices[1]:
-        lines.append(_widest_difference(a, b))
+    lines.append(_widest_difference(pairs))
+    if _measured_against(a) != _measured_against(b):
+        lines.append(
+            f"Dimensions of A are out of line with {_measured_against(a)}, those of B with "
+            f"{_measured_against(b)}: their numbers do not compare."
+        )
     if a.get("threshold", 10) != b.get("threshold", 10):
         lines.append("The two count dimensions as out of line from different thresholds on.")
-    if (a["tokens"], a["prompts"]) != (b["tokens"], b["prompts"]):
+    if measured(a) != measured(b):
+        of_images = a.get("image_tokens") or b.get("image_tokens")
         lines.append(
-            f"The two were measured on different text ({a['prompts']} prompts, {a['tokens']} "
-            f"tokens; {b['prompts']} prompts, {b['tokens']} tokens): small differences say nothing."
+            f"The two were measured on different {'things' if of_images else 'text'} "
+            f"({measured(a)}; {measured(b)}): small differences say nothing."
         )
     return lines
+
+
+def named(profile: dict[str, Any]) -> str:
+    """The model of a profile, and that it is of images where it is."""
+    kinds = {"image": " (image tokens)", "all": " (images, all tokens)"}
+    return profile["model"]["name"] + kinds.get(profile.get("image_tokens"), "")
+
+
+def measured(profile: dict[str, Any]) -> str:
+    """How much a profile measured: "130 prompts, 5210 tokens", "12 images, 960 image tokens"."""
+    kind = "image tokens" if profile.get("image_tokens") == "image" else "tokens"
+    return f"{profile['prompts']} {_units(profile)}, {profile['tokens']} {kind}"
+
+
+def _units(profile: dict[str, Any]) -> str:
+    return "images" if profile.get("image_tokens") else "prompts"
 
 
 def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
@@ -126,13 +206,23 @@ def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
         "model": str(model["name"]),
         "blocks": str(model["blocks"]),
         "width": str(model["width"]),
-        "prompts": str(profile["prompts"]),
-        "tokens": str(profile["tokens"]),
+        "measured": measured(profile),
         "emergence": str(profile.get("emergence_layer")),
         "fall": str(profile.get("fall_layer")),
+        "out of line with": _measured_against(profile),
         "out of line from": f"{profile.get('threshold', 10):g}x",
-        "prompts with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
+        "with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
     }
+
+
+def _against(a: int, b: int) -> str:
+    return f"Layer {a} of A against layer {b} of B"
+
+
+def _measured_against(profile: dict[str, Any]) -> str:
+    """What the outliers of a profile are measured against, in words."""
+    reference = profile.get("reference")
+    return reference["name"] if reference else "its layers' own medians"
 
 
 def _course(profile: dict[str, Any]) -> str:
@@ -140,8 +230,8 @@ def _course(profile: dict[str, Any]) -> str:
     positions = profile.get("sink_positions", [])
     places = sorted({place for prompt in positions for place in prompt})
     sinks = f"sink tokens at position {', '.join(map(str, places[:8]))} in " if places else ""
-    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} prompts"
-    sinks = sinks if places else f"no sink token in {profile['prompts']} prompts"
+    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} {_units(profile)}"
+    sinks = sinks if places else f"no sink token in {profile['prompts']} {_units(profile)}"
     if emergence is None:
         return f"{sinks}; emergence is not known (not every layer was measured)."
     line = f"{sinks}; max|x| rises most at hidden state {emergence} of {blocks} "
@@ -182,19 +272,32 @@ def _shared(a: dict[str, Any], b: dict[str, Any], same_width: bool) -> str:
     return f"{counts}" + (f" ({'; '.join(parts)})." if parts else ".")
 
 
-def _widest_difference(a: dict[str, Any], b: dict[str, Any]) -> str:
+def _widest_difference(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Of the pairs of layers that were chosen, the one whose std of all values differs most."""
+
     def factor(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
         first, second = (max(side["std_without_sinks"], 1e-30) for side in pair)
         return max(first / second, second / first)
 
-    pairs = list(zip(a["layers"], b["layers"], strict=True))
+    def named(pair: tuple[dict[str, Any], dict[str, Any]]) -> str:
+        return f"layer {pair[0]['layer']} of A and layer {pair[1]['layer']} of B"
+
     widest = max(pairs, key=factor)
-    line = (
-        "Without sink tokens, the std of all values differs most at hidden state "
-        f"{widest[0]['index']} (layer {widest[0]['layer']}): {widest[0]['std_without_sinks']:.4g} "
-        f"against {widest[1]['std_without_sinks']:.4g}, a factor of {factor(widest):.3g}."
+    figures = (
+        f"{widest[0]['std_without_sinks']:.4g} against {widest[1]['std_without_sinks']:.4g}, "
+        f"a factor of {factor(widest):.3g}."
     )
-    first = next((pair[0] for pair in pairs if factor(pair) >= NOTABLE), None)
-    if first is None:
-        return f"{line} No layer differs by a factor of {NOTABLE}."
-    return f"{line} The first to differ by a factor of {NOTABLE} is hidden state {first['index']}."
+    if len(pairs) == 1:
+        return f"Without sink tokens, the std of all values at {named(widest)} is {figures}"
+    line = (
+        f"Without sink tokens, the std of all values differs most between {named(widest)}: "
+        f"{figures}"
+    )
+    notable = [pair for pair in pairs if factor(pair) >= NOTABLE]
+    if not notable:
+        return f"{line} None of the {len(pairs)} pairs differs by a factor of {NOTABLE}."
+    shallowest = min(notable, key=lambda pair: pair[0]["index"])
+    return (
+        f"{line} {len(notable)} of the {len(pairs)} pairs differ by a factor of {NOTABLE} or more, "
+        f"the shallowest of them {named(shallowest)}."
+    )

@@ -5,52 +5,96 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...core.measure.dimension_stats import Place
+from ...core.measure.reference import Reference
+from ...core.outliers.detection import ratio_in_words
+from ...core.outliers.table import LEAST_SHARE, named_carriers
 from ...core.profile.profile import LayerProfile, Profile
 
 
-def token_namer(token_text: Callable[[Place], str]) -> Callable[[Place], str]:
-    """A function that names the token at a place, such as ``'<s>' at 0 (prompt 3)``.
+def layer_finding(
+    layer: LayerProfile,
+    token_text: Callable[[Place], str],
+    prompts: int,
+    reference: Reference | None = None,
+    unit: str = "prompt",
+) -> str:
+    """The dimension of one layer that is farthest out of line, and what carries its variance.
 
-    ``token_text``: the text of the token at a place.
+    Args:
+        token_text: the text of the token at a place.
+        prompts: how many were measured.
+        reference: what the layer was measured against, if not its own median.
+        unit: what a prompt is called, :attr:`.Profile.unit`.
     """
-    return lambda place: f"{token_text(place)!r} at {place.position} (prompt {place.prompt + 1})"
-
-
-def layer_finding(layer: LayerProfile, name_token: Callable[[Place], str]) -> str:
-    """The loudest dimension of one layer, and the token that carries it."""
     if not layer.outliers:
-        return f"Layer {layer.layer}: no dimension is 10x out of line."
+        against = "" if reference is None else f" with {reference.name}"
+        return f"Layer {layer.layer}: no dimension is 10x out of line{against}."
     top = layer.outliers[0]
-    line = (
+    carriers = _carriers(named_carriers(layer.carried[0], token_text), number_of(prompts, unit))
+    sentences = [
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
-        f"{top.ratio:.3g}x the layer's median."
-    )
+        f"{_times(top.ratio, reference)}.",
+        f"{carriers}; sink tokens carry {top.sink_share:.1%} ({top.kind_in_words}).",
+    ]
     if top.sink_share > 0 and top.std_without_sinks > 0:
-        line += (
-            f" Without sink tokens it is {top.std_without_sinks:.4g}: "
-            f"{top.std / top.std_without_sinks:.0f}x less."
+        sentences.append(
+            f"Without sink tokens its std is {top.std_without_sinks:.4g}: "
+            f"{top.std / top.std_without_sinks:.3g}x less."
         )
-    return (
-        f"{line} The token that carries it most is {name_token(top.top)}; sink tokens carry "
-        f"{top.sink_share:.1%} of its variance ({top.kind})."
-    )
+    if top.constant:
+        sentences.append(
+            "The tokens that are no sinks have much the same value there: mean "
+            f"{top.mean_without_sinks:.4g}, std {top.std_without_sinks:.4g}."
+        )
+    return " ".join(sentences)
+
+
+def _carriers(named: list[tuple[str, float]], prompts: str) -> str:
+    over = f"of its variance over {prompts}"
+    if not named:
+        return f"No position carries {LEAST_SHARE:.0%} {over}, nor do the far values of any token"
+    [(first, share), *others] = named
+    words = [f"{first[0].upper()}{first[1:]} carries {share:.1%} {over}"]
+    return ", ".join([*words, *(f"{name} {share:.1%}" for name, share in others)])
+
+
+def _times(ratio: float, reference: Reference | None) -> str:
+    if reference is None:
+        return f"{ratio:.3g}x the layer's median"
+    return f"{ratio_in_words(ratio)}, measured against {reference.name}"
 
 
 def sink_finding(profile: Profile) -> str:
     """Where sink tokens stand, and where the massive activation emerges and falls."""
-    places = sorted({place for positions in profile.sink_positions for place in positions})
-    held = sum(map(bool, profile.sink_positions))
-    if not places:
-        line = f"No token of {profile.prompts} prompts is a sink."
-    else:
-        shown = ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")
-        line = f"Sink tokens stand at position {shown} of {held} of {profile.prompts} prompts."
+    sentences = [sinks_in_words(profile)]
     if profile.emergence_layer is None:
-        return f"{line} Emergence and fall need every layer to be measured."
-    line += (
-        " The largest relative rise of max|x| is at hidden state "
-        f"{profile.emergence_layer} of {profile.blocks}"
-    )
-    if profile.fall_layer is None:
-        return f"{line}; it does not fall again before the final norm."
-    return f"{line}, the largest drop after it at {profile.fall_layer}."
+        sentences.append("Emergence and fall need every layer to be measured.")
+        return " ".join(sentences)
+    course = _course_in_words(profile.emergence_layer, profile.fall_layer)
+    sentences.append(f"Of the hidden states 0 to {profile.blocks}, max|x| {course}.")
+    for one in profile.courses:
+        course = _course_in_words(one.emergence_layer, one.fall_layer)
+        sentences.append(f"The largest |x| of dimension {one.dimension} {course}.")
+    return " ".join(sentences)
+
+
+def sinks_in_words(profile: Profile) -> str:
+    """In how many prompts position 0 is a sink token, and how many stand elsewhere."""
+    first = sum(0 in positions for positions in profile.sink_positions)
+    others = sum(len(positions) for positions in profile.sink_positions) - first
+    prompts = number_of(profile.prompts, profile.unit)
+    at = f"At hidden state {profile.sink_index}"
+    if first + others == 0:
+        return f"{at} no token of {prompts} is a sink."
+    elsewhere = f"{number_of(others, 'token')} elsewhere" if others else "no token elsewhere"
+    return f"{at} position 0 is a sink token in {first} of {prompts}, and {elsewhere}."
+
+
+def number_of(count: int, thing: str) -> str:
+    """ "1 prompt", "2 prompts"."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _course_in_words(emergence: int, fall: int | None) -> str:
+    end = "does not fall to half in one step" if fall is None else f"falls most at {fall}"
+    return f"rises most at {emergence} and {end}"

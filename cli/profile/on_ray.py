@@ -12,6 +12,7 @@ from ...core.profile.profile import ProfileStats
 from ..model.errors import ModelError
 from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
 from .batches import Batch
+from .image_prompts import ImageBatch
 from .meter import Done, ModelFacts, ProfileMeter
 
 RESTARTS = 10
@@ -46,7 +47,7 @@ class RayMeters:
         return first
 
     def measure_all(
-        self, shards: Iterable[Sequence[Batch]], indices: Sequence[int], done: Done
+        self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
     ) -> Iterator[ProfileStats]:
         """Statistics of each shard, in order, whichever worker was first.
 
@@ -113,7 +114,7 @@ def require_cluster(address: str, workers: int, device: str) -> None:
 
 @contextmanager
 def ray_meters(
-    address: str, workers: int, path: Path, device: str, dtype: str
+    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
 ) -> Iterator[RayMeters]:
     """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
 
@@ -133,7 +134,7 @@ def ray_meters(
             max_task_retries=RESTARTS,
             scheduling_strategy="SPREAD",
         )
-        yield RayMeters([remote.remote(path, device, dtype) for _ in range(workers)])
+        yield RayMeters([remote.remote(path, device, dtype, vision) for _ in range(workers)])
 
 
 def _share(workers: int, device: str) -> tuple[str, int, int]:

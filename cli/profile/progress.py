@@ -49,11 +49,11 @@ class PromptProgress:
 
     @contextmanager
     def prompts(
-        self, what: str, total: int, before: int = 0
+        self, what: str, total: int, before: int = 0, unit: str = "prompts"
     ) -> Iterator[Callable[[int, int], None]]:
-        """A bar for ``total`` prompts, of which ``before`` are done; gives a function that takes
-        further prompts and their tokens."""
-        task = self._progress.add_task(what, total=total, completed=before, unit="prompts")
+        """A bar for ``total`` prompts (the ``unit``), of which ``before`` are done; gives a
+        function that takes further prompts and their tokens."""
+        task = self._progress.add_task(what, total=total, completed=before, unit=unit)
         started = time.monotonic()
         seen = 0
 
@@ -61,7 +61,7 @@ class PromptProgress:
             nonlocal seen
             seen += tokens
             speed = seen / max(time.monotonic() - started, 1e-9)
-            unit = f"prompts, {speed:.0f} tokens/s" if seen else "prompts"
-            self._progress.update(task, advance=prompts, unit=unit)
+            shown = f"{unit}, {speed:.0f} tokens/s" if seen else unit
+            self._progress.update(task, advance=prompts, unit=shown)
 
         yield done

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ... import __version__
-from ...core.draw.profile_pictures import plot_dimensions, plot_heat_map, plot_layers
+from ...core.draw.heat_map_picture import plot_heat_map
+from ...core.draw.profile_pictures import plot_dimensions, plot_layers
 from ...core.files.atomic import write_whole
 from ...core.measure.dimension_stats import Place
 from ...core.measure.reference import (
@@ -16,24 +17,36 @@ from ...core.measure.reference import (
     reference_from_stats,
     save_reference,
 )
-from ...core.outliers.table import OUTLIER_HEADER, outlier_row
+from ...core.outliers.table import OUTLIER_COLUMNS, OUTLIER_HEADER, carriers_in_words, outlier_row
 from ...core.profile.heat_map import heat_map
-from ...core.profile.profile import LayerProfile, Profile, ProfileStats, left_out
-from ..show.html_report import Section, Table, heat_map_data, render_report
-from .findings import layer_finding, sink_finding, token_namer
-
-LAYER_COLUMNS = (
-    "hidden state",
-    "layer",
-    "median |x|",
-    "max |x|",
-    "max / median",
-    "std",
-    "std without sinks",
-    "10x outliers",
-    "massive (Sun et al.)",
+from ...core.profile.profile import (
+    MASSIVE_ABSOLUTE,
+    MASSIVE_RELATIVE,
+    LayerProfile,
+    Profile,
+    ProfileStats,
+    left_out,
 )
+from ..show.html_report import Section, Table, heat_map_data, render_report
+from .against import reference_notes
+from .findings import layer_finding, sink_finding
+
+LAYER_COLUMNS = {
+    "hidden state": "0 is what comes out of the embeddings, 1 what comes out of the first block",
+    "layer": "the same counted from the end, as the nodes count it",
+    "median |x|": "of all values, tokens times dimensions",
+    "max |x|": "the largest of them",
+    "max / median": "the one over the other",
+    "std": "the standard deviation of all values together",
+    "std without sinks": "the same of the tokens that are no sinks",
+    "out of line": "dimensions whose std is far from the median std of the layer's dimensions",
+    "massive (Sun et al.)": f"dimensions with a value over {MASSIVE_ABSOLUTE:g} and over "
+    f"{MASSIVE_RELATIVE:g} times the median |x|",
+}
+"""What each column of the table of layers says, in plain words."""
 SHOWN_LAYERS = (-2, -6)
+SHOWN_OUTLIERS = 24
+"""Rows of a table of outliers."""
 
 
 def write_profile(
@@ -50,7 +63,6 @@ def write_profile(
         provenance: model, fingerprint, prompts, tokens, dtype, date, command: kept in every
             reference, with its layer.
     """
-    name_token = token_namer(token_text)
     document = json.dumps(
         profile.to_json(token_text), ensure_ascii=False, indent=1, allow_nan=False
     )
@@ -65,10 +77,17 @@ def write_profile(
         if provenance.get("fingerprint") == _fingerprint_in(stale):
             stale.unlink()
     shown = shown_layers(profile)
+    against = ""
+    if profile.reference is not None:
+        against = profile.reference.name_for(provenance.get("fingerprint", ""))
     heat = heat_map(stats)
     pictures = {
         "layers": plot_layers(profile),
-        "outliers": plot_dimensions([(layer, stats.dimensions[layer.index]) for layer in shown]),
+        "outliers": plot_dimensions(
+            [(layer, stats.dimensions[layer.index]) for layer in shown],
+            profile.threshold,
+            against,
+        ),
         "heat_map": plot_heat_map(heat, f"{profile.model}: every layer, every dimension"),
     }
     paths += [write_whole(out / f"{name}.png", png) for name, png in pictures.items()]
@@ -77,36 +96,35 @@ def write_profile(
             "Layers",
             ["The largest and the median magnitude of every hidden state measured."],
             pictures["layers"],
-            [Table(LAYER_COLUMNS, [layer_row(layer) for layer in profile.layers])],
+            [Table(tuple(LAYER_COLUMNS), [layer_row(layer) for layer in profile.layers])],
+            tables_say="Each row is a hidden state, with its magnitudes over all prompts.",
+            columns=layer_columns(against),
         ),
         Section(
             "Every layer, every dimension",
-            heat_map=heat_map_data(heat, profile.blocks, token_text),
+            heat_map=heat_map_data(heat, profile.blocks, token_text, profile.unit),
         ),
         Section(
             "Outliers",
-            [
-                "A dot far above the diagonal owes its spread to a few tokens. Ratios are to the "
-                "median std of the layer's own dimensions."
-            ],
+            ["A dot far above the diagonal owes its spread to a few tokens."],
             pictures["outliers"],
-            [
-                Table(
-                    OUTLIER_HEADER,
-                    [outlier_row(outlier, name_token) for outlier in layer.outliers],
-                    f"layer {layer.layer}",
-                )
-                for layer in shown
-            ],
+            [outliers_of(layer, token_text, against) for layer in shown],
+            tables_say=outliers_say(profile, against),
+            columns=OUTLIER_COLUMNS,
         ),
-        Section("Provenance", tables=[Table(("what", "value"), list(provenance.items()))]),
+        Section(
+            "Provenance", tables=[Table(("what", "value"), list(provenance.items()), prose=True)]
+        ),
     ]
     page = render_report(
         f"Hidden states of {profile.model}",
-        f"{profile.blocks} blocks, width {profile.width}; {profile.prompts} prompts, "
-        f"{profile.tokens} tokens",
+        f"{profile.blocks} blocks, width {profile.width}; {profile.measured}",
         [
-            *(layer_finding(layer, name_token) for layer in shown),
+            *reference_notes(profile, stats, provenance.get("fingerprint", "")),
+            *(
+                layer_finding(layer, token_text, profile.prompts, profile.reference, profile.unit)
+                for layer in shown
+            ),
             sink_finding(profile),
             *left_out(profile),
         ],
@@ -129,6 +147,49 @@ def shown_layers(profile: Profile) -> list[LayerProfile]:
     shown = [layer for layer in profile.layers if layer.layer in SHOWN_LAYERS]
     deepest = [layer for layer in profile.layers if not layer.normed] or list(profile.layers)
     return shown[::-1] or deepest[-2:]
+
+
+def layer_columns(against: str = "") -> dict[str, str]:
+    """:data:`LAYER_COLUMNS` of a profile that was measured ``against`` a reference, by its name."""
+    if not against:
+        return LAYER_COLUMNS
+    words = f"dimensions whose std is far from that of the same dimension of {against}"
+    return {**LAYER_COLUMNS, "out of line": words}
+
+
+def outliers_say(profile: Profile, against: str = "") -> str:
+    """What stands in the tables of outliers, before any of their columns.
+
+    ``against``: the name of the reference, where one was measured against.
+    """
+    normal = "the median std of its layer's dimensions (the reference)"
+    if against:
+        normal = f"that of the same dimension of the reference ({against})"
+    return (
+        "Each row is a dimension that is out of line: its std over all tokens is more than "
+        f"{profile.threshold:g} times {normal}, or less than 1/{profile.threshold:g} of it; the "
+        "farthest comes first."
+    )
+
+
+def outliers_of(
+    layer: LayerProfile, token_text: Callable[[Place], str], against: str = ""
+) -> Table:
+    """The first :data:`SHOWN_OUTLIERS` of one layer, and in the caption how many there are.
+
+    ``against``: as in :func:`outliers_say`.
+    """
+    pairs = list(zip(layer.outliers, layer.carried, strict=True))
+    caption = f"layer {layer.layer}" + (f" against {against}" if against else "")
+    if len(pairs) > SHOWN_OUTLIERS:
+        caption += (
+            f": the first {SHOWN_OUTLIERS} of {len(pairs)} dimensions; profile.json has them all"
+        )
+    rows = [
+        outlier_row(outlier, carriers_in_words(carried, token_text))
+        for outlier, carried in pairs[:SHOWN_OUTLIERS]
+    ]
+    return Table(OUTLIER_HEADER, rows, caption)
 
 
 def layer_row(layer: LayerProfile) -> tuple[str, ...]:

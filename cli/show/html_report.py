@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,26 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` under ``header``, with an optional ``caption``."""
+    """``rows`` under ``header``, with an optional ``caption``.
+
+    A table of ``prose`` breaks its texts anywhere; of others only the last column is broken, and a
+    table that is too wide scrolls.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    prose: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading, paragraphs, one picture (PNG bytes), an interactive heat map, and tables.
 
-    ``heat_map`` is what :func:`heat_map_data` returns.
+    Attributes:
+        heat_map: what :func:`heat_map_data` returns.
+        tables_say: what the tables show, a sentence that stands before them.
+        columns: what each of their columns says, by its name.
     """
 
     title: str
@@ -39,6 +47,8 @@ class Section:
     png: bytes = b""
     tables: Sequence[Table] = ()
     heat_map: Mapping[str, Any] | None = None
+    tables_say: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image(self) -> str:
@@ -59,13 +69,17 @@ def render_report(
 
 
 def heat_map_data(
-    heat_map: HeatMap, blocks: int, token_text: Callable[[Place], str]
+    heat_map: HeatMap, blocks: int, token_text: Callable[[Place], str], unit: str = "prompt"
 ) -> dict[str, Any]:
-    """``heat_map`` as the page's script reads it: arrays in base64, each token's text once."""
+    """``heat_map`` as the page's script reads it: arrays in base64, each token's text once.
+
+    ``unit``: what a prompt is called (:attr:`.Profile.unit`).
+    """
     places, token = heat_map.places.flatten(0, 1).unique(dim=0, return_inverse=True)
     named = [Place(*place) for place in places.tolist()]
     return {
         "blocks": blocks,
+        "unit": unit,
         "width": heat_map.max_abs.shape[1],
         "indices": list(heat_map.indices),
         "relative": _base64(heat_map.relative),

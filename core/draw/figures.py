@@ -1,7 +1,4 @@
-"""What all pictures share: colours, text from outside, tick labels, a figure as pixels or PNG.
-
-A text that comes from outside (a token, a model's name) is drawn as ``printable(text)`` with the
-properties of :func:`text_style`; then any characters can be in it.
+"""What all pictures share: colours, labels, ticks, a figure as pixels or PNG.
 
 Needs matplotlib, so nothing imports this module before a picture is asked for.
 """
@@ -10,8 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +16,6 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import NullFormatter
 
 LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
@@ -30,58 +25,6 @@ FLOOR = 1e-12
 """Smallest value on a logarithmic axis; 0 has no place there."""
 PNG_DPI = 130
 """Pixels per inch of the PNG files."""
-
-BUNDLED_FAMILY = "DejaVu Sans"
-"""Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, symbols, but no Chinese."""
-
-FALLBACK_FAMILIES = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "Source Han Sans CN",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "SimHei",
-    "Arial Unicode MS",
-    "Droid Sans Fallback",
-)
-"""Fonts with Chinese that systems commonly have; the ones that are installed are used."""
-
-
-@lru_cache(maxsize=1)
-def families() -> tuple[str, ...]:
-    """The bundled font and those :data:`FALLBACK_FAMILIES` that this system has."""
-    installed = {entry.name for entry in fontManager.ttflist}
-    return BUNDLED_FAMILY, *(name for name in FALLBACK_FAMILIES if name in installed)
-
-
-@lru_cache(maxsize=1)
-def _drawable() -> frozenset[int]:
-    paths = [fontManager.findfont(FontProperties(family=name)) for name in families()]
-    return frozenset(code for path in paths for code in get_font(path).get_charmap())
-
-
-def printable(text: str, limit: int = 0) -> str:
-    r"""``text`` as it can be drawn: a newline is ``\n``, a character that no font has ``\uXXXX``.
-
-    ``limit`` cuts it to that many characters, the last one an ellipsis; 0 does not.
-    """
-    drawable = _drawable()
-    shown = "".join(
-        character
-        if ord(character) in drawable and character.isprintable()
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-    return f"{shown[: limit - 1]}…" if 0 < limit < len(shown) else shown
-
-
-def text_style() -> dict[str, Any]:
-    """Properties of every matplotlib Text that may hold a user's words: ``$`` is no formula."""
-    return {"family": list(families()), "parse_math": False}
 
 
 def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, np.ndarray]:
@@ -112,62 +55,55 @@ def to_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """``places`` moved apart so that neighbours are ``gap`` away, kept in order.
-
-    They stay inside ``low``..``high`` where that has the room.
-    """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    moved: list[float] = []
-    for rank, i in enumerate(order):
-        floor = low if rank == 0 else moved[-1] + gap
-        moved.append(max(floor, min(places[i], high)))
-    ceiling = high
-    for rank in reversed(range(len(moved))):
-        moved[rank] = min(moved[rank], ceiling)
-        ceiling = moved[rank] - gap
-    result = [0.0] * len(places)
-    for rank, i in enumerate(order):
-        result[i] = moved[rank]
-    return result
-
-
 def plain_ticks(axis: Axis, low: float, high: float) -> None:
     """Tick labels of a log axis that do not run into each other, however short its range."""
     axis.set_minor_formatter(NullFormatter())
     if high / low < 100:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        steps = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-        inside = [step for step in steps if low <= step <= high]
+        inside = _round_numbers(low, high)
         axis.set_ticks(inside, [f"{step:g}" for step in inside])
+
+
+def set_limits(axis: Axis, low: float, high: float) -> None:
+    """What the axis spans, whichever it is."""
+    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
+
+
+def whole_ticks(axis: Axis, first: int, last: int) -> None:
+    """Ticks at hidden states ``first``..``last``, half of one left free at both ends."""
+    set_limits(axis, first - 0.5, last + 0.5)
+    step = next(n for n in (1, 2, 5, 10, 20, 50, 100, 1000) if last - first <= 12 * n or n == 1000)
+    axis.set_ticks([index for index in range(first, last + 1) if index % step == 0])
+
+
+def positive(values: Iterable[float | None]) -> np.ndarray:
+    """``values`` for a logarithmic axis: NaN, of which nothing is drawn, where it has no place."""
+    array = np.array([np.nan if value is None else value for value in values], dtype=float)
+    return np.where(np.isfinite(array) & (array > 0), array, np.nan)
+
+
+def fit_log_axis(axis: Axis, values: Sequence[np.ndarray]) -> bool:
+    """Make room for :func:`positive` values on a log axis; False if there is not one of them."""
+    every = np.concatenate([np.ravel(one) for one in values])
+    if np.isnan(every).all():
+        return False
+    low, high = float(np.nanmin(every)) / 1.6, float(np.nanmax(every)) * 1.6
+    set_limits(axis, low, high)
+    plain_ticks(axis, low, high)
+    return True
 
 
 def name_decades(bar: Colorbar, low: float, high: float, **style: Any) -> None:
     """Label a colour bar of log10(ratio), ``low`` to ``high``, with the ratios: 1x, 10x, 100x."""
-    ticks = list(range(math.ceil(low), math.floor(high) + 1))
-    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}x" for tick in ticks], **style)
+    step = max(1, math.ceil((high - low) / 8))
+    ticks = [float(tick) for tick in range(math.ceil(low), math.floor(high) + 1, step)]
+    if len(ticks) < 2:
+        ticks = [math.log10(number) for number in _round_numbers(10.0**low, 10.0**high)]
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:.6g}x" for tick in ticks], **style)
+    bar.minorticks_off()
 
 
-def label_points(
-    axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str], color: str
-) -> None:
-    """Write labels beside points of log-log axes (limits already set), none over another."""
-    if not points:
-        return
-    place = axes.transData + axes.transAxes.inverted()
-    where = place.transform(np.asarray(points, dtype=float))
-    heights = spread(where[:, 1].tolist(), 0.026, 0.02, 0.97)
-    for (x, _), point, height, label in zip(where, points, heights, labels, strict=True):
-        left = x > 0.8
-        axes.annotate(
-            label,
-            point,
-            xytext=(x - 0.05 if left else x + 0.05, height),
-            textcoords="axes fraction",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8,
-            color=color,
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.6},
-        )
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2 or 5 times a power of ten, from ``low`` to ``high``."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    numbers = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    return [number for number in numbers if low <= number <= high]

@@ -5,8 +5,6 @@ Needs matplotlib, so nothing imports this module before a picture is asked for.
 
 from __future__ import annotations
 
-from textwrap import fill
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -21,14 +19,13 @@ from .figures import (
     GREY,
     LOUD,
     QUIET,
-    label_points,
     name_decades,
     open_frame,
     plain_ticks,
-    printable,
-    text_style,
     to_pixels,
 )
+from .fonts import printable, text_style
+from .labels import Mark, broken, name_on_the_right
 from .token_columns import Column, largest, token_columns
 
 SIZE, DPI = (16.0, 8.4), 110
@@ -52,6 +49,17 @@ def outlier_picture(
         weight: (width,) of the DiT's RMSNorm, if it is known.
         measured_against: the reference in words; empty if the states are their own.
     """
+    return to_pixels(outlier_figure(hidden, record, survey, weight, measured_against))
+
+
+def outlier_figure(
+    hidden: Tensor,
+    record: Record,
+    survey: Survey,
+    weight: Tensor | None = None,
+    measured_against: str = "",
+) -> Figure:
+    """The figure of :func:`outlier_picture`."""
     hidden = hidden.detach().float().cpu()
     magnitude = hidden.abs().amax(0)
     rows = _rows(magnitude, survey)
@@ -67,15 +75,15 @@ def outlier_picture(
     _draw_seen(seen, hidden, survey, rows, columns, weight)
     _name_columns(seen, columns, record, survey)
     tokens.tick_params(labelbottom=False)
-    figure.suptitle(
-        f"{printable(record.source)}, {record.layer_in_words}: {hidden.shape[1]} token"
+    title = broken(
+        f"{record.source}, {record.layer_in_words}: {hidden.shape[1]} token"
         f"{'' if hidden.shape[1] == 1 else 's'} x {hidden.shape[2]} dimensions",
-        x=0.01,
-        ha="left",
-        fontsize=12,
-        **text_style(),
+        12,
+        SIZE[0] - 0.5,
+        1,
     )
-    return to_pixels(figure)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, **text_style(title))
+    return figure
 
 
 def _rows(magnitude: Tensor, survey: Survey) -> list[int]:
@@ -127,12 +135,14 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
         )
     axes.set_xlim(wide)
     axes.set_ylim(low, high)
+    marks = []
     for direction, color in (("loud", LOUD), ("quiet", QUIET)):
         some = [finding for finding in survey.outliers if _direction(finding) == direction]
         if some:
-            _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
+            marks += _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
     plain_ticks(axes.xaxis, *wide)
     plain_ticks(axes.yaxis, low, high)
+    name_on_the_right(axes, marks, 5.5)
     axes.set_xlabel(
         "std of the reference" + (" (equal values are spread out)" if _is_flat(reference) else "")
         if measured_against
@@ -150,8 +160,8 @@ def _draw_findings(
     whole: tuple[np.ndarray, np.ndarray],
     bare: tuple[np.ndarray, np.ndarray],
     color: str,
-) -> None:
-    """Mark and name findings; a thin line leads from each one's std to that without sinks."""
+) -> list[Mark]:
+    """Draw findings, with a thin line from each one's std to that without sinks; names of some."""
     at = [finding.dimension for finding in findings]
     gap = np.full(len(at), np.nan)
     links = [
@@ -165,8 +175,8 @@ def _draw_findings(
     label = f"{_direction(findings[0])}: {len(findings)}"
     size = 6 if len(findings) <= 2 * NAMED else 3.5
     axes.loglog(*zip(*ends, strict=True), "o", color=color, ms=size, label=label)
-    names = [f"{finding.dimension} {_times(finding)}" for finding in findings[:NAMED]]
-    label_points(axes, ends[:NAMED], names, color)
+    named = zip(findings[:NAMED], ends[:NAMED], strict=True)
+    return [Mark(end, f"{finding.dimension} {_times(finding)}", color) for finding, end in named]
 
 
 def _draw_tokens(
@@ -205,7 +215,7 @@ def _draw_tokens(
             f". {len(columns) - len(runs)} tokens alone (sinks, largest norms), the other {hidden} "
             f"as {len(runs)} runs, each by its largest value"
         )
-    _title(axes, title, 118)
+    _title(axes, title, 9.3)
 
 
 def _draw_seen(
@@ -236,7 +246,7 @@ def _draw_seen(
         if weight is None
         else "RMSNorm with this MODEL's own cap_embedder[0].weight"
     )
-    _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", 118)
+    _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", 9.3)
 
 
 def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Survey) -> None:
@@ -248,7 +258,7 @@ def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Sur
         else f"'{printable(record.texts[column.first], TOKEN_LETTERS)}' {column.first}"
         for column in columns
     ]
-    axes.set_xticks(range(len(columns)), labels, rotation=90, fontsize=7.5, **text_style())
+    axes.set_xticks(range(len(columns)), labels, rotation=90, fontsize=7.5, **text_style(*labels))
     axes.set_xlim(-0.6, len(columns) - 0.4)
     for label, column in zip(axes.get_xticklabels(), columns, strict=True):
         if column.is_run:
@@ -300,11 +310,13 @@ def _spread_out(reference: np.ndarray) -> np.ndarray:
     return x
 
 
-def _title(axes: Axes, text: str, width: int = 72) -> None:
-    axes.set_title(fill(printable(text), width), loc="left", fontsize=9.5, **text_style())
+def _title(axes: Axes, text: str, width: float = 4.8) -> None:
+    """``width`` in inches."""
+    shown = broken(text, 9.5, width, 4)
+    axes.set_title(shown, loc="left", fontsize=9.5, **text_style(shown))
 
 
 def _message(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, fill(text, 40), ha="center", va="center", color=GREY)
+    axes.text(0.5, 0.5, broken(text, 10, 3.5, 3), ha="center", va="center", color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -7,37 +7,21 @@ asked for.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import groupby
 
-from matplotlib.font_manager import FontProperties, fontManager, get_font
 from PIL import ImageDraw, ImageFont
 
-from .figures import families, printable
+from .fonts import printable, runs
 
 
-@lru_cache(maxsize=16)
-def _fonts(size: int) -> tuple[tuple[ImageFont.FreeTypeFont, frozenset[int]], ...]:
-    """Every font of :func:`.figures.families` with the characters it has."""
-    paths = [fontManager.findfont(FontProperties(family=name)) for name in families()]
-    return tuple(
-        (
-            # One file may hold several faces; matplotlib says which one it found.
-            ImageFont.truetype(str(path), size, index=getattr(path, "face_index", 0)),
-            frozenset(get_font(path).get_charmap()),
-        )
-        for path in paths
-    )
+@lru_cache(maxsize=64)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    # One file may hold several faces; matplotlib 3.11 says which one it found.
+    return ImageFont.truetype(str(path), size, index=getattr(path, "face_index", 0))
 
 
 def _runs(text: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
     """``text`` cut into stretches, each with a font that can draw it."""
-    fonts = _fonts(size)
-
-    def font_number(character: str) -> int:
-        code = ord(character)
-        return next((number for number, (_, has) in enumerate(fonts) if code in has), 0)
-
-    return [(fonts[number][0], "".join(run)) for number, run in groupby(text, font_number)]
+    return [(_font(path, size), run) for path, run in runs(text)]
 
 
 def text_width(text: str, size: int) -> float:

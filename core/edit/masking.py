@@ -18,6 +18,7 @@ from ..checks import as_states, require_choice, require_finite_number
 from ..measure.allocation import copy
 from ..measure.moments import to_dtype
 from ..measure.reference import Reference
+from ..measure.reference_stats import ReferenceStats, as_reference
 from ..measure.sequence_stats import SequenceStats
 from ..outliers.detection import (
     DIRECTIONS,
@@ -149,6 +150,7 @@ def mask_outlier_dimensions(
     embeddings: Tensor,
     threshold: float = 10.0,
     mode: str = "zero",
+    reference_stats: ReferenceStats | None = None,
     *,
     reference: Reference | None = None,
     direction: str = "loud",
@@ -159,11 +161,14 @@ def mask_outlier_dimensions(
     Args:
         embeddings: (tokens, width) or (batch, tokens, width); the result has the same shape
             (but for tokens that "drop sinks" removed), dtype and device.
-        reference: None takes the published Qwen3-4B figures for width 2560, else the median std
-            of the tensor's own dimensions.
+        reference_stats: what to measure against, as llm-dit's argument: a dict or the path of an
+            .npz with ``per_dim_std`` and, for the modes "clamp" and "mean", ``per_dim_mean``; or a
+            reference of this pack. None takes the published Qwen3-4B figures for width 2560 (exact
+            in five dimensions only), else the median std of the tensor's own dimensions.
+        reference: the same as ``reference_stats``, for a reference of this pack.
 
     Raises:
-        as :func:`mask_states`.
+        as :func:`mask_states`, and ValueError for statistics that cannot be used.
 
     >>> hidden = torch.tensor([[1.0, -1.0, 50.0], [-1.0, 1.0, -50.0]])
     >>> masked, info = mask_outlier_dimensions(hidden)
@@ -171,7 +176,8 @@ def mask_outlier_dimensions(
     ([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]], [2])
     """
     hidden = as_states(embeddings)
-    against = default_reference(hidden.shape[-1], reference)
+    given = as_reference(reference_stats, reference, needs_mean=mode in ("clamp", "mean"))
+    against = default_reference(hidden.shape[-1], given)
     result = mask_states(
         hidden,
         mode=mode,

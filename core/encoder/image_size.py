@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..checks import require_choice
+from ..checks import require_choice, shortened
 
 PIXELS_PER_TOKEN = 32
 """Side of the square that one token covers: patches of 16 pixels, merged 2 x 2."""
@@ -27,6 +27,8 @@ HOST_SMALLEST_TOKENS = 4
 """The fewest tokens that ComfyUI makes of an image."""
 HOST_LARGEST_TOKENS = 12544
 """ComfyUI shrinks images over 12,845,056 pixels (its Qwen-VL ``max_pixels``) on its own."""
+DEFAULT_TOKENS = 1024
+"""The usual budget of an image: 1024 x 1024 pixels."""
 WIDEST_ASPECT = 200
 PREPROCESSING = ("exact", "host")
 
@@ -37,6 +39,15 @@ class FittedImage(NamedTuple):
     pixels: Tensor
     tokens: int
     note: str
+
+
+def require_budget(name: str, budget: Any) -> None:
+    """Raise ValueError, naming the input, unless ComfyUI gives an image so many tokens."""
+    if not isinstance(budget, int) or not HOST_SMALLEST_TOKENS <= budget <= HOST_LARGEST_TOKENS:
+        raise ValueError(
+            f"{name} is {shortened(budget)}: ComfyUI gives an image between "
+            f"{HOST_SMALLEST_TOKENS} and {HOST_LARGEST_TOKENS} tokens"
+        )
 
 
 def token_grid(height: int, width: int, max_tokens: int) -> tuple[int, int]:
@@ -119,6 +130,25 @@ def fit_images(
     ]
 
 
+def fit_bytes(image: Tensor, max_tokens: int) -> Tensor:
+    """One 8-bit image at a size within the budget: what :func:`fit_images` does with it, "exact".
+
+    Args:
+        image: (height, width, 3) uint8.
+
+    Returns:
+        (height, width, 3) uint8, both sides multiples of 32.
+
+    Raises:
+        ValueError: for a size that :func:`token_grid` refuses.
+    """
+    grid = token_grid(*image.shape[:2], max_tokens)
+    size = tuple(side * PIXELS_PER_TOKEN for side in grid)
+    if size == tuple(image.shape[:2]):
+        return image
+    return _resize_bytes(image.movedim(-1, 0)[None], size)[0].movedim(0, -1)
+
+
 def single_images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """Every image of one batch, or of several, as a batch of one, in their order.
 
@@ -180,6 +210,10 @@ def _resize(pixels: Tensor, size: tuple[int, int], preprocessing: str) -> Tensor
         resized = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
     else:
         bytes_ = (planes.cpu() * 255).round().clamp(0, 255).to(torch.uint8)
-        resized = functional.interpolate(bytes_, size=size, mode="bicubic", antialias=True)
-        resized = (resized.float() / 255).to(pixels.device)
+        resized = (_resize_bytes(bytes_, size).float() / 255).to(pixels.device)
     return resized.movedim(1, -1)
+
+
+def _resize_bytes(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(batch, channels, height, width) uint8 to ``size``, as transformers resizes."""
+    return functional.interpolate(planes, size=size, mode="bicubic", antialias=True)

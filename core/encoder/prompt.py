@@ -14,6 +14,12 @@ Qwen3-VL's Thinking models opens one."""
 IMAGE_PAD = "<|image_pad|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 VISION_BLOCK = f"{VISION_START}{IMAGE_PAD}{VISION_END}"
+RESERVED = {
+    IMAGE_PAD: "stands for an image and would take its place",
+    VISION_START: "stands before an image and would count as one of its markers",
+    VISION_END: "stands behind an image and would count as one of its markers",
+}
+"""Special tokens that no text beside an image may hold, and why."""
 
 
 def build_prompt(
@@ -57,3 +63,11 @@ def require_text(name: str, text: Any) -> None:
             f"character {error.start + 1} of {name} is {text[error.start]!r}, half of a surrogate "
             "pair: remove it, or type the whole character"
         ) from None
+
+
+def require_text_beside_image(name: str, text: Any) -> None:
+    """As :func:`require_text`, and no token in it that stands for an image or marks one."""
+    require_text(name, text)
+    for token, meaning in RESERVED.items():
+        if token in text:
+            raise ValueError(f"the {name} holds {token}, which {meaning}: remove it")

@@ -39,6 +39,7 @@ NPZ_NAMES = {
 UNREADABLE = (SafetensorError, TypeError, ValueError, OSError, RuntimeError)
 """What reading a damaged or foreign file raises (RecursionError is a RuntimeError)."""
 ANOTHER = "choose another file, or build and save it again"
+UNNAMED = "an unnamed model"
 
 
 class ReferenceFileError(LayerLabError, ValueError):
@@ -90,50 +91,98 @@ class Reference:
     def name(self) -> str:
         """What it is, in words, for reports."""
         known = self.provenance
-        name = known.get("model", "an unnamed model")
+        name = known.get("model", UNNAMED)
         if "layer" in known:
             name += f" at layer {known['layer']}"
-        if known.get("approximate") == "true":
-            name += " (published figures, approximate)"
+        if self.is_approximate:
+            exact = self.exact_dimensions
+            few = f": exact in {len(exact)} of {self.width} dimensions" if exact else ""
+            name += f" (published figures, approximate{few})"
         return name
 
-    def require_model(self, fingerprint: str, source: str) -> None:
-        """Refuse states of another model; passes where either side's fingerprint is not known.
+    @property
+    def is_approximate(self) -> bool:
+        """Whether most dimensions hold the median of all, because no more was published."""
+        return self.provenance.get("approximate") == "true"
 
-        Raises:
-            ValueError: naming both models and the way out.
-        """
+    @property
+    def exact_dimensions(self) -> list[str]:
+        """The dimensions that were published, where this :attr:`is_approximate`."""
+        listed = self.provenance.get("exact_dimensions", "")
+        return listed.split(", ") if listed else []
+
+    @property
+    def approximation(self) -> str:
+        """What that means for a ratio, and how to get an exact reference; empty if it is one."""
+        if not self.is_approximate:
+            return ""
+        exact = self.exact_dimensions
+        which = f"dimensions {', '.join(exact)} only" if exact else "few dimensions only"
+        return (
+            f"these published figures are exact in {which}: every other one holds the median std "
+            "of all, so its ratio may be several times too high or too low. llm-dit's own file is "
+            "exact in all: layerlab stats convert qwen3_4b_stats.npz FILE.safetensors turns it "
+            "into a reference to measure against"
+        )
+
+    def is_of_another_model(self, fingerprint: str) -> bool:
+        """Whether states of the model with this fingerprint are of another model, as far as both
+        sides' fingerprints are known."""
         own = self.provenance.get("fingerprint", "")
-        if own and fingerprint and own != fingerprint:
-            raise ValueError(
-                f"the reference is of {self.name} (fingerprint {own}) and the states come from "
-                f"{source} (fingerprint {fingerprint}). Build one of this encoder, or accept the "
-                "other's on purpose: 'any_model' where the reference is loaded"
-            )
+        return bool(own and fingerprint and own != fingerprint)
+
+    def name_for(self, fingerprint: str) -> str:
+        """:attr:`name` for the title of what measures states of the model with this fingerprint."""
+        return self.name + (": another model" if self.is_of_another_model(fingerprint) else "")
 
     def require_width(self, width: int) -> None:
         """Raise ValueError, naming both widths and the way out, for states of another width."""
         if self.width != width:
             raise ValueError(
                 f"the reference ({self.name}) has {self.width} dimensions and the states have "
-                f"{width}: they are not of the same model; connect one of this encoder, or none"
+                f"{width}: they cannot be measured against each other; choose a reference of "
+                f"{width} dimensions, or none"
             )
 
-    def remarks(self, layer: int | None, has_sinks: bool) -> list[str]:
-        """What may be wrong with measuring states of ``layer`` against this, one line each."""
+    def remarks(
+        self,
+        layer: int | None,
+        has_sinks: bool,
+        fingerprint: str = "",
+        source: str = "an encoder",
+        by_dimension: bool = True,
+    ) -> list[str]:
+        """What may be wrong with measuring states against this, one line each.
+
+        Args:
+            layer: the states' layer, None if it is not known.
+            has_sinks: whether the states have sink tokens, which are measured apart.
+            fingerprint, source: the model that the states come from, and its name.
+            by_dimension: whether more is measured than all dimensions together.
+        """
         lines = []
+        if self.is_of_another_model(fingerprint):
+            known = self.provenance
+            at = f" at {known['layer']}" if "layer" in known else ""
+            lines.append(
+                f"measured against {known.get('model', UNNAMED)}{at}: another model (fingerprint "
+                f"{known['fingerprint']}; these states are of {source}, fingerprint {fingerprint})"
+            )
+        own = self.provenance.get("layer")
+        if own is not None and layer is not None and own != str(layer):
+            lines.append(f"the reference is of layer {own} and the states of layer {layer}")
         if has_sinks and self.std_without_sinks is None:
             lines.append(
                 "the reference has no statistics without sink tokens: both views are measured "
                 "against those that include them"
             )
-        own = self.provenance.get("layer")
-        if own is not None and layer is not None and own != str(layer):
-            lines.append(f"the reference is of layer {own} and the states of layer {layer}")
+        if by_dimension and self.is_approximate:
+            lines.append(self.approximation)
         return lines
 
     def for_any_model(self) -> Reference:
-        """These statistics, no longer tied to the model they were measured on."""
+        """These statistics without their model's fingerprint: then no report can tell whether
+        what it measures is of another model."""
         free = {key: value for key, value in self.provenance.items() if key != "fingerprint"}
         return replace(self, provenance=free)
 
@@ -175,9 +224,9 @@ def published_qwen3_4b() -> Reference:
         mean[dimension] = value
     for dimension, value in facts["std"].items():
         std[int(dimension)] = value
-    return Reference(
-        mean, std, facts["global_mean"], facts["global_std"], provenance=facts["provenance"]
-    )
+    exact = ", ".join(map(str, sorted(map(int, facts["std"]))))
+    provenance = {**facts["provenance"], "exact_dimensions": exact}
+    return Reference(mean, std, facts["global_mean"], facts["global_std"], provenance=provenance)
 
 
 def save_reference(reference: Reference, path: Path) -> None:

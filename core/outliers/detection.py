@@ -17,12 +17,17 @@ from torch import Tensor
 from ..checks import as_states, require_choice, require_finite_number
 from ..measure.dimension_stats import Place
 from ..measure.reference import Reference, published_qwen3_4b
+from ..measure.reference_stats import ReferenceStats, as_reference
 from ..measure.sequence_stats import SequenceStats
 from ..measure.token_stats import Spread, TokenStats
 
 DIRECTIONS = ("loud", "quiet", "both")
+SINK_BORNE, CHANNEL_WIDE = "sink-borne", "channel-wide"
 SINK_BORNE_SHARE = 0.5
 """A dimension is sink-borne if sink tokens carry at least this share of its variance."""
+CONSTANT_RATIO = 4.0
+"""A dimension is constant if its mean without sink tokens is at least this many times its std
+there: then all these tokens have much the same value (design choice)."""
 
 
 class Expected(NamedTuple):
@@ -52,6 +57,7 @@ class Outlier(NamedTuple):
         sink_share, top_share: shares (0..1) of the dimension's squared deviations that the sink
             tokens and the farthest single token, ``top``, carry.
         kind: "sink-borne" or "channel-wide".
+        mean_without_sinks: over the tokens that are no sinks.
     """
 
     dimension: int
@@ -66,6 +72,33 @@ class Outlier(NamedTuple):
     kind: str
     top: Place
     top_share: float
+    mean_without_sinks: float = 0.0
+
+    @property
+    def constant(self) -> bool:
+        """Whether the tokens that are no sinks share one value; see :data:`CONSTANT_RATIO`."""
+        return is_constant(self.mean_without_sinks, self.std_without_sinks)
+
+    @property
+    def kind_in_words(self) -> str:
+        """ "sink-borne", "channel-wide, constant" or "channel-wide, varying"."""
+        return kind_in_words(self.kind, self.constant)
+
+
+def is_constant(mean: float, std: float) -> bool:
+    """Whether a dimension of this mean and spread is one value more than a spread of them."""
+    return abs(mean) >= CONSTANT_RATIO * std and mean != 0
+
+
+def kind_in_words(kind: str, constant: bool) -> str:
+    """``kind``, and of a channel-wide dimension whether it is constant or varies.
+
+    >>> kind_in_words("channel-wide", True)
+    'channel-wide, constant'
+    """
+    if kind != CHANNEL_WIDE:
+        return kind
+    return f"{kind}, {'constant' if constant else 'varying'}"
 
 
 def std_ratio(std: Tensor, reference_std: Tensor) -> Tensor:
@@ -151,10 +184,23 @@ class Measured:
             std_ratio(bare.std, expected.std_without_sinks)[dimensions],
             self.ratios[dimensions],
             self.stats.sink_share()[dimensions],
+            bare.mean[dimensions],
         )
         rows = zip(*(c.tolist() for c in columns), *self.stats.farthest(dimensions), strict=True)
         found = []
-        for number, std, bare_std, normal, ratio, bare_ratio, judged, share, top, top_share in rows:
+        for (
+            number,
+            std,
+            bare_std,
+            normal,
+            ratio,
+            bare_ratio,
+            judged,
+            share,
+            mean,
+            top,
+            top_share,
+        ) in rows:
             outlier = Outlier(
                 dimension=number,
                 std=std,
@@ -165,9 +211,10 @@ class Measured:
                 judged_ratio=judged,
                 direction="loud" if judged > self.threshold else "quiet",
                 sink_share=share,
-                kind="sink-borne" if share >= SINK_BORNE_SHARE else "channel-wide",
+                kind=SINK_BORNE if share >= SINK_BORNE_SHARE else CHANNEL_WIDE,
                 top=top,
                 top_share=top_share,
+                mean_without_sinks=mean,
             )
             found.append(outlier)
         return sorted(found, key=lambda outlier: -distance(outlier.judged_ratio))
@@ -233,20 +280,26 @@ def find_outliers(
 def get_outlier_dimensions(
     embeddings: Tensor,
     threshold: float = 10.0,
-    reference: Reference | None = None,
+    reference_stats: ReferenceStats | None = None,
     direction: str = "loud",
+    *,
+    reference: Reference | None = None,
 ) -> list[tuple[int, float]]:
     """``[(dimension, std ratio)]``, the farthest from 1 first.
 
     Args:
         embeddings: (tokens, width) or (batch, tokens, width), any float dtype.
         threshold: an outlier's std is over this many times the reference's, or under its inverse.
-        reference: None takes the published Qwen3-4B figures for width 2560, else the median std
-            of the tensor's own dimensions.
+        reference_stats: what to measure against, as llm-dit's argument: a dict or the path of an
+            .npz with ``per_dim_std`` and ``per_dim_mean``; or a reference of this pack. None takes
+            the published Qwen3-4B figures for width 2560 (exact in five dimensions only), else
+            the median std of the tensor's own dimensions.
         direction: "loud" (as llm-dit), "quiet" or "both".
+        reference: the same as ``reference_stats``, for a reference of this pack.
 
     Raises:
-        ValueError: for a bad shape, threshold or direction, or a reference of another width.
+        ValueError: for a bad shape, threshold or direction, statistics that cannot be used, or
+            those of another width.
         NonFiniteError: if the tensor holds NaN or infinity.
 
     >>> hidden = torch.tensor([[1.0, -1.0, 50.0], [-1.0, 1.0, -50.0]])
@@ -254,7 +307,8 @@ def get_outlier_dimensions(
     [(2, 50.0)]
     """
     stats = SequenceStats(as_states(embeddings), what="embeddings")
-    measured = measure_against(default_reference(stats.width, reference), stats, threshold)
+    against = default_reference(stats.width, as_reference(reference_stats, reference))
+    measured = measure_against(against, stats, threshold)
     dimensions = measured.dimensions(direction)
     found = zip(dimensions.tolist(), measured.ratios[dimensions].tolist(), strict=True)
     return sorted(found, key=lambda one: -distance(one[1]))

@@ -24,7 +24,7 @@ from ..measure.reference import Reference
 from ..measure.sinks import find_sinks
 from ..measure.split_stats import SplitStats
 from ..tables import table
-from .detection import Measured, distance, measure_against, std_ratio
+from .detection import Measured, distance, kind_in_words, measure_against, std_ratio
 
 NO_OUTLIER = "in line"
 """The direction of a dimension that is no outlier in a view, as the table prints it."""
@@ -68,6 +68,7 @@ class SurveyedOutlier(NamedTuple):
         sink_share, top_share: shares (0..1) of its squared deviations that the sink tokens and the
             farthest single token, ``top``, carry.
         kind: "sink-borne" or "channel-wide".
+        constant: whether the tokens that are no sinks share one value.
         kurtosis: excess kurtosis over all tokens; 0 for a normal distribution.
     """
 
@@ -79,6 +80,7 @@ class SurveyedOutlier(NamedTuple):
     kurtosis: float
     top: Place
     top_share: float
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _outliers(whole: Measured, bare: Measured) -> list[SurveyedOutlier]:
             kurtosis=kurtosis[dimension],
             top=outlier.top,
             top_share=outlier.top_share,
+            constant=outlier.constant,
         )
         for dimension, outlier in by_dimension.items()
     ]
@@ -205,7 +208,7 @@ def _row(outlier: SurveyedOutlier, name_token: Callable[[Place], str]) -> tuple[
         *_cells(outlier.whole),
         *(_cells(outlier.bare) if outlier.bare else "-----"),
         f"{outlier.sink_share:.1%}",
-        outlier.kind,
+        kind_in_words(outlier.kind, outlier.constant),
         f"{outlier.kurtosis:.2f}",
         f"{name_token(outlier.top)}: {outlier.top_share:.1%}",
     )

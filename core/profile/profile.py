@@ -10,33 +10,41 @@ import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..encoder.layers import is_normed, negative_layer
+from ..measure.carriers import Carried, Carriers
 from ..measure.dimension_stats import Place
 from ..measure.histogram import MagnitudeHistogram
-from ..measure.sinks import find_sinks
+from ..measure.reference import Reference
+from ..measure.sinks import find_sinks, sequence_medians
 from ..measure.split_stats import SplitStats, selected_rows
 from ..outliers.detection import Outlier, expected_for, find_outliers
 
 SCHEMA_VERSION = 1
 MASSIVE_ABSOLUTE, MASSIVE_RELATIVE = 100.0, 1000.0
 """Sun et al. 2024: a massive activation is over 100 and over 1000 times its layer's median."""
+LEAST_FALL = 2.0
+"""A drop to more than the inverse of this is no fall (design choice)."""
+REPORTED_LAYERS = (-2, -6)
+"""Layers whose loudest dimension is followed through all hidden states."""
 
 
 @dataclass
 class ProfileStats:
     """Streaming statistics of some or all hidden states of a decoder of ``blocks`` blocks.
 
-    Memory grows with the prompts by 16 bytes per sink token and layer, and by nothing else.
+    Memory grows with the prompts by 16 bytes per sink token and layer, and by 56 bytes per pair of
+    a dimension and a token of the vocabulary that has a far value there (:class:`.Carriers`).
 
     Attributes:
         indices: the hidden states that are measured, ascending.
         dimensions: hidden state -> statistics of every dimension, sink tokens apart.
         magnitudes: hidden state -> histogram, for the median of |x|.
+        carriers: hidden state -> what each position and token carries of each dimension.
         sinks: hidden state -> [prompt, position, prompt, position, ...] of its sink tokens.
     """
 
@@ -48,21 +56,28 @@ class ProfileStats:
     dimensions: dict[int, SplitStats] = field(init=False)
     magnitudes: dict[int, MagnitudeHistogram] = field(init=False)
     sinks: dict[int, array] = field(init=False)
+    carriers: dict[int, Carriers] = field(init=False)
 
     def __post_init__(self) -> None:
         self.indices = tuple(sorted(set(self.indices))) or tuple(range(self.blocks + 1))
         self.dimensions = {index: SplitStats(self.width) for index in self.indices}
         self.magnitudes = {index: MagnitudeHistogram() for index in self.indices}
         self.sinks = {index: array("q") for index in self.indices}
+        self.carriers = {index: Carriers(self.width) for index in self.indices}
 
-    def update(self, states: Mapping[int, Tensor]) -> None:
-        """Add the next prompt: hidden state -> (tokens, width)."""
+    def update(self, states: Mapping[int, Tensor], ids: Sequence[int] | None = None) -> None:
+        """Add the next prompt: hidden state -> (tokens, width), and its token ids if known."""
         batch = {index: states[index].unsqueeze(0) for index in self.indices}
         selected = torch.ones(batch[self.indices[0]].shape[:2], dtype=torch.bool)
-        self.update_batch(batch, selected, [self.prompts])
+        numbers = None if ids is None else torch.tensor(list(ids))[None]
+        self.update_batch(batch, selected, [self.prompts], numbers)
 
     def update_batch(
-        self, states: Mapping[int, Tensor], selected: Tensor, numbers: Sequence[int]
+        self,
+        states: Mapping[int, Tensor],
+        selected: Tensor,
+        numbers: Sequence[int],
+        ids: Tensor | None = None,
     ) -> None:
         """Add several prompts.
 
@@ -70,20 +85,29 @@ class ProfileStats:
             states: hidden state -> (batch, tokens, width).
             selected: (batch, tokens) bool, False on padding, which is not counted anywhere.
             numbers: each prompt's number, from 0, for the :class:`.Place` of its tokens.
+            ids: (batch, tokens) int64, the token ids; without them nothing is said by token.
         """
         for index in self.indices:
-            self.update_layer(index, states[index], selected, numbers)
+            self.update_layer(index, states[index], selected, numbers, ids)
         self.finish_batch(selected)
 
     def update_layer(
-        self, index: int, hidden: Tensor, selected: Tensor, numbers: Sequence[int]
+        self,
+        index: int,
+        hidden: Tensor,
+        selected: Tensor,
+        numbers: Sequence[int],
+        ids: Tensor | None = None,
     ) -> None:
         """Add one hidden state (batch, tokens, width) of a batch; see :meth:`update_batch`.
 
         Once every hidden state in ``indices`` is added, call :meth:`finish_batch`.
         """
         selected = selected.cpu()
-        sinks = find_sinks(hidden, selected).cpu()
+        medians = sequence_medians(hidden, selected)
+        sinks = find_sinks(hidden, selected, medians=medians).cpu()
+        ids = None if ids is None else ids.cpu()
+        self.carriers[index].update(hidden, selected, numbers, medians, ids)
         tokens, order = hidden.shape[1], torch.tensor(list(numbers))
         layer = self.dimensions[index]
         for stats, chosen in (
@@ -92,7 +116,7 @@ class ProfileStats:
         ):
             rows, places = selected_rows(hidden, chosen)
             stats.update(rows, places % tokens, order[places // tokens])
-            self.magnitudes[index].update(rows)
+        self.magnitudes[index].update(selected_rows(hidden, selected)[0])
         for row, position in sinks.nonzero().tolist():
             self.sinks[index].extend((numbers[row], position))
 
@@ -112,6 +136,7 @@ class ProfileStats:
             merged.dimensions[index] = self.dimensions[index].merge(other.dimensions[index])
             merged.magnitudes[index] = self.magnitudes[index].merge(other.magnitudes[index])
             merged.sinks[index] = self.sinks[index] + other.sinks[index]
+            merged.carriers[index] = self.carriers[index].merge(other.carriers[index])
         return merged
 
     def sink_positions(self, index: int) -> tuple[tuple[int, ...], ...]:
@@ -137,6 +162,7 @@ class LayerProfile:
         massive: dimensions with a massive activation (Sun et al., arXiv 2402.17762): |x| over 100
             and over 1000 times the layer's median.
         non_finite: values that are NaN or infinite; they are left out of everything else.
+        carried: what carries each of ``outliers``, in their order.
     """
 
     layer: int
@@ -149,6 +175,15 @@ class LayerProfile:
     outliers: tuple[Outlier, ...]
     massive: tuple[int, ...]
     non_finite: int
+    carried: tuple[Carried, ...] = ()
+
+
+class Course(NamedTuple):
+    """Where the largest |x| of one dimension rises and falls; as in :class:`Profile`."""
+
+    dimension: int
+    emergence_layer: int
+    fall_layer: int | None
 
 
 @dataclass(frozen=True)
@@ -161,9 +196,15 @@ class Profile:
         emergence_layer: hidden state with the largest relative rise of max|x| over the one before;
             None if not all hidden states were measured.
         fall_layer: un-normed hidden state with the largest relative drop after it; None likewise,
-            or if nothing drops.
+            or if no drop is to half or less.
+        courses: the same of the loudest dimension of layers -2 and -6, the former first; empty
+            if not all hidden states were measured.
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
             deepest un-normed layer measured).
+        sink_index: the hidden state that ``sink_positions`` is of.
+        reference: what dimensions are out of line with; None: their layer's median std.
+        image_tokens: where each prompt was an image, which of its tokens were measured: "image" or
+            "all"; empty where they were texts.
     """
 
     model: str
@@ -176,6 +217,26 @@ class Profile:
     fall_layer: int | None
     sink_positions: tuple[tuple[int, ...], ...]
     layers: tuple[LayerProfile, ...]
+    courses: tuple[Course, ...] = ()
+    sink_index: int = 0
+    reference: Reference | None = None
+    image_tokens: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What one prompt is called: "prompt", or "image" where each was one."""
+        return "image" if self.image_tokens else "prompt"
+
+    @property
+    def units(self) -> str:
+        """How many prompts were measured, in words: "1 prompt", "12 images"."""
+        return f"{self.prompts} {self.unit}{'s' * (self.prompts != 1)}"
+
+    @property
+    def measured(self) -> str:
+        """How much was measured, in words: "12 prompts, 595 tokens"."""
+        kind = "image tokens" if self.image_tokens == "image" else "tokens"
+        return f"{self.units}, {self.tokens} {kind}"
 
     def layer(self, number: int) -> LayerProfile:
         """The entry of a negative layer number."""
@@ -188,31 +249,44 @@ class Profile:
             "model": {"name": self.model, "blocks": self.blocks, "width": self.width},
             "tokens": self.tokens,
             "prompts": self.prompts,
+            "images": self.prompts if self.image_tokens else 0,
+            "image_tokens": self.image_tokens or None,
             "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
+            "sink_index": self.sink_index,
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
+            "reference": None if self.reference is None else _reference_json(self.reference),
+            "dimensions": [course._asdict() for course in self.courses],
             "layers": [_layer_json(layer, token_text) for layer in self.layers],
         }
 
 
-def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profile:
+def summarise(
+    stats: ProfileStats,
+    model: str,
+    threshold: float = 10.0,
+    reference: Reference | None = None,
+    image_tokens: str = "",
+) -> Profile:
     """The profile computed from streamed statistics.
 
-    A dimension's ratio is its std over the median std of its layer's dimensions.
+    A dimension's ratio is its std over that of ``reference``, of whatever layer it is; without one
+    over the median std of its layer's dimensions. ``image_tokens``: see :class:`Profile`.
 
     Raises:
-        ValueError: if no prompt was added, or for a bad threshold.
+        ValueError: if no prompt was added, for a bad threshold, or a reference of another width.
     """
     if stats.prompts == 0:
         raise ValueError("there is nothing to profile: no prompt was given")
-    layers = tuple(_summarise_layer(stats, index, threshold) for index in stats.indices)
+    layers = tuple(_summarise_layer(stats, index, threshold, reference) for index in stats.indices)
     emergence = fall = None
-    # The hidden state whose sink tokens are named; see Profile.sink_positions.
+    courses: tuple[Course, ...] = ()
     sink_index = max((i for i in stats.indices if i < stats.blocks), default=stats.blocks)
     if len(layers) == stats.blocks + 1:
         emergence, fall = rise_and_fall([layer.max_abs for layer in layers])
         sink_index = min(emergence + 1, stats.blocks - 1)
+        courses = _courses(stats, layers)
     return Profile(
         model=model,
         blocks=stats.blocks,
@@ -224,6 +298,25 @@ def summarise(stats: ProfileStats, model: str, threshold: float = 10.0) -> Profi
         fall_layer=fall,
         sink_positions=stats.sink_positions(sink_index),
         layers=layers,
+        courses=courses,
+        sink_index=sink_index,
+        reference=reference,
+        image_tokens=image_tokens,
+    )
+
+
+def _courses(stats: ProfileStats, layers: Sequence[LayerProfile]) -> tuple[Course, ...]:
+    loudest = (
+        next((one.dimension for one in layer.outliers if one.direction == "loud"), None)
+        for number in REPORTED_LAYERS
+        for layer in layers
+        if layer.layer == number
+    )
+    peaks = torch.stack([stats.dimensions[index].all.max_abs for index in stats.indices])
+    return tuple(
+        Course(dimension, *rise_and_fall(peaks[:, dimension].tolist()))
+        for dimension in dict.fromkeys(loudest)
+        if dimension is not None
     )
 
 
@@ -241,7 +334,8 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
     """Emergence and fall from max|x| of hidden states 0..N, of which the last one is normed.
 
     Emergence is the hidden state with the largest relative rise over the one before, fall the one
-    with the largest relative drop after that (None if there is none), among the un-normed states.
+    with the largest relative drop after that, to half or less (None if there is none); among the
+    un-normed states.
     """
     peaks = torch.tensor(max_abs[:-1], dtype=torch.float64).clamp(min=1e-30).log()
     if len(peaks) < 2:
@@ -249,15 +343,18 @@ def rise_and_fall(max_abs: list[float]) -> tuple[int, int | None]:
     steps = peaks.diff()
     emergence = int(steps.argmax()) + 1
     after = steps[emergence:]
-    if len(after) == 0 or float(after.min()) >= 0:
+    if len(after) == 0 or float(after.min()) > -math.log(LEAST_FALL):
         return emergence, None
     return emergence, emergence + int(after.argmin()) + 1
 
 
-def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> LayerProfile:
+def _summarise_layer(
+    stats: ProfileStats, index: int, threshold: float, reference: Reference | None
+) -> LayerProfile:
     split = stats.dimensions[index]
     whole = split.all
     median = stats.magnitudes[index].median()
+    outliers = tuple(find_outliers(split, expected_for(split, reference), threshold))
     massive = (whole.max_abs > MASSIVE_ABSOLUTE) & (whole.max_abs > MASSIVE_RELATIVE * median)
     return LayerProfile(
         layer=negative_layer(index, stats.blocks),
@@ -267,10 +364,15 @@ def _summarise_layer(stats: ProfileStats, index: int, threshold: float) -> Layer
         max_abs=float(whole.max_abs.max()),
         std=whole.global_std,
         std_without_sinks=split.without_sinks.global_std,
-        outliers=tuple(find_outliers(split, expected_for(split, None), threshold)),
+        outliers=outliers,
         massive=tuple(massive.nonzero().flatten().tolist()),
         non_finite=whole.non_finite,
+        carried=tuple(stats.carriers[index].of(one.dimension, whole) for one in outliers),
     )
+
+
+def _reference_json(reference: Reference) -> dict[str, Any]:
+    return {"name": reference.name, "provenance": dict(reference.provenance)}
 
 
 def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict[str, Any]:
@@ -288,8 +390,28 @@ def _layer_json(layer: LayerProfile, token_text: Callable[[Place], str]) -> dict
             "direction": outlier.direction,
             "sink_share": outlier.sink_share,
             "class": outlier.kind,
+            "constant": outlier.constant,
+            "mean_without_sinks": outlier.mean_without_sinks,
             "top_token": {**outlier.top._asdict(), "text": token_text(outlier.top)},
+            **_carried_json(carried, token_text),
         }
-        for outlier in layer.outliers
+        for outlier, carried in zip(layer.outliers, layer.carried, strict=True)
     ]
+    del entry["carried"]
     return entry
+
+
+def _carried_json(carried: Carried, token_text: Callable[[Place], str]) -> dict[str, Any]:
+    return {
+        "positions": [
+            {"position": position, "share": share, "text": place and token_text(place)}
+            for position, (share, place) in enumerate(
+                zip(carried.positions, carried.places, strict=True)
+            )
+        ],
+        "later_positions_share": carried.later,
+        "tokens": [
+            {"share": one.share, "far_values": one.values, "text": token_text(one.place)}
+            for one in carried.tokens
+        ],
+    }

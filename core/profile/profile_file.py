@@ -15,7 +15,15 @@ from .profile import SCHEMA_VERSION
 LONGEST_NAME = 1000
 MOST_BLOCKS = 10_000
 LARGEST_COUNT = 2**53
-MAY_LACK = ("threshold", "emergence_layer", "fall_layer", "sink_positions")
+MAY_LACK = (
+    "images",
+    "image_tokens",
+    "threshold",
+    "emergence_layer",
+    "fall_layer",
+    "sink_positions",
+    "reference",
+)
 
 
 class ProfileFileError(LayerLabError, ValueError):
@@ -117,11 +125,14 @@ _DOCUMENT = {
     "model": lambda value: isinstance(value, dict),
     "tokens": _count,
     "prompts": _count,
+    "images": _count,
+    "image_tokens": _optional(_text),
     "layers": lambda value: isinstance(value, list) and bool(value),
     "threshold": _number,
     "emergence_layer": _optional(_count),
     "fall_layer": _optional(_count),
     "sink_positions": _positions,
+    "reference": _optional(lambda value: isinstance(value, dict) and _text(value.get("name"))),
 }
 _MODEL = {
     "name": _text,

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 NODE = {"class_type": "EmptyImage", "inputs": {"width": 64}}
 SAVED = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
 TEXTS = {
@@ -30,6 +32,8 @@ def write_command_files(folder: Path, model: Path) -> None:
     for name, text in TEXTS.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "bare model").mkdir()
+    (folder / "good images").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "good images" / "a.png")
     (folder / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     cut = Path(shutil.copytree(model, folder / "cut model")) / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1])

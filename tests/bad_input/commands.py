@@ -118,6 +118,37 @@ ROWS = [
         },
     ),
     *calls(
+        *("profile", "--images", PROFILE),
+        {
+            "{here}/gone": "there is no such folder; give --images a folder",
+            "{here}/prompts.txt": "is not a folder; give --images the folder that holds",
+            "{here}/bare model": "holds no image: put at least one into it",
+            "{here}/good images": "cannot read images: it is a model of the type 'llama'",
+        },
+    ),
+    *calls(
+        *("profile", "--tokens", (*PROFILE, "--images={here}/good images")),
+        {"text": "invalid choice: 'text'"},
+        USAGE,
+    ),
+    *calls("profile", "--tokens", PROFILE, {"all": "--tokens is about images: give --images"}),
+    *calls(
+        *("profile", "--max-image-tokens", (*PROFILE, "--images={here}/good images")),
+        {
+            "3": "--max-image-tokens is 3: ComfyUI gives an image between 4 and 12544",
+            "99999": "--max-image-tokens is 99999: .*the usual budget is 1024",
+        },
+    ),
+    *calls(
+        *("profile", "--max-image-tokens", PROFILE),
+        {"64": "--max-image-tokens is about images: give --images"},
+    ),
+    *calls(
+        *("profile", "--max-image-tokens", PROFILE),
+        {"many": "invalid int value: 'many'"},
+        USAGE,
+    ),
+    *calls(
         *("profile", "--layers", PROFILE),
         {
             "": "is neither 'all' nor a list like -2,-6: .* is empty",
@@ -152,6 +183,14 @@ ROWS = [
         {"0": "--workers is 0: it must be at least 1", "-1": "--workers is -1"},
     ),
     *calls("profile", "--workers", PROFILE, {"1.5": "invalid int value: '1.5'"}, USAGE),
+    *calls(
+        *("profile", "--reference", PROFILE),
+        {f"{{here}}/{path}": says for path, says in REFERENCES.items()},
+    ),
+    *calls(
+        *("profile", "--reference", PROFILE),
+        {REFERENCE: "--reference: the reference .* the states have 32: they cannot be measured"},
+    ),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
     *(
         Call("compare", "b", ("{profile}", f"{{here}}/{path}", "--out={here}/new"), says, place=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rows import Good, Odd, Row, odd
+from .rows import Good, Odd, Row, first_over_http, odd
 
 ENCODERS = ["Qwen3Encode", "LayerSweep", "LayerMix", "VLEncode", "LayerProfile", "BuildReference"]
 
@@ -22,6 +22,8 @@ IMAGES = {
     "the text 'seven'": "is str",
     "a dictionary": "is dict",
 }
+
+ONLY_IMAGES = {"prompts": ""}
 
 LATENTS = {
     "a latent without samples": "latent holds no samples: connect Empty Latent Image",
@@ -66,6 +68,30 @@ ROWS = [
     *(
         Row("VLEncode", "image", Odd(value), gives=(74, 2560))
         for value in ("an image of 1 x 1 pixel", "a huge finite image")
+    ),
+    *first_over_http(odd("LayerProfile", "images", IMAGES, others=ONLY_IMAGES), 2),
+    *odd("BuildReference", "images", IMAGES, others=ONLY_IMAGES, where="process"),
+    *(
+        Row(
+            *(node, "images", Odd("an image of 1 x 500 pixels")),
+            "500x1 pixels: Qwen3-VL takes no aspect ratio over 200",
+            others=ONLY_IMAGES,
+            where="process",
+        )
+        for node in ("LayerProfile", "BuildReference")
+    ),
+    *(
+        Row(
+            *(node, "images", Odd("a huge finite image")),
+            "has no vision tower and cannot read images. Connect",
+            where="process",
+        )
+        for node in ("LayerProfile", "BuildReference")
+    ),
+    Row(
+        *("BuildReference", "images", Odd("an image of 1 x 1 pixel")),
+        gives="1 images, 64 image tokens",
+        others={"clip": Good("vl_clip"), "prompts": ""},
     ),
     *odd("CompareGrid", "images", IMAGES),
     *odd("CompareGrid", "images", {"None": "images is empty: connect at least one image"}),

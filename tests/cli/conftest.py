@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ..oracles import sink_rule
+
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "user", "assistant", *(f"w{i}" for i in range(58))]
 TEMPLATE = (
@@ -223,10 +225,5 @@ def naive_states():
 
 @pytest.fixture(scope="session")
 def naive_sinks():
-    """A function: a prompt's states -> positions whose norm is over 8 times the median one."""
-
-    def find(states):
-        norms = np.sqrt((states**2).sum(-1))
-        return np.flatnonzero(norms > 8 * np.median(norms)).tolist()
-
-    return find
+    """A function: a prompt's states -> positions of its sink tokens."""
+    return lambda states: np.flatnonzero(sink_rule.sinks(states)).tolist()

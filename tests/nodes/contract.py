@@ -172,11 +172,11 @@ CONTRACT = {
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabLayerProfile": (
-        [("clip", None), ("prompts", None), ("threshold", 10.0)],
+        [("clip", None), ("prompts", None), ("threshold", 10.0), ("images?", None)],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabBuildReference": (
-        [("clip", None), ("prompts", ""), ("layer", -2)],
+        [("clip", None), ("prompts", ""), ("layer", -2), ("images?", None)],
         [("reference", "LAYERLAB_REFERENCE")],
     ),
     "LayerLabSaveReference": (
@@ -200,6 +200,8 @@ TYPES = {
     ("LayerLabOutlierMask", "reference"): "LAYERLAB_REFERENCE",
     ("LayerLabBlend", "vision"): "CONDITIONING",
     ("LayerLabBlend", "alpha"): "FLOAT",
+    ("LayerLabLayerProfile", "images"): "IMAGE",
+    ("LayerLabBuildReference", "images"): "IMAGE",
     ("LayerLabZImageSampler", "model"): "MODEL",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",

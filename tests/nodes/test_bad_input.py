@@ -87,20 +87,21 @@ def run_row(row, pack, good):
     schema = node.define_schema()
     given = {i.id: i.default for i in schema.inputs if getattr(i, "default", None) is not None}
     given |= {**GOOD_INPUTS[row.node], **row.others, row.input: row.value}
-    values, typed = {}, {}
+    values, seen = {}, {}
     for name, value in given.items():
+        seen[name] = None  # Of what is connected, validation sees that it is, and nothing more.
         if isinstance(value, Odd):
             values[name] = ODD[value.name]()
         elif isinstance(value, Good):
             values[name] = good(value.name)
         else:
-            values[name] = typed[name] = value
+            values[name] = seen[name] = value
     if schema.is_input_list:
         values = {name: [value] for name, value in values.items()}
-        typed = {name: [value] for name, value in typed.items()}
-    checked = set(inspect.signature(node.validate_inputs).parameters) & typed.keys()
+        seen = {name: [value] for name, value in seen.items()}
+    checked = set(inspect.signature(node.validate_inputs).parameters) & seen.keys()
     if checked:
-        verdict = node.validate_inputs(**{name: typed[name] for name in checked})
+        verdict = node.validate_inputs(**{name: seen[name] for name in checked})
         if verdict is not True:
             raise ValueError(verdict)
     return output(node, **values)

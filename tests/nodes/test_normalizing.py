@@ -198,7 +198,11 @@ def test_the_published_figures_serve_where_sinks_are_not_kept(pack, encoding, me
         each = np.clip((x - x.mean(0)) / x.std(0, ddof=1), -3, 3) * std + mean
         expected = (expected + each) / 2
     assert np.abs(array(result) - expected).max() < 1e-5 * np.abs(expected).max()
-    assert "published figures" in record(result).edits[0]
+    [edit] = record(result).edits
+    assert "published figures" in edit
+    # The mean and std of all values together were published as they are.
+    exact_in_five = "these published figures are exact in dimensions 0, 4, 9, 100, 396 only: "
+    assert (exact_in_five in edit) == (method == "hybrid")
 
 
 @pytest.mark.parametrize("method", ["global", "hybrid"])
@@ -243,15 +247,28 @@ def test_a_reference_of_the_same_layer_is_not_remarked_on(pack, encoding, refere
     assert "states of layer" not in record(result).edits[0] + caplog.text
 
 
-def test_a_reference_of_another_model_is_refused(pack, encoding, reference):
-    foreign = replace(reference, provenance={**reference.provenance, "fingerprint": "0123abcd"})
-    with pytest.raises(ValueError, match="0123abcd.*any_model"):
-        run(pack.Normalize, conditioning=encoding, reference=foreign)
-    run(pack.Normalize, conditioning=encoding, reference=foreign.for_any_model())
+def test_a_reference_of_another_model_is_accepted_and_said_in_the_edit_and_the_log(
+    pack, encoding, reference, caplog
+):
+    [own] = run(pack.Normalize, conditioning=encoding, method="global", reference=reference)
+    assert "another model" not in record(own).edits[0]
+    foreign = replace(
+        reference,
+        provenance={**reference.provenance, "model": "some_4b", "fingerprint": "0123abcd"},
+    )
+    with caplog.at_level(logging.WARNING):
+        [result] = run(pack.Normalize, conditioning=encoding, method="global", reference=foreign)
+    mine = record(encoding)
+    remark = (
+        "measured against some_4b at -2: another model (fingerprint 0123abcd; these states are of "
+        f"{mine.source}, fingerprint {mine.fingerprint})"
+    )
+    assert record(result).edits[0].endswith(f"; {remark}") and f"{remark}." in caplog.text
+    assert torch.equal(states(result), states(own)), "the numbers are the reference's, whoever's"
 
 
 def test_a_reference_of_another_width_is_refused(pack, reference):
-    with pytest.raises(ValueError, match="2560 dimensions.*64.*not of the same model"):
+    with pytest.raises(ValueError, match="2560 dimensions.*64.*cannot be measured against"):
         run(pack.Normalize, conditioning=plain(), reference=reference)
 
 

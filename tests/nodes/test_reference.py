@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,11 @@ def test_build_save_load_and_use(clip, pack, lab, folders, built):
     assert f"measured against {built.name}" in said
 
 
-def test_a_reference_of_another_model_is_refused_with_both_names(clip, pack, lab, folders, built):
+@pytest.mark.parametrize("any_model", [False, True])
+def test_a_reference_of_another_model_is_accepted_and_said(
+    clip, pack, lab, folders, built, any_model
+):
+    """In every report, whichever way ``any_model`` stands in an old workflow."""
     nodes, report_node = lab
     run(nodes.SaveReference, reference=built, filename_prefix="mine")
     [name] = nodes.reference_names()
@@ -112,16 +117,44 @@ def test_a_reference_of_another_model_is_refused_with_both_names(clip, pack, lab
         encoding, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=LAYER)
     other = record(encoding)
     assert other.fingerprint != built.provenance["fingerprint"]
-    [strict] = run(nodes.LoadReference, name=name)
+    own = built.provenance["fingerprint"]
+    assert other.source == built.provenance["model"], "a file that was replaced by another"
+    [loaded] = run(nodes.LoadReference, name=name, any_model=any_model)
     for node in (pack.OutlierMask, report_node):
-        with pytest.raises(ValueError, match="any_model") as refused:
-            run(node, conditioning=encoding, reference=strict)
-        said = str(refused.value)
-        assert built.provenance["fingerprint"] in said and other.fingerprint in said
-        assert built.name in said and other.source in said
-    [free] = run(nodes.LoadReference, name=name, any_model=True)
-    for node in (pack.OutlierMask, report_node):
-        assert built.name in run(node, conditioning=encoding, reference=free)[-1]
+        header, remark, *_ = run(node, conditioning=encoding, reference=loaded)[-1].split("\n")
+        assert header.endswith(f"against {built.name}")
+        assert remark == (
+            f"measured against {other.source} at {LAYER}: another model (fingerprint {own}; these "
+            f"states are of {other.source}, fingerprint {other.fingerprint})"
+        )
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_picture_says_whose_reference_it_is(clip, pack, lab, built, monkeypatch, foreign):
+    from zimage_layer_lab.core.draw import outlier_picture
+
+    figures, to_pixels = [], outlier_picture.to_pixels
+    monkeypatch.setattr(
+        outlier_picture, "to_pixels", lambda figure: figures.append(figure) or to_pixels(figure)
+    )
+    encoding, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=LAYER)
+    known = {**built.provenance, **({"fingerprint": "0123abcd"} if foreign else {})}
+    run(lab[1], conditioning=encoding, reference=replace(built, provenance=known))
+    title = " ".join(figures[0].axes[0].get_title("left").split())
+    ending = ": another model" if foreign else ""
+    assert title == f"Std of every dimension, against {built.name}{ending}"
+
+
+def test_a_reference_of_the_states_own_model_is_not_remarked_on(clip, pack, lab, built):
+    encoding, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=LAYER)
+    for node in (pack.OutlierMask, lab[1]):
+        assert "another model" not in run(node, conditioning=encoding, reference=built)[-1]
+
+
+def test_only_a_width_that_cannot_fit_is_refused(pack, lab, built):
+    for node in (pack.OutlierMask, lab[1]):
+        with pytest.raises(ValueError, match="2560 dimensions and the states have 64: .* or none"):
+            run(node, conditioning=[[torch.randn(1, 9, 64), {}]], reference=built)
 
 
 def test_the_shipped_corpus_is_used_where_no_prompt_is_given(lab, clip, monkeypatch):

@@ -35,6 +35,12 @@ VISION = {
     "num_position_embeddings": 2304,
     "hidden_act": "gelu_pytorch_tanh",
 }
+VL_ROPE = {
+    "rope_type": "default",
+    "rope_theta": 5_000_000.0,
+    "mrope_section": [24, 20, 20],
+    "mrope_interleaved": True,
+}
 PIXELS = {"shortest_edge": 65536, "longest_edge": 16777216}
 """Fewest and most pixels of an image, from Qwen/Qwen3-VL-4B-Instruct's preprocessor_config.json."""
 
@@ -125,13 +131,7 @@ class Qwen3VLTwin(Twin):
     def __init__(self, path: Path, sizes: dict):
         from transformers import Qwen3VLConfig, Qwen3VLModel
 
-        rope = {
-            "rope_type": "default",
-            "rope_theta": 5_000_000.0,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        }
-        text = {**LANGUAGE, **sizes["language"], "rope_parameters": rope}
+        text = {**LANGUAGE, **sizes["language"], "rope_parameters": VL_ROPE}
         config = Qwen3VLConfig(text_config=text, vision_config={**VISION, **sizes["vision"]})
         super().__init__(Qwen3VLModel, config, path, "language_model.")
 

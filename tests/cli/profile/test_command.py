@@ -31,7 +31,7 @@ def smollm2_profile(smollm2, tmp_path_factory, naive_states):
     arguments = [find_smollm2(), "--prompts", base / "prompts.txt", "--out", base / "out"]
     with pytest.MonkeyPatch.context() as patch:
         # The same weights, already in memory.
-        patch.setattr(profile_meter, "load_decoder", lambda files, device, dtype: smollm2)
+        patch.setattr(profile_meter, "load_decoder", lambda files, *options: smollm2)
         status = main(["profile", *map(str, arguments), "--batch-tokens", "150"])
     assert status == 0
     prompts = [line for line in PROMPTS.split("\n") if line]

@@ -155,6 +155,24 @@ def test_the_command_on_a_local_ray_writes_the_same_profile(
     }
 
 
+def test_images_on_a_local_ray_give_the_same_profile(
+    tiny_vision_model, pictures, tmp_path, layerlab, layerlab_process
+):
+    common = ("profile", tiny_vision_model, "--images", pictures[0], "--max-image-tokens", 80)
+    process = layerlab_process(*common, "--out", tmp_path / "ray", "--ray", "local")
+    assert layerlab(*common, "--out", tmp_path / "alone")[0] == 0
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "2 Ray workers on cpu" in " ".join(out.split()) and "4/4 images" in out
+    found, expected = (
+        json.loads((tmp_path / name / "profile.json").read_text()) for name in ("ray", "alone")
+    )
+    assert found["images"] == expected["images"] == 4 and found["tokens"] == expected["tokens"]
+    for one, other in zip(found["layers"], expected["layers"], strict=True):
+        for name in ("max_abs", "median_abs", "std", "std_without_sinks"):
+            assert one[name] == pytest.approx(other[name], rel=1e-6)
+
+
 def test_what_goes_wrong_on_a_worker_is_told(workers, model_copy):
     """The workers of the fixture keep their CPUs; this one needs none."""
     (model_copy / "model.safetensors").write_bytes(b"")

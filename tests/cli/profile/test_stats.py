@@ -5,6 +5,7 @@ import pytest
 import torch
 from zimage_layer_lab.cli import main
 from zimage_layer_lab.core.measure.reference import Reference, load_reference, save_reference
+from zimage_layer_lab.core.outliers.detection import get_outlier_dimensions
 
 
 @pytest.fixture
@@ -100,3 +101,23 @@ def test_an_existing_target_is_kept_unless_forced(tmp_path, reference, capsys):
     assert target.read_bytes() == b"precious"
     assert main(["stats", "convert", str(source), str(target), "--force"]) == 0
     same(load_reference(source), load_reference(target))
+
+
+def test_llm_dits_own_file_gives_the_ratio_that_the_published_figures_miss(tmp_path, layerlab):
+    """The way that each report against them names; the dimension here was not published."""
+    rng = np.random.default_rng(0)
+    theirs = {"per_dim_mean": np.zeros(2560), "per_dim_std": rng.uniform(4, 20, 2560)}
+    for dimension, std in {4: 2752.57, 396: 948.70, 0: 193.41, 100: 77.22, 9: 36.02}.items():
+        theirs["per_dim_std"][dimension] = std
+    theirs["per_dim_std"][7] = 14.7
+    np.savez(tmp_path / "qwen3_4b_stats.npz", global_mean=0.311, global_std=61.096, **theirs)
+    files = tmp_path / "qwen3_4b_stats.npz", tmp_path / "x.safetensors"
+    assert layerlab("stats", "convert", *files)[0] == 0
+    rows = rng.normal(size=(50, 2560))
+    rows = (rows - rows.mean(0)) / rows.std(0, ddof=1) * theirs["per_dim_std"]
+    rows[:, 7] *= 30
+    hidden = torch.from_numpy(rows)
+    [found] = get_outlier_dimensions(hidden, 20, load_reference(tmp_path / "x.safetensors"))
+    assert found == (7, pytest.approx(30))
+    [found] = get_outlier_dimensions(hidden, 20)
+    assert found == (7, pytest.approx(30 * 14.7 / 5.588))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from zimage_layer_lab.core.checks import NonFiniteError
 from zimage_layer_lab.core.edit.token_fit import METHODS, fit_tokens
 
@@ -74,12 +75,18 @@ def test_4100_tokens_fit_into_512(method):
     assert result.lost == count_lost(weights, method)
 
 
-@pytest.mark.parametrize("outlier", [4, 29])
-def test_a_token_unlike_the_mean_of_its_span_is_lost_to_attention_pool_alone(outlier):
-    """Thirty tokens of one direction and one of the opposite one: it attends nowhere."""
+def unlike(outlier):
+    """(1, 30, 256): tokens of one direction, so uneven that the opposite one is no sink."""
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(1, 1, 256, generator=generator).repeat(1, 30, 1)
     hidden[:, outlier] *= -1
+    return hidden + 0.6 * torch.randn(1, 30, 256, generator=generator)
+
+
+@pytest.mark.parametrize("outlier", [4, 29])
+def test_a_token_unlike_the_mean_of_its_span_is_lost_to_attention_pool_alone(outlier):
+    """Thirty tokens of one direction and one of the opposite one: it attends nowhere."""
+    hidden = unlike(outlier)
     weights = attention(hidden[0].double().numpy(), 6)
     assert weights[:, outlier].max() < 1e-6
     assert fit_tokens(hidden, 6, "attention pool").lost == 1
@@ -90,25 +97,28 @@ def test_a_token_unlike_the_mean_of_its_span_is_lost_to_attention_pool_alone(out
 def test_a_token_is_lost_under_1_percent_of_an_even_share(part, lost):
     """A token at right angles to nine equal ones, of which one span of ten makes one mean."""
     tokens, width, share = 10, 4096, part / 10
-    # Each equal token is a, with a * 9 + share = 1; the mean's own angle gives the score.
-    angle = np.linspace(0, np.pi, 20001)
-    normed = np.stack([np.cos(angle), np.sin(angle)], 1)
-    mean = (9 * np.array([1.0, 0.0]) + normed) / tokens
     scale = math.sqrt(width)
-    gap = scale * (mean[:, 0] - (mean * normed).sum(1))
-    found = 1 / (1 + 9 * np.exp(gap))
-    chosen = angle[np.abs(found - share).argmin()]
-    hidden = torch.zeros(1, tokens, width, dtype=torch.float64)
-    hidden[..., 0] = scale
-    hidden[:, 4, :2] = torch.tensor([math.cos(chosen), math.sin(chosen)]) * scale
-    weights = attention(hidden[0].numpy(), 1)
-    assert weights[0, 4] == pytest.approx(share, rel=5e-3)
+
+    def turned(angle):
+        """(1, tokens, width): token 4 at an angle to the others, each of which has a little of its
+        own, lest token 4 be a sink."""
+        hidden = torch.zeros(1, tokens, width, dtype=torch.float64)
+        hidden[..., 0] = scale
+        hidden[0, :, 2 : 2 + tokens] = 0.5 * scale * torch.eye(tokens)
+        hidden[0, 4, :2] = torch.tensor([math.cos(angle), math.sin(angle)]) * scale
+        return hidden
+
+    def excess(angle):
+        return attention(turned(angle)[0].numpy(), 1)[0, 4] - share
+
+    hidden = turned(brentq(excess, 0, math.pi / 2, xtol=1e-9))
+    assert attention(hidden[0].numpy(), 1)[0, 4] == pytest.approx(share, rel=1e-4)
     assert fit_tokens(hidden, 1, "attention pool").lost == lost
 
 
 def test_a_token_that_one_entry_of_a_batch_hears_is_not_lost():
-    hidden = torch.randn(1, 1, 256, generator=torch.Generator().manual_seed(1)).repeat(2, 30, 1)
-    hidden[0, 4] *= -1
+    hidden = unlike(4).repeat(2, 1, 1)
+    hidden[1, 4] *= -1
     assert fit_tokens(hidden[:1], 6, "attention pool").lost == 1
     assert fit_tokens(hidden, 6, "attention pool").lost == 0
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-from zimage_layer_lab.core.encoder.image_size import fit_images, host_grid, token_grid
+from zimage_layer_lab.core.encoder.image_size import fit_bytes, fit_images, host_grid, token_grid
 
 SIDE = st.integers(1, 9000)
 BUDGET = st.one_of(st.integers(1, 80), st.integers(1, 20000))
@@ -42,6 +42,17 @@ def test_exact_preprocessing_gives_the_pixels_of_transformers_own_processor(heig
     theirs = processed(image)
     assert fitted.pixels[0].shape == theirs.shape
     assert float((fitted.pixels[0] - theirs).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 320), (300, 421), (90, 130), (50, 1200)])
+def test_an_8_bit_image_gives_the_same_bytes_and_stays_8_bit(height, width):
+    generator = torch.Generator().manual_seed(height)
+    image = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
+    fitted = fit_bytes(image, 16384)
+    assert fitted.dtype == torch.uint8
+    assert float((fitted.float() / 255 - processed(image)).abs().max()) < 1e-6
+    (host,) = fit_images(image[None].float() / 255, 70)
+    assert torch.equal(fit_bytes(image, 70).float() / 255, host.pixels[0])
 
 
 @pytest.mark.parametrize("offset", [-0.49, 0.49])

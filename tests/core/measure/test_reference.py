@@ -243,6 +243,38 @@ def test_a_reference_without_the_second_view_serves_the_first():
     assert reference.statistics(without_sinks=True) == (reference.mean, reference.std)
 
 
+def known(**facts):
+    return Reference(torch.zeros(2), torch.ones(2), 0.0, 1.0, provenance=facts)
+
+
+def test_a_reference_of_another_model_is_said_where_both_models_are_known():
+    reference = known(model="qwen_3_4b", layer="-2", fingerprint="0123")
+    assert reference.remarks(-2, False, "0123", "mine") == []
+    assert reference.remarks(-2, False, "", "mine") == []
+    assert known(model="qwen_3_4b").remarks(-2, False, "4567", "mine") == []
+    assert reference.remarks(-6, False, "4567", "qwen3vl_4b") == [
+        "measured against qwen_3_4b at -2: another model (fingerprint 0123; these states are of "
+        "qwen3vl_4b, fingerprint 4567)",
+        "the reference is of layer -2 and the states of layer -6",
+    ]
+    assert known(fingerprint="0123").remarks(None, False, "4567", "mine") == [
+        "measured against an unnamed model: another model (fingerprint 0123; these states are of "
+        "mine, fingerprint 4567)"
+    ]
+    assert reference.name_for("4567") == "qwen_3_4b at layer -2: another model"
+    assert reference.name_for("0123") == reference.name_for("") == "qwen_3_4b at layer -2"
+    assert reference.for_any_model().name_for("4567") == "qwen_3_4b at layer -2"
+
+
+def test_a_reference_that_knows_no_sinks_says_so_where_states_have_some():
+    line = (
+        "the reference has no statistics without sink tokens: both views are measured against "
+        "those that include them"
+    )
+    assert known().remarks(-2, True) == [line]
+    assert known().remarks(-2, False) == make().remarks(-2, True) == []
+
+
 def test_provenance_cannot_be_changed_from_outside():
     known = {"model": "m"}
     reference = Reference(torch.zeros(2), torch.ones(2), 0.0, 1.0, provenance=known)
@@ -267,7 +299,25 @@ def test_the_published_qwen3_4b_numbers_are_the_published_ones():
     others = [d for d in range(2560) if d not in PUBLISHED_STD]
     assert set(reference.std[others].tolist()) == {5.588}
     assert float(reference.mean.mean()) == pytest.approx(0.311, rel=1e-9)
-    assert "Qwen3-4B at layer -2" in reference.name and "approximate" in reference.name
+    assert reference.name == (
+        "Qwen3-4B at layer -2 (published figures, approximate: exact in 5 of 2560 dimensions)"
+    )
+
+
+def test_where_the_published_numbers_are_not_exact_is_said_and_the_way_to_exact_ones(tmp_path):
+    save_reference(published_qwen3_4b(), tmp_path / "published.safetensors")
+    for reference in (published_qwen3_4b(), load_reference(tmp_path / "published.safetensors")):
+        assert reference.remarks(-2, False) == [
+            "these published figures are exact in dimensions 0, 4, 9, 100, 396 only: every other "
+            "one holds the median std of all, so its ratio may be several times too high or too "
+            "low. llm-dit's own file is exact in all: layerlab stats convert qwen3_4b_stats.npz "
+            "FILE.safetensors turns it into a reference to measure against"
+        ]
+        assert reference.remarks(-2, False, by_dimension=False) == []
+    # As versions before this one saved it.
+    old = known(model="Qwen3-4B", approximate="true")
+    assert old.name == "Qwen3-4B (published figures, approximate)"
+    assert old.approximation.startswith("these published figures are exact in few dimensions only:")
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason=f"{SHARED.name} is not beside this checkout")

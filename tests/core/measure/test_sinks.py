@@ -1,22 +1,26 @@
-"""Attention sinks: by L2 norm over the median of their own sequence."""
+"""Attention sinks: by their distance from the median of their own sequence."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from zimage_layer_lab.core.measure.sinks import SINK_NORM_RATIO, find_sinks
+from zimage_layer_lab.core.measure.sinks import SINK_DISTANCE_RATIO, find_sinks
+
+from ...oracles import sink_rule
 
 
-def by_hand(hidden, valid=None, ratio=8.0):
+def by_hand(hidden, valid=None):
     """(batch, tokens) bool in NumPy float64."""
     hidden = hidden.double().numpy()
     found = np.zeros(hidden.shape[:2], dtype=bool)
     for number, sequence in enumerate(hidden):
         keep = np.ones(len(sequence), dtype=bool) if valid is None else valid[number]
-        norms = np.sqrt((sequence**2).sum(-1))
-        if keep.any():
-            found[number] = keep & (norms > ratio * np.median(norms[keep]))
+        if keep.sum() >= 3:
+            far = sink_rule.distances(sequence[keep])
+            limit = sink_rule.limit(far)
+            assume(not np.isclose(far, limit, rtol=1e-3, atol=1e-6).any() or limit == 0)
+            found[number, keep] = far > limit
     return found
 
 
@@ -51,23 +55,19 @@ def test_sinks_equal_the_definition_in_float64(batch, tokens, width, seed, dtype
     np.testing.assert_array_equal(got.numpy(), by_hand(hidden, valid))
 
 
-def sequence(norms, width=4):
-    hidden = torch.zeros(1, len(norms), width)
-    hidden[0, :, 1] = torch.tensor(norms, dtype=torch.float32)
+def sequence(distances, width=4, centre=0.0):
+    """(1, tokens, width): so far from ``centre`` in dimension 1, to either side in turn."""
+    hidden = torch.full((1, len(distances), width), centre)
+    sides = torch.tensor([1.0, -1.0]).repeat(len(distances))[: len(distances)]
+    hidden[0, :, 1] += torch.tensor(distances, dtype=torch.float32) * sides
     return hidden
 
 
-def test_the_default_ratio_is_eight_and_exactly_eight_is_no_sink():
-    assert SINK_NORM_RATIO == 8.0
-    assert find_sinks(sequence([8.0, 1, 1, 1, 1])).sum() == 0
-    assert find_sinks(sequence([8.01, 1, 1, 1, 1]))[0].tolist() == [True] + [False] * 4
-
-
-@pytest.mark.parametrize("position", [0, 2, 4])
-def test_a_sink_is_found_wherever_it_stands(position):
-    norms = [1.0] * 5
-    norms[position] = 100.0
-    assert find_sinks(sequence(norms))[0].nonzero().flatten().tolist() == [position]
+def test_the_default_ratio_is_four_and_exactly_four_is_no_sink():
+    assert SINK_DISTANCE_RATIO == 4.0
+    # The median is the 0 in the middle, both quartiles of the distances and their median are 1.
+    assert find_sinks(sequence([1.0, 1, 0, 4, 1])).sum() == 0
+    assert find_sinks(sequence([1.0, 1, 0, 4.01, 1]))[0].tolist() == [False] * 3 + [True, False]
 
 
 def test_each_sequence_is_judged_by_its_own_median():
@@ -75,24 +75,79 @@ def test_each_sequence_is_judged_by_its_own_median():
     assert find_sinks(hidden).tolist() == [[False] * 4, [False, True, False, False]]
 
 
-def test_padding_is_no_sink_and_moves_no_median():
-    """Many zero rows would pull the median down and make sinks of ordinary tokens."""
-    hidden = sequence([10.0, 12, 11, 0, 0, 0, 0, 5000])
-    valid = torch.tensor([True] * 3 + [False] * 5)
-    assert not find_sinks(hidden, valid).any()
-    assert find_sinks(hidden).any()
+def made(generator, tokens, width, shared, sinks=(), varying=2e-3):
+    """(1, tokens, width): ordinary tokens that share large values, and sinks with others.
+
+    As in Gemma-3-270M the channel that is large also varies more than the others: ``varying``.
+    """
+    hidden = torch.randn(1, tokens, width, generator=generator)
+    hidden[..., 3] += shared
+    hidden[..., 11] -= 0.6 * shared
+    hidden[..., 3] += varying * shared * torch.randn(1, tokens, generator=generator)
+    size = 20 * width**0.5 + 10 * varying * shared
+    for number, position in enumerate(sinks):
+        hidden[0, position, (3, 7)[number % 2]] += size * (1 if number % 3 else -1)
+    return hidden
 
 
-def test_a_sequence_without_a_valid_token_has_no_sink():
-    assert not find_sinks(sequence([1.0, 100, 1]), torch.zeros(3, dtype=torch.bool)).any()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [64, 640])
+@pytest.mark.parametrize("tokens", [9, 33, 120])
+@pytest.mark.parametrize("shared", [0.0, 40.0, 3000.0])
+@pytest.mark.parametrize("sinks", [(), (0,), (4,), (8,), (0, 5), (0, 3, 6)])
+def test_a_value_that_all_tokens_share_hides_no_sink_and_makes_none(
+    sinks, shared, tokens, width, dtype
+):
+    hidden = made(torch.Generator().manual_seed(tokens + width), tokens, width, shared, sinks)
+    assert tuple(find_sinks(hidden.to(dtype))[0].nonzero().flatten().tolist()) == sinks
 
 
-def test_float16_norms_do_not_overflow():
+def test_a_channel_that_varies_more_than_all_others_together_makes_no_sink():
+    """The distances are then those of a normal distribution: 4 times their median is 2.7 sigma."""
+    hidden = made(torch.Generator().manual_seed(0), 2000, 64, 3000.0, varying=0.05)
+    far = sink_rule.distances(hidden[0].double().numpy())
+    assert (far > 4 * np.median(far)).sum() > 5
+    assert not find_sinks(hidden).any()
+    hidden[0, 77, 3] += 10 * 0.05 * 3000
+    assert find_sinks(hidden)[0].nonzero().flatten().tolist() == [77]
+
+
+@pytest.mark.parametrize("shared", [0.0, 3000.0])
+def test_padding_is_no_sink_and_moves_no_median(shared):
+    """Many rows of padding would be the median, and make sinks of all ordinary tokens."""
+    generator = torch.Generator().manual_seed(3)
+    hidden = made(generator, 30, 64, shared, sinks=(0,))
+    valid = torch.arange(30) < 12
+    hidden[0, 12:] = 0
+    hidden[0, 29] = 5e5
+    assert find_sinks(hidden, valid)[0].nonzero().flatten().tolist() == [0]
+    assert find_sinks(hidden)[0, 1:12].any()
+
+
+@pytest.mark.parametrize("selected", [0, 1, 2])
+def test_of_fewer_than_three_tokens_none_is_a_sink(selected):
+    valid = torch.arange(5) < selected
+    assert not find_sinks(sequence([1.0, 1e6, 1, 1, 1]), valid).any()
+    if selected:
+        assert not find_sinks(sequence([1.0, 1e6])[:, :selected]).any()
+
+
+def test_float16_distances_do_not_overflow():
     """The square of 60000 is no float16."""
     hidden = torch.full((1, 6, 64), 100.0, dtype=torch.float16)
     hidden[0, 3] = 60000.0
     assert find_sinks(hidden)[0].tolist() == [False, False, False, True, False, False]
 
 
-def test_a_single_token_is_no_sink():
-    assert not find_sinks(sequence([1e6])).any()
+def test_rounding_makes_no_sink():
+    """Tokens that are the same but for the last bit of one: none is the odd one."""
+    hidden = torch.full((1, 9, 64), 3000.0)
+    hidden[0, 4, 7] = torch.nextafter(torch.tensor(3000.0), torch.tensor(4000.0))
+    assert not find_sinks(hidden).any()
+
+
+def test_tokens_with_nan_are_no_sinks_and_spoil_no_other():
+    hidden = made(torch.Generator().manual_seed(5), 20, 64, 40.0, sinks=(2,))
+    hidden[0, 7, 3] = torch.nan
+    hidden[0, 2, 9] = 0.0
+    assert find_sinks(hidden)[0].nonzero().flatten().tolist() == [2]

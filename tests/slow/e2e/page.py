@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from ...chromium import FLAGS
+
 WAIT = 120_000
 """Milliseconds."""
 
@@ -45,11 +36,6 @@ SMALL = """() => {
 
 SHOWN = """(type) => app.graph.nodes.filter((node) => node.type === type)
   .map((node) => (node.imgs ?? []).map((image) => [image.naturalWidth, image.naturalHeight]))"""
-
-
-def find_browser() -> str | None:
-    """A Chromium on this machine."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def set_settings(address: str, **settings: Any) -> None:

@@ -1,11 +1,10 @@
 """What people do first: drop a workflow, press Run, look, open help, switch the language."""
 
 import json
-import os
 
 import pytest
 
-from .page import find_browser, frontend, set_settings
+from .page import frontend, set_settings
 
 WORKFLOWS = (
     "layer_compare",
@@ -16,17 +15,6 @@ WORKFLOWS = (
     "layer_mix",
     "layer_sweep_grid",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = find_browser()
-    if path is None:
-        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
-        if os.environ.get("LAYERLAB_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="module")

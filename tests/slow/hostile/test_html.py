@@ -31,8 +31,8 @@ TEXTS = {
 }
 WORST = ("the end of a script", "line separators", "terminal codes", "a formula")
 ELEMENTS = set(
-    "html meta title style h1 h2 p small div table caption thead tbody tr th td footer img figure "
-    "canvas figcaption span output script".split()
+    "html meta title style h1 h2 p small div dl dt dd table caption thead tbody tr th td footer "
+    "img figure canvas figcaption span output script".split()
 )
 
 
