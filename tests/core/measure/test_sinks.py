@@ -113,6 +113,20 @@ def test_a_channel_that_varies_more_than_all_others_together_makes_no_sink():
 
 
 @pytest.mark.parametrize("shared", [0.0, 3000.0])
+@pytest.mark.parametrize("tokens", [255, 256, 1504, 4096])
+def test_of_a_long_sequence_the_same_tokens_are_sinks(tokens, shared):
+    """Its median is taken of some tokens; sinks between them are found as well."""
+    sinks = (0, 1, 2, 5, tokens // 2, tokens - 2)
+    hidden = made(torch.Generator().manual_seed(tokens), tokens, 64, shared, sinks)
+    assert tuple(find_sinks(hidden)[0].nonzero().flatten().tolist()) == sinks
+    far = sink_rule.distances(hidden[0].double().numpy())
+    assert (far > sink_rule.limit(far)).nonzero()[0].tolist() == list(sinks)
+    valid = torch.arange(2 * tokens) < tokens
+    padded = torch.cat([hidden, torch.full_like(hidden, 7e4)], dim=1)
+    assert tuple(find_sinks(padded, valid)[0].nonzero().flatten().tolist()) == sinks
+
+
+@pytest.mark.parametrize("shared", [0.0, 3000.0])
 def test_padding_is_no_sink_and_moves_no_median(shared):
     """Many rows of padding would be the median, and make sinks of all ordinary tokens."""
     generator = torch.Generator().manual_seed(3)
