@@ -13,6 +13,9 @@ from typing import NamedTuple
 import matplotlib.image
 from matplotlib.figure import Figure
 
+from ...core.draw.figures import to_png
+from ...core.draw.fonts import text_style
+from ...core.draw.labels import broken
 from ...core.files.atomic import write_whole
 from ...core.tables import enumerate_some
 from ...tiny_host.tiny_weights import write_tiny_weights
@@ -87,18 +90,18 @@ def compare_layers(comfyui: Path, out: Path, report: Callable[[str], None]) -> C
                 Path(image.name).name.rsplit("_", 2)[0]: image.data for image in finished.images
             }
     saved = [write_whole(out / f"{name}.png", data) for name, data in images.items()]
-    png = _side_by_side(images)
+    png = to_png(side_by_side(images))
     return ComfyPicture(png, [write_whole(out / "layer_compare.png", png), *saved])
 
 
-def _side_by_side(images: dict[str, bytes]) -> bytes:
+def side_by_side(images: dict[str, bytes]) -> Figure:
+    """PNG files beside each other, each under its name."""
     figure = Figure(figsize=(4 * len(images), 4.6), layout="constrained")
     panels = figure.subplots(1, len(images), squeeze=False)[0]
     for axes, (name, data) in zip(panels, images.items(), strict=True):
         axes.imshow(matplotlib.image.imread(io.BytesIO(data), format="png"))
-        axes.set_title(name.replace("_", " "))
+        title = broken(name.replace("_", " "), 12, 3.6, 2)
+        axes.set_title(title, **text_style(title))
         axes.axis("off")
     figure.suptitle("layer_compare on random weights (noise)", fontsize=10)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return figure

@@ -98,7 +98,9 @@ def _name(
     points: float,
     alignment: tuple[str, str],
 ) -> None:
-    line = {"arrowstyle": "-", "color": mark.color, "lw": 0.5, "alpha": 0.6}
+    # From the middle of the side that faces the axes, so that it crosses no other name.
+    start = (0.0, 0.5) if alignment[0] == "left" else (0.5, 0.0)
+    line = {"arrowstyle": "-", "color": mark.color, "lw": 0.5, "alpha": 0.6, "relpos": start}
     axes.annotate(
         mark.name,
         mark.point,

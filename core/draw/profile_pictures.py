@@ -37,8 +37,8 @@ from .labels import Mark, broken, name_above, name_on_the_right
 
 MARKED_LAYERS = (-2, -6)
 """The layers that Z-Image and its kin read, marked wherever they were measured."""
-NAMED_DIMENSIONS = 12
-"""Dimensions out of line that a panel names."""
+NAMED_DIMENSIONS = 8
+"""Dimensions that a panel names of those that are too loud, and of those that are too quiet."""
 
 
 def plot_layers(profile: Profile) -> bytes:

@@ -59,9 +59,13 @@ def expected_row(x: np.ndarray, dimension: int, sinks: list[int], threshold: flo
     column = x[:, dimension]
     shares = (column - column.mean()) ** 2 / ((column - column.mean()) ** 2).sum()
     carried = shares[sinks].sum()
+    constant = abs(bare[:, dimension].mean()) >= 4 * bare[:, dimension].std(ddof=1)
+    wide = "channel-wide, constant" if constant else "channel-wide, varying"
     cells += [
         f"{carried:.1%}",
-        "sink-borne" if carried >= 0.5 else "channel-wide",
+        "sink-borne"
+        if carried >= 0.5
+        else f"channel-wide, {'constant' if constant else 'varying'}",
         f"{scipy_stats.kurtosis(column):.2f}",
         f"{shares.max():.1%}",
     ]

@@ -117,8 +117,12 @@ def test_a_massive_activation_is_found_where_it_emerges(profile_node, clip, fold
     outlier = document["layers"][5]["outliers"][0]
     assert outlier["dimension"] == 396 and outlier["class"] == "sink-borne"
     assert outlier["top_token"]["text"] == "<|im_start|>"
-    said = "sink tokens at hidden state 5: position 0 in 3 of 3 prompts; 0 at other positions"
-    assert said in report
+    assert outlier["positions"][0]["text"] == "<|im_start|>"
+    assert outlier["positions"][0]["share"] == pytest.approx(outlier["sink_share"], rel=1e-6)
+    assert "sink tokens at hidden state 5: position 0 in 3 of 3 prompts; 0 at other positions" in (
+        report
+    )
+    assert "sink-borne; carried by position 0 ('<|im_start|>'): 9" in report
 
 
 def test_prompts_from_a_file_are_the_same_as_typed_ones(profile_node, clip, folders):

@@ -1,6 +1,8 @@
 """What a reader gets of a figure: every text that is drawn, where, and what it lies on."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,15 @@ class Seen(NamedTuple):
     text: str
     box: Bbox
     color: str
+
+
+@contextmanager
+def no_warning() -> Iterator[None]:
+    """Nothing warns, such as of a character that no font has; what is old elsewhere may."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def seen_texts(figure: Figure) -> list[Seen]:

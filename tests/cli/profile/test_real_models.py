@@ -70,7 +70,7 @@ def test_position_0_carries_the_loudest_dimension_of_both_models(measured):
         layer = measured.profile.layer(number)
         outlier, carried = layer.outliers[0], layer.carried[0]
         assert (outlier.dimension, outlier.kind) == (dimension, "sink-borne")
-        assert carried.positions[0] > 0.75 and len(measured.ids) == carried.tokens[0].values
+        assert carried.positions[0] > 0.75 and carried.tokens[0].values >= len(measured.ids)
         words = layer_finding(layer, measured.text, measured.profile.prompts)
         first = measured.text(carried.places[0])
         assert first == {576: "<|im_start|>", 640: "<bos>"}[measured.profile.width]
@@ -94,7 +94,9 @@ def test_a_dip_is_no_fall(measured):
         assert fall is None and drops.min() > -np.log(2)
         assert "does not fall to half in one step" in sink_finding(measured.profile)
     else:
-        assert fall == 29 == int(drops.argmin()) + 1 and drops.min() < -np.log(2)
+        after = drops[measured.profile.emergence_layer :]
+        assert fall == 29 == measured.profile.emergence_layer + int(after.argmin()) + 1
+        assert after.min() < -np.log(2)
     [course] = measured.profile.courses
     values = [max(np.abs(rows[:, course.dimension]).max() for rows in of) for of in measured.states]
     assert course.emergence_layer == int(np.diff(np.log(values[:-1])).argmax()) + 1

@@ -11,6 +11,7 @@ from zimage_layer_lab.cli.profile.findings import layer_finding, sink_finding
 from zimage_layer_lab.cli.profile.report import (
     LAYER_COLUMNS,
     layer_row,
+    outliers_of,
     outliers_say,
     shown_layers,
     write_profile,
@@ -230,3 +231,17 @@ def test_the_table_of_outliers_has_the_dimension_that_was_made_loud(written):
     assert cells["sinks carry"] == f"{share:.1%}"
     assert cells["class"] == "loud, sink-borne"
     assert cells["carried by"] == f"position 0: {share:.1%}"
+
+
+def test_of_many_outliers_the_first_are_shown_and_the_others_counted():
+    found = [hand_outlier(number, 5000.0 - number) for number in range(30)]
+    [layer] = hand_profile([9.0], blocks=4, first=3, outliers={3: found}).layers
+    table = outliers_of(layer, text_of)
+    assert [row[0] for row in table.rows] == [str(number) for number in range(24)]
+    caption = "layer -2: the first 24 of 30 dimensions; profile.json has them all"
+    assert table.caption == caption
+    [few] = hand_profile([9.0], blocks=4, first=3, outliers={3: found[:24]}).layers
+    assert (
+        outliers_of(few, text_of).caption == "layer -2"
+        and len(outliers_of(few, text_of).rows) == 24
+    )

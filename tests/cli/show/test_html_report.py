@@ -1,5 +1,7 @@
 """A report page as a browser shows and prints it: nothing is cut, and only tables scroll."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,8 @@ def test_the_heat_map_names_its_rows_and_columns_and_the_cell_under_the_pointer(
     columns = [int(text) for text in page.locator(".columns span").all_inner_texts()]
     assert columns == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
     assert not page.evaluate(OVERLAP, ".rows span, .columns span, .map canvas")
+    caption = page.locator("figcaption").inner_text()
+    assert re.search(r"logarithmic, [\d.]+x to \d+x\. ", caption), "no 6.47e+3x"
     box = page.locator(".map canvas").bounding_box()
     x = box["x"] + box["width"] * 40.5 / WIDTH
     y = box["y"] + box["height"] * 29.5 / (BLOCKS + 1)

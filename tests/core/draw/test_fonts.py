@@ -6,7 +6,6 @@ The fonts are planted: files made by hand, in which every character is a black s
 import copy
 import shutil
 import subprocess
-import warnings
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from zimage_layer_lab.core.draw.fonts import (  # noqa: E402
 )
 from zimage_layer_lab.core.draw.picture_text import draw_lines, text_width  # noqa: E402
 
+from ...oracles.figures import no_warning  # noqa: E402
 from ...oracles.fonts import write_collection, write_font  # noqa: E402
 
 
@@ -56,8 +56,7 @@ def drawn_in_a_figure(text):
     """How much ink matplotlib puts down for a text, of all pixels."""
     figure = Figure(figsize=(2, 2), dpi=50)
     figure.text(0.1, 0.4, printable(text), fontsize=30, **text_style(printable(text)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         return float((to_pixels(figure) < 0.5).mean())
 
 

@@ -1,7 +1,6 @@
 """Heat maps: every cell the ratio that it stands for, every dimension and token in its place."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -14,15 +13,14 @@ from zimage_layer_lab.core.draw.heat_map_picture import (
 )
 from zimage_layer_lab.core.profile.heat_map import HeatMap, by_column
 
-from ...oracles.figures import assert_readable, seen_texts, words
+from ...oracles.figures import assert_readable, no_warning, seen_texts, words
 
 ORANGE = "#c2410c"
 
 
 @pytest.fixture(autouse=True)
 def _no_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         yield
 
 

@@ -1,7 +1,6 @@
 """The outlier survey, its picture, and that any text and any length can be drawn."""
 
 import logging
-import warnings
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from zimage_layer_lab.core.outliers.survey import survey_outliers, zeroing  # no
 from zimage_layer_lab.core.record.record import plain_record  # noqa: E402
 from zimage_layer_lab.core.tables import align  # noqa: E402
 
-from ...oracles.figures import assert_readable, seen_texts, words  # noqa: E402
+from ...oracles.figures import assert_readable, no_warning, seen_texts, words  # noqa: E402
 
 
 def states(tokens: int = 30, width: int = 48, sink: int | None = 0) -> torch.Tensor:
@@ -71,16 +70,10 @@ def test_any_text_makes_a_picture_without_a_warning(caplog):
     hidden = states(tokens=8)
     record = plain_record(8, source="$a_中$\n")
     record = type(record)(None, record.source, record.ids, texts, record.roles)
-    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with caplog.at_level(logging.WARNING), no_warning():
         figure = outlier_figure(hidden, record, survey_outliers(hidden))
         assert_readable(figure)
     assert not caplog.records
-
-
-@pytest.fixture(scope="module")
-def usual_shape():
-    return draw(states()).shape
 
 
 @pytest.mark.parametrize(
@@ -98,13 +91,18 @@ def usual_shape():
     ids=["sink", "no sink", "one token", "long", "zero", "constant", "batch", "mostly zero"],
 )
 @pytest.mark.parametrize("threshold", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
-def test_every_picture_has_one_size(hidden, threshold, usual_shape):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        picture = draw(hidden, threshold=threshold)
-        assert_readable(figure_of(hidden, threshold=threshold))
-    assert picture.shape == usual_shape
+def test_every_picture_is_readable_and_has_one_size(hidden, threshold):
+    with no_warning():
+        figure = figure_of(hidden, threshold=threshold)
+        assert_readable(figure)
+    assert figure.bbox.size.tolist() == [1760.0, 924.0]
+
+
+def test_the_picture_is_its_figures_pixels():
+    picture = draw(states())
+    assert picture.shape == (924, 1760, 3)
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
+    assert picture.std() > 0.05
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The one picture of a profile: its lines, bars, cells and words, from hand-made profiles."""
 
 import dataclasses
-import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from zimage_layer_lab.core.draw.profile_picture import profile_figure, profile_p
 from zimage_layer_lab.core.profile.heat_map import HeatMap, heat_map
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
-from ...oracles.figures import assert_readable, words
+from ...oracles.figures import assert_readable, no_warning, words
 from ...oracles.profiles import PROFILES, hand_outlier, hand_profile
 
 ORANGE, BLUE = "#c2410c", "#1d4ed8"
@@ -21,8 +20,7 @@ MEDIANS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 @pytest.fixture(autouse=True)
 def _no_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         yield
 
 
