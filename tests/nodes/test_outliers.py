@@ -63,9 +63,7 @@ def expected_row(x: np.ndarray, dimension: int, sinks: list[int], threshold: flo
     wide = "channel-wide, constant" if constant else "channel-wide, varying"
     cells += [
         f"{carried:.1%}",
-        "sink-borne"
-        if carried >= 0.5
-        else f"channel-wide, {'constant' if constant else 'varying'}",
+        "sink-borne" if carried >= 0.5 else wide,
         f"{scipy_stats.kurtosis(column):.2f}",
         f"{shares.max():.1%}",
     ]
