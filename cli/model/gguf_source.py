@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .errors import ModelError
 from .folder_source import model_class
-from .gguf_header import check_gguf_header
+from .gguf_header import GgufHeaderError, check_gguf_header
 from .gguf_reader import fast_gguf_reader
 from .local_only import LOCAL_ONLY
 
@@ -22,7 +23,7 @@ class GgufSource:
     path: Path
     advice = (
         "If the file is whole, this transformers does not read its kind of model as GGUF: give the "
-        "model's transformers folder"
+        "model's transformers folder; else download it again"
     )
 
     def files(self) -> list[Path]:
@@ -62,7 +63,13 @@ class GgufSource:
         In the file's own folder transformers would also take in the tokenizer_config.json and the
         chat template of whatever model lies beside it.
         """
-        check_gguf_header(self.path)
+        try:
+            check_gguf_header(self.path)
+        except GgufHeaderError as error:
+            raise ModelError(
+                f"{self.path}: its header cannot be read: {error}. Download the file again, or "
+                "convert it again"
+            ) from error
         with TemporaryDirectory(prefix="layerlab-") as empty, fast_gguf_reader():
             # Joined to a folder, an absolute path is itself.
             yield empty, str(self.path)

@@ -100,12 +100,20 @@ ROWS = [
         *("profile", "model"),
         {
             "gone": "there is no such model; give a folder with config.json and",
-            "prompts.txt": "is neither a model folder nor a .gguf file",
-            "bare model": "is no transformers model: it has no config.json. Give the folder",
+            "prompts.txt": "is neither a GGUF nor a .safetensors file: give a folder",
+            "bare model": "is no model: it has no config.json. Give a folder with",
             "cut.gguf": "cut.gguf",
             "cut model": "the weights cannot be read",
         },
         *PROFILE[1:],
+    ),
+    *calls(
+        *("profile", "--tokenizer", PROFILE),
+        {
+            "{here}/gone": "gone: there is no such folder",
+            "{here}/prompts.txt": "there is no such folder",
+            "{here}/bare model": "bare model has no tokenizer .tokenizer.json",
+        },
     ),
     *calls(
         *("profile", "--prompts", PROFILE),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
 from zimage_layer_lab.cli.model.errors import ModelError
 from zimage_layer_lab.cli.model.files import ModelFiles
@@ -282,3 +283,16 @@ def test_a_damaged_gguf_is_refused(tmp_path, content):
         ModelFiles.find(path).config()
     with pytest.raises(ModelError, match=r"damaged\.gguf.*cannot be read"):
         load(path)
+
+
+def test_a_gguf_of_a_kind_that_transformers_does_not_read_asks_for_the_folder(tmp_path):
+    """Not for another download."""
+    path = tmp_path / "new.gguf"
+    writer = GGUFWriter(path, "architecture-of-tomorrow")
+    writer.add_block_count(2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match="not supported.*give the model's transformers folder"):
+        ModelFiles.find(path).config()
