@@ -135,7 +135,7 @@ class Carriers:
         for sequence, chosen, prompt, median, own in zip(
             hidden, selected, prompts, medians, ids, strict=True
         ):
-            rows = chosen_rows(sequence, chosen.to(sequence.device))
+            rows = chosen_rows(sequence, chosen)
             sizes = (rows.to(median.dtype) - median).abs()
             scale = sizes.mean(-1).nanmedian()
             far = (sizes > FAR_RATIO * scale) & rows.isfinite()
