@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from zimage_layer_lab.core.measure.carriers import Carried
 from zimage_layer_lab.core.measure.dimension_stats import Place
 from zimage_layer_lab.core.outliers.detection import Outlier
@@ -87,6 +88,7 @@ def hand_profile(
 
 NAN = float("nan")
 FOX = "狐 🦊 $x_1$ " + "a very long name of a model that somebody has fine-tuned " * 4
+EVERY_DAY = ("usual", "two events side by side", "one layer", "zeros", "a long name")
 PROFILES = {
     "usual": hand_profile(
         [1, 3, 20, 9000, 9100, 9000, 8000, 700, 40], None, 3, 7, massive={3: [4]}
@@ -107,3 +109,8 @@ PROFILES = {
     "a long name": hand_profile([1, 3, 900, 2], None, 2, 3, model=FOX),
 }
 """What a picture has to bear, by name."""
+EACH_PROFILE = [
+    pytest.param(profile, id=name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+    for name, profile in PROFILES.items()
+]
+"""The same for tests; to draw is slow, so most of them only in the slow tier."""

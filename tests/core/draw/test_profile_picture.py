@@ -11,7 +11,7 @@ from zimage_layer_lab.core.profile.heat_map import HeatMap, heat_map
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
 from ...oracles.figures import assert_readable, no_warning, words
-from ...oracles.profiles import PROFILES, hand_outlier, hand_profile
+from ...oracles.profiles import EACH_PROFILE, hand_outlier, hand_profile
 
 ORANGE, BLUE = "#c2410c", "#1d4ed8"
 PEAKS = [1.0, 3.0, 20.0, 9000.0, 9100.0, 9000.0, 8000.0, 700.0, 40.0]
@@ -36,7 +36,7 @@ def draw(profile, threshold=10.0):
     return profile_figure(profile, map_for(profile), threshold)
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+@pytest.mark.parametrize("profile", EACH_PROFILE)
 def test_the_picture_of_any_profile_is_readable(profile):
     assert_readable(draw(profile))
 

@@ -21,7 +21,7 @@ from zimage_layer_lab.core.edit.mask_effects import ModeEffect
 from zimage_layer_lab.core.measure.split_stats import SplitStats
 
 from ...oracles.figures import assert_readable, no_warning, seen_texts, words
-from ...oracles.profiles import FOX, PROFILES, hand_outlier, hand_profile
+from ...oracles.profiles import EACH_PROFILE, FOX, PROFILES, hand_outlier, hand_profile
 
 ORANGE, BLUE, GREEN, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
 PEAKS = [1.0, 3.0, 20.0, 9000.0, 9100.0, 9000.0, 8000.0, 700.0, 40.0]
@@ -47,7 +47,7 @@ def named(figure):
 # ---------------------------------------------------------------------------------------- layers
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+@pytest.mark.parametrize("profile", EACH_PROFILE)
 def test_the_layers_of_any_profile_are_readable(profile):
     assert_readable(layers_figure(profile))
 
@@ -259,7 +259,7 @@ def test_a_comparison_draws_both_over_their_own_depth():
     ]
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+@pytest.mark.parametrize("profile", EACH_PROFILE)
 def test_any_comparison_is_readable(profile):
     assert_readable(comparison_figure(document(profile), document(PROFILES["usual"])))
 
