@@ -9,6 +9,7 @@ from ..core.dit.caption_length import trained_positions
 from ..core.edit.blending import CURVES, MATCHES, METHODS, BlendSettings
 from .blend_entry import blend_entry
 from .conditioning import partners
+from .node import Node
 from .numbers import check_numbers
 from .types import CATEGORY
 
@@ -16,7 +17,7 @@ FEWEST_TOKENS, MOST_TOKENS = 2, 65536
 """Limits of ``max_tokens``: one token of each side, and far more than any encoder gives."""
 
 
-class Blend(io.ComfyNode):
+class Blend(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -8,6 +8,7 @@ from ..core.checks import shortened
 from ..core.encoder.layers import LayerRangeError, whole_layer
 from ..core.encoder.prompt import build_prompt
 from .encoder import encode
+from .node import Node
 from .types import CATEGORY
 
 DEEPEST_LAYER = 37
@@ -70,7 +71,7 @@ def prompt_inputs() -> list[io.Input]:
     ]
 
 
-class Qwen3Encode(io.ComfyNode):
+class Qwen3Encode(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         system_prompt, think_block = prompt_inputs()

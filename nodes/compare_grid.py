@@ -20,11 +20,12 @@ from ..core.draw.compare_grid import (
     read_titles,
 )
 from .lists import only
+from .node import Node
 from .pictures import require_matplotlib, to_image
 from .types import CATEGORY
 
 
-class CompareGrid(io.ComfyNode):
+class CompareGrid(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -9,10 +9,11 @@ from comfy_api.latest import io, ui
 from ..core.record.describing import describe
 from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, read_entry
+from .node import Node
 from .types import CATEGORY
 
 
-class Describe(io.ComfyNode):
+class Describe(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

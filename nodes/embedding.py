@@ -10,13 +10,14 @@ from comfy_api.latest import io, ui
 from ..core.record.embedding_file import FORMAT, SUFFIX, Entry, load_embedding, save_embedding
 from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, origin, read_entry
+from .node import Node
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
 
 
-class SaveEmbedding(io.ComfyNode):
+class SaveEmbedding(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -61,7 +62,7 @@ class SaveEmbedding(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewText("\n".join(lines)))
 
 
-class LoadEmbedding(io.ComfyNode):
+class LoadEmbedding(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

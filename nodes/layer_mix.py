@@ -16,10 +16,11 @@ from .capture import prompt_inputs, text_inputs
 from .conditioning import read_entry, write_entry
 from .encoder import block_count, encode
 from .layer_sweep import LARGEST_BLOCKS
+from .node import Node
 from .types import CATEGORY
 
 
-class LayerMix(io.ComfyNode):
+class LayerMix(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

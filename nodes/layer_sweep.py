@@ -8,6 +8,7 @@ from ..core.encoder.layers import parse_layers
 from ..core.encoder.prompt import build_prompt
 from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
 from .encoder import block_count, encode
+from .node import Node
 from .types import CATEGORY
 
 LARGEST_BLOCKS = DEEPEST_LAYER - 1
@@ -15,7 +16,7 @@ LARGEST_BLOCKS = DEEPEST_LAYER - 1
 loaded. The range of the encoder at hand is checked when the node runs."""
 
 
-class LayerSweep(io.ComfyNode):
+class LayerSweep(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -21,13 +21,14 @@ from .conditioning import (
     require_reference,
     write_entry,
 )
+from .node import Node
 from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
 
 
-class OutlierMask(io.ComfyNode):
+class OutlierMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

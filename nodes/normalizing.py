@@ -21,12 +21,13 @@ from .conditioning import (
     require_reference,
     write_entry,
 )
+from .node import Node
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
 
 
-class Normalize(io.ComfyNode):
+class Normalize(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

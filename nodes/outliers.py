@@ -18,12 +18,13 @@ from .conditioning import (
     require_reference,
 )
 from .model import caption_norm_weight
+from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
 from .types import CATEGORY, Reference
 
 
-class OutlierReport(io.ComfyNode):
+class OutlierReport(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

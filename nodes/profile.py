@@ -21,6 +21,7 @@ from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
 from .encoder import Encoding, block_count
 from .image_batch import NOT_CONNECTED, encode_images, images_input
+from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
 from .prompt_list import (
@@ -46,7 +47,7 @@ LAYER_HEADER = (
 )
 
 
-class LayerProfileNode(io.ComfyNode):
+class LayerProfileNode(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

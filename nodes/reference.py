@@ -18,6 +18,7 @@ from ..core.shipped import CORPUS
 from .capture import check_layer, layer_input
 from .conditioning import require_reference
 from .image_batch import encode_images, images_input
+from .node import Node
 from .prompt_list import (
     check_prompts,
     encode_each,
@@ -33,7 +34,7 @@ SUFFIXES = (".safetensors", ".npz")
 UNKNOWN_MODEL = "without a fingerprint: no report can tell whether it is of another model"
 
 
-class BuildReference(io.ComfyNode):
+class BuildReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -113,7 +114,7 @@ class BuildReference(io.ComfyNode):
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
 
 
-class SaveReference(io.ComfyNode):
+class SaveReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -144,7 +145,7 @@ class SaveReference(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewText(f"saved: {shown}\n{describe(reference)}"))
 
 
-class LoadReference(io.ComfyNode):
+class LoadReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

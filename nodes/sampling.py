@@ -21,6 +21,7 @@ from ..core.checks import (
 )
 from .conditioning import entries_of, read_entry
 from .model import caption_norm_weight
+from .node import Node
 from .numbers import check_numbers
 from .types import CATEGORY
 
@@ -38,7 +39,7 @@ HIGHEST = {"cfg": 100.0, "shift": 100.0, "denoise": 1.0}
 """Limits of the numbers, whole ones and those from 0 on. The host checks typed ones only."""
 
 
-class ZImageSampler(io.ComfyNode):
+class ZImageSampler(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         size = {"min": SIZE_STEP, "max": host_nodes.MAX_RESOLUTION, "step": SIZE_STEP}

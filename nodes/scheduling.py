@@ -9,11 +9,12 @@ from ..core.edit.blending import MATCHES, METHODS, BlendSettings
 from ..core.edit.scheduling import CURVES, MOST_STEPS, schedule
 from .blend_entry import blend_entry
 from .conditioning import partners
+from .node import Node
 from .numbers import check_numbers
 from .types import CATEGORY
 
 
-class ScheduledBlend(io.ComfyNode):
+class ScheduledBlend(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -22,6 +22,7 @@ from ..core.record.record import (
 )
 from .conditioning import origin, partners, positions_of, read_entry, write_entry
 from .encoder import encode
+from .node import Node
 from .numbers import check_number
 from .types import CATEGORY
 
@@ -31,7 +32,7 @@ READING = "image "
 """How the notes begin that VL Image Token Encode leaves on each image's size."""
 
 
-class StyleDelta(io.ComfyNode):
+class StyleDelta(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -9,13 +9,14 @@ from comfy_api.latest import io, ui
 from ..core.edit.token_fit import METHODS, FitResult, fit_tokens
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from .conditioning import entries_of, read_entry, write_entry
+from .node import Node
 from .numbers import check_number
 from .types import CATEGORY
 
 LARGEST = 16384
 
 
-class FitTokens(io.ComfyNode):
+class FitTokens(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -26,6 +26,7 @@ from .capture import check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
 from .encoder import Encoding, encode
 from .lists import only, runs
+from .node import Node
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-class VLEncode(io.ComfyNode):
+class VLEncode(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         system_prompt, _ = prompt_inputs()

@@ -113,6 +113,7 @@ def test_a_bad_value_is_refused_by_name_and_a_legal_one_comes_out_whole(row, pac
         return require_given(row, run_row(row, pack, good))
     with pytest.raises(ValueError) as caught:
         run_row(row, pack, good)
+    assert type(caught.value).__module__ == "builtins", "the page would show a path before it"
     message = str(caught.value)
     assert re.search(row.says, message, re.DOTALL), message
     assert WAY_OUT.search(message), f"it does not say what to do: {message}"

@@ -110,11 +110,7 @@ def test_a_bad_file_that_a_graph_names_is_refused_with_a_message(pack, folders, 
     said = cls.validate_inputs(name=given)
     with pytest.raises(ValueError) as refused:
         run(cls, name=given)
-    assert type(refused.value).__name__ in (
-        "ValueError",
-        "ReferenceFileError",
-        "EmbeddingFileError",
-    )
+    assert type(refused.value) is ValueError
     str(refused.value).encode("utf-8", "backslashreplace")
     assert len(str(refused.value)) < 12_000
     assert said is True or str(refused.value) == said
