@@ -27,10 +27,12 @@ class Blend(Node):
             description="Mixes text states with the states of Qwen3-VL image tokens, or appends "
             "them. The report says which tokens counted and how much the image model sees.",
             search_aliases=[
-                "mix conditioning",
+                "alpha",
+                "ip adapter",
                 "image prompt",
+                "mix conditioning",
+                "average conditioning",
                 "vl conditioning",
-                "average",
                 "adain",
                 "slerp",
                 "style transfer",

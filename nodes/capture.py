@@ -81,7 +81,14 @@ class Qwen3Encode(Node):
             category=CATEGORY,
             description="Encodes a prompt with Z-Image's text encoder and hands over the hidden "
             "states of the layer you choose. At layer -2 it equals CLIP Text Encode bit for bit.",
-            search_aliases=["hidden layer", "hidden states", "clip skip", "text encode", "qwen3"],
+            search_aliases=[
+                "prompt",
+                "text encode",
+                "hidden states",
+                "text encoder layer",
+                "clip skip",
+                "qwen3",
+            ],
             inputs=[
                 *text_inputs(),
                 layer_input(-2),

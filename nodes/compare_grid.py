@@ -35,7 +35,15 @@ class CompareGrid(Node):
             description="Puts a list of images into one labelled picture, each pixel by pixel, and "
             "measures them against one of them: PSNR, SSIM and how much of a 16-pixel grid each "
             "shows.",
-            search_aliases=["contact sheet", "xy plot", "image grid", "psnr", "ssim", "difference"],
+            search_aliases=[
+                "artifact",
+                "contact sheet",
+                "xy plot",
+                "image grid",
+                "psnr",
+                "ssim",
+                "difference",
+            ],
             is_output_node=True,
             is_input_list=True,
             inputs=[

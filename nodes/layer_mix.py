@@ -29,7 +29,14 @@ class LayerMix(Node):
             category=CATEGORY,
             description="Encodes a prompt once and mixes the hidden states of several layers of "
             "the text encoder into one conditioning.",
-            search_aliases=["blend layers", "average layers", "hidden layers", "layer weights"],
+            search_aliases=[
+                "prompt",
+                "blend layers",
+                "average layers",
+                "hidden states",
+                "layer weights",
+                "qwen3",
+            ],
             inputs=[
                 *text_inputs(),
                 io.String.Input(

@@ -25,7 +25,15 @@ class LayerSweep(Node):
             category=CATEGORY,
             description="Encodes a prompt once and hands over the hidden states of many layers as "
             "a list. Whatever is connected runs once for each layer, with its label.",
-            search_aliases=["layer list", "compare layers", "hidden layers", "xy plot", "qwen3"],
+            search_aliases=[
+                "prompt",
+                "layer list",
+                "compare layers",
+                "hidden states",
+                "text encoder layers",
+                "xy plot",
+                "qwen3",
+            ],
             inputs=[
                 *text_inputs(),
                 io.String.Input(

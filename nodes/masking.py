@@ -38,7 +38,14 @@ class OutlierMask(Node):
             description="Finds dimensions whose spread is out of line with a reference, or sink "
             "tokens, and masks them. The report lists outliers in both directions, the token that "
             "carries each, and how much of the change the image model sees.",
-            search_aliases=["dimension 396", "massive activation", "attention sink", "glitch"],
+            search_aliases=[
+                "artifact",
+                "glitch",
+                "dimension 396",
+                "massive activation",
+                "attention sink",
+                "mask embedding",
+            ],
             inputs=[
                 io.Conditioning.Input(
                     "conditioning", tooltip="From any text encoder, of any width."

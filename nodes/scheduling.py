@@ -23,7 +23,13 @@ class ScheduledBlend(Node):
             category=CATEGORY,
             description="Embedding Blend with a share that changes while sampling, so that a "
             "reference image guides early steps (composition) or late ones (detail).",
-            search_aliases=["timestep", "prompt scheduling", "alpha schedule", "start percent"],
+            search_aliases=[
+                "alpha schedule",
+                "prompt scheduling",
+                "ip adapter",
+                "timestep",
+                "start percent",
+            ],
             inputs=[
                 io.Conditioning.Input("text", tooltip="The side that keeps its tokens."),
                 io.Conditioning.Input(

@@ -41,7 +41,14 @@ class StyleDelta(Node):
             category=CATEGORY,
             description="Adds to a text what a styled image has and a neutral one has not: styled "
             "minus neutral, brought to the text's scale.",
-            search_aliases=["style transfer", "image style", "difference", "subtract conditioning"],
+            search_aliases=[
+                "ip adapter",
+                "style transfer",
+                "image style",
+                "style reference",
+                "difference",
+                "subtract conditioning",
+            ],
             inputs=[
                 io.Conditioning.Input("text", tooltip="What is to be styled; it keeps its tokens."),
                 io.Conditioning.Input(

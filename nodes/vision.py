@@ -58,7 +58,14 @@ class VLEncode(Node):
             category=CATEGORY,
             description="Reads images with Qwen3-VL and hands over the hidden states of their "
             "tokens, to be blended with text states or given to Z-Image directly.",
-            search_aliases=["qwen3-vl", "image prompt", "vision tokens", "image reference"],
+            search_aliases=[
+                "ip adapter",
+                "image prompt",
+                "image reference",
+                "qwen3-vl",
+                "vision tokens",
+                "vision encode",
+            ],
             is_input_list=True,
             inputs=[
                 io.Clip.Input(
