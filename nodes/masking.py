@@ -128,7 +128,9 @@ class OutlierMask(Node):
             masked.append(write_entry(entry, result.hidden, new_record, result.kept))
             sinks = result.stats.sinks.tokens > 0
             remarks = reference_remarks(measured, record, sinks)
-            reports.append(_report(hidden, record, chosen, selected, result, did, remarks))
+            reports.append(
+                _report(hidden, record, chosen, selected, result, did, mode, direction, remarks)
+            )
         report = "\n\n".join(reports)
         return io.NodeOutput(masked, report, ui=ui.PreviewText(report))
 
@@ -163,6 +165,20 @@ def _what_was_done(
     return f"{mode} on {len(result.masked)} dimensions: {shown}"
 
 
+def _only_the_other_way(result: MaskResult, mode: str, direction: str) -> list[str]:
+    """The report's first line where nothing was masked because ``direction`` leaves all out."""
+    outliers = result.measured.outliers
+    if mode in SINK_MODES or result.masked or not outliers:
+        return []
+    found = outliers[0].direction  # Of the one direction that was not asked for.
+    words = {"loud": "louder", "quiet": "quieter"}
+    number = "1 dimension is" if len(outliers) == 1 else f"{len(outliers)} dimensions are"
+    return [
+        f"nothing was masked: {number} over {result.measured.threshold:g}x {words[found]} than the "
+        f"reference and none {words[direction]}; set direction to {found} to mask what was found"
+    ]
+
+
 def _report(
     hidden: Tensor,
     record: Record,
@@ -170,12 +186,15 @@ def _report(
     selected: Tensor,
     result: MaskResult,
     did: str,
+    mode: str,
+    direction: str,
     remarks: list[str],
 ) -> str:
     measured = result.measured
     sinks = result.stats.sink_tokens.any(0).nonzero().flatten().tolist()
     times = f"{measured.threshold:g}x"
     lines = [
+        *_only_the_other_way(result, mode, direction),
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
         f"measured on {int(selected.sum())} ({chosen}) against {measured.expected.name}",

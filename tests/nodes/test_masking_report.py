@@ -248,3 +248,37 @@ def test_the_result_goes_through_the_stock_sampler(host, clip, model, pack):
     )
     assert bool(edited.isfinite().all()) and not torch.equal(plain, edited)
     assert Role.TEXT in record(masked).roles
+
+
+def test_where_only_the_other_direction_was_found_the_first_line_says_what_to_set(pack):
+    """Image tokens are quiet, by the published figures, where the default masks what is loud."""
+    std = published_std()
+    quiet = std.clone()
+    quiet[[396, 4]] /= 100.0
+    loud = std.clone()
+    loud[7] *= 100.0
+    hidden = normal_states(quiet)
+    masked, report = run(pack.OutlierMask, conditioning=[[hidden, {}]])
+    assert torch.equal(states(masked), hidden)
+    assert report.split("\n")[0] == (
+        "nothing was masked: 2 dimensions are over 10x quieter than the reference and none louder; "
+        "set direction to quiet to mask what was found"
+    )
+    masked, report = run(pack.OutlierMask, conditioning=[[hidden, {}]], direction="quiet")
+    assert (states(masked)[0, :, [4, 396]] == 0).all() and "nothing was masked" not in report
+    _, report = run(pack.OutlierMask, conditioning=[[normal_states(loud), {}]], direction="quiet")
+    assert report.split("\n")[0] == (
+        "nothing was masked: 1 dimension is over 10x louder than the reference and none quieter; "
+        "set direction to loud to mask what was found"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"direction": "both"}, {"mode": "drop sinks", "direction": "loud"}]
+)
+def test_where_nothing_is_left_out_by_the_direction_nothing_is_said_of_it(pack, settings):
+    std = published_std()
+    if settings:
+        std[396] /= 100.0
+    _, report = run(pack.OutlierMask, conditioning=[[normal_states(std), {}]], **settings)
+    assert "nothing was masked" not in report
