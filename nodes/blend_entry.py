@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -10,8 +11,12 @@ from ..core.dit.caption_length import length_remarks
 from ..core.dit.view import dit_change
 from ..core.edit.blending import BlendResult, BlendSettings, blend_with
 from ..core.edit.pairing import windows
-from ..core.record.record import UNKNOWN_SOURCE, Record
+from ..core.record.record import UNKNOWN_SOURCE, Record, Role
 from .conditioning import origin, positions_of, read_entry, write_entry
+
+log = logging.getLogger(__name__)
+
+SWAPPED = "the connections look swapped:"
 
 
 def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list, str]:
@@ -45,6 +50,7 @@ def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list
             f"{result.vision_tokens} more"
         )
     lines = [
+        *swapped(record, other_record),
         f"text: {len(record)} tokens of {origin(record)}; "
         f"vision: {len(other_record)} tokens of {origin(other_record)}",
         *_sides_differ(record, other_record),
@@ -56,6 +62,28 @@ def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list
     ]
     entry = write_entry(text, states, new_record, list(range(hidden.shape[1])))
     return entry, "\n".join(lines)
+
+
+def swapped(text: Record, other: Record, name: str = "vision") -> list[str]:
+    """The first line of a report on inputs that look exchanged.
+
+    The text side then has image tokens, and the side called ``name`` none that a record tells of.
+    """
+    if Role.IMAGE not in text.roles or Role.IMAGE in other.roles:
+        return []
+    images = text.roles.count(Role.IMAGE)
+    return [
+        f"{SWAPPED} the text side has {images} image tokens and the {name} side none; exchange "
+        f"text and {name}"
+    ]
+
+
+def warn_of_swap(node: str, reports: list[str]) -> None:
+    """Log it once, in the name of the ``node``, where one of its reports says so."""
+    lines = "\n".join(reports).split("\n")
+    line = next((line for line in lines if line.startswith(SWAPPED)), None)
+    if line:
+        log.warning("%s: %s.", node, line)
 
 
 def _mixed(record: Record, other: Record, changed: list[bool]) -> Record:

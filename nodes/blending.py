@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from ..core.checks import require_flag
 from ..core.dit.caption_length import trained_positions
 from ..core.edit.blending import CURVES, MATCHES, METHODS, BlendSettings
-from .blend_entry import blend_entry
+from .blend_entry import blend_entry, warn_of_swap
 from .conditioning import partners
 from .node import Node
 from .numbers import check_numbers
@@ -147,5 +147,6 @@ class Blend(Node):
             done, report = blend_entry(entry, partner, settings)
             blended.append(done)
             reports.append(report)
+        warn_of_swap("Embedding Blend", reports)
         report = "\n\n".join(reports)
         return io.NodeOutput(blended, report, ui=ui.PreviewText(report))

@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..core.edit.blending import MATCHES, METHODS, BlendSettings
 from ..core.edit.scheduling import CURVES, MOST_STEPS, schedule
-from .blend_entry import blend_entry
+from .blend_entry import blend_entry, warn_of_swap
 from .conditioning import partners
 from .node import Node
 from .numbers import check_numbers
@@ -117,6 +117,7 @@ class ScheduledBlend(Node):
                 entries += node_helpers.conditioning_set_values([blended], span)
                 title = f"{span['start_percent']:.4g} to {span['end_percent']:.4g} of sampling"
                 shown.append(f"{title}, alpha {part.alpha:.4g}\n{report}")
+        warn_of_swap("Scheduled Blend", shown)
         return io.NodeOutput(entries, ui=ui.PreviewText("\n\n".join(shown)))
 
 

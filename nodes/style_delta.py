@@ -20,6 +20,7 @@ from ..core.record.record import (
     Role,
     role_mask,
 )
+from .blend_entry import swapped, warn_of_swap
 from .conditioning import origin, partners, positions_of, read_entry, write_entry
 from .encoder import encode
 from .node import Node
@@ -115,13 +116,14 @@ class StyleDelta(Node):
                     dit_change(hidden, states).summary(),
                 ]
             )
-            notes.append(note)
+            notes.append("\n".join([*swapped(record, style_record, "styled"), note]))
             if not torch.equal(states, hidden):
                 record = record.with_edits_of(style_record, "styled")
                 if not made_grey:
                     record = record.with_edits_of(plain_record, "neutral")
                 record = record.with_edit(note)
             done.append(write_entry(entry, states, record))
+        warn_of_swap("Style Delta", notes)
         return io.NodeOutput(done, ui=ui.PreviewText("\n\n".join(notes)))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from zimage_layer_lab.core.record.record import Role
 
-from .stock import record, run, states, text_encode
+from .stock import output, record, run, states, text_encode
 
 TEXT = "A red fox in deep snow"
 
@@ -133,3 +133,39 @@ def test_one_token_has_no_spread_and_that_is_said(pack, clip, fox, picture):
     assert "the text side has only one" in report
     _, report = run(pack.Blend, text=fox, vision=picture, match="per dimension")
     assert "has only one" not in report
+
+
+SWAPPED = (
+    "the connections look swapped: the text side has 64 image tokens and the {0} side none; "
+    "exchange text and {0}"
+)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_text_and_vision_swapped_is_said_first_and_logged_once(
+    pack, clip, fox, picture, caplog, known
+):
+    text = fox if known else text_encode(clip, TEXT)
+    for node, name, settings in (
+        (pack.Blend, "Embedding Blend", {}),
+        (pack.ScheduledBlend, "Scheduled Blend", {"steps": 3}),
+    ):
+        caplog.clear()
+        answer = output(node, text=picture, vision=text, **settings)
+        shown = answer.ui.as_dict()["text"][0].split("\n")
+        assert SWAPPED.format("vision") == shown[0 if node is pack.Blend else 1]
+        [said] = [one.getMessage() for one in caplog.records if "swapped" in one.getMessage()]
+        assert said == f"{name}: {SWAPPED.format('vision')}."
+
+
+def test_style_delta_says_so_too(pack, fox, picture, caplog):
+    answer = output(pack.StyleDelta, text=picture, styled=fox, neutral=fox)
+    assert answer.ui.as_dict()["text"][0].split("\n")[0] == SWAPPED.format("styled")
+    assert "swapped" not in record(answer.args[0]).edits[-1]
+    assert f"Style Delta: {SWAPPED.format('styled')}." in caplog.messages
+
+
+def test_the_right_way_round_and_images_on_both_sides_are_not_swapped(pack, fox, picture, caplog):
+    for text, vision in ((fox, picture), (picture, picture), (fox, fox)):
+        _, report = run(pack.Blend, text=text, vision=vision)
+        assert "swapped" not in report and "swapped" not in caplog.text
