@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..core.encoder.image_size import DEFAULT_TOKENS, fit_images, single_images
+from ..core.encoder.image_size import DEFAULT_TOKENS, fit_images, range_remark, single_images
 from ..core.encoder.prompt import build_prompt, require_text_beside_image
 from .encoder import Encoding, encode
+
+log = logging.getLogger(__name__)
 
 NOT_CONNECTED = "not connected"
 """What validation is given for ``images`` that are not there; None is a connected input."""
@@ -64,6 +67,9 @@ def encode_images(
         )
     single = single_images(images)
     texts = texts_beside(prompts, len(single))
+    remarks = (range_remark(image, number) for number, image in enumerate(single, 1))
+    if remark := next(filter(None, remarks), ""):
+        log.warning("%s.", remark)  # Of the first only: the others of a batch are alike.
     progress = comfy.utils.ProgressBar(len(single))
     for image, text in zip(single, texts, strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()

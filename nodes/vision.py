@@ -240,7 +240,11 @@ def _encode(
     remarks = length_remarks(len(kept))
     for remark in remarks:
         log.warning("VL Image Token Encode: %s; lower max_image_tokens or use Fit Tokens.", remark)
+    off = [fit.remark for fit in fitted if fit.remark]
+    for remark in off:
+        log.warning("VL Image Token Encode: %s.", remark)
     lines = [
+        *off,
         f"{len(kept)} tokens at {record.layer_in_words}",
         *(fit.note for fit in fitted),
         *remarks,

@@ -33,12 +33,20 @@ WIDEST_ASPECT = 200
 PREPROCESSING = ("exact", "host")
 
 
+USUAL_VALUES = (-0.1, 1.1)
+"""ComfyUI's images are 0 to 1; resampling and decoding overshoot that a little."""
+
+
 class FittedImage(NamedTuple):
-    """``pixels`` (1, height, width, 3) float32; ``tokens`` they become; ``note`` in words."""
+    """``pixels`` (1, height, width, 3) float32; ``tokens`` they become; ``note`` in words.
+
+    ``remark`` says what is wrong with the pixels' values; empty if nothing is.
+    """
 
     pixels: Tensor
     tokens: int
     note: str
+    remark: str = ""
 
 
 def require_budget(name: str, budget: Any) -> None:
@@ -200,7 +208,23 @@ def _fit_image(image: Tensor, max_tokens: int, preprocessing: str, number: int) 
         if not by_host:
             pixels = _resize(pixels, size, preprocessing)
     alpha = ", alpha dropped" if channels == 4 else ""
-    return FittedImage(pixels, rows * columns, f"{note}, {rows * columns} tokens{alpha}")
+    note = f"{note}, {rows * columns} tokens{alpha}"
+    return FittedImage(pixels, rows * columns, note, range_remark(image, number))
+
+
+def range_remark(image: Tensor, number: int) -> str:
+    """What is wrong with the values of an image; empty if they are about 0 to 1.
+
+    ``image``: float of any shape; ``number`` is how the remark calls it.
+    """
+    low, high = float(image.min()), float(image.max())
+    if USUAL_VALUES[0] <= low and high <= USUAL_VALUES[1]:
+        return ""
+    way_out = "divide it by 255" if high > 2.0 else "bring it to 0 to 1"
+    return (
+        f"image {number} has values from {low:.4g} to {high:.4g}, and images are 0 to 1 here, so "
+        f"the encoder sees it wrongly: {way_out} first"
+    )
 
 
 def _resize(pixels: Tensor, size: tuple[int, int], preprocessing: str) -> Tensor:

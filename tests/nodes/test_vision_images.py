@@ -4,7 +4,7 @@ import pytest
 import torch
 from zimage_layer_lab.core.record.record import Role
 
-from .stock import record, run, states
+from .stock import output, record, run, states
 
 
 def image(height: int = 256, width: int = 256, channels: int = 3, batch: int = 1) -> torch.Tensor:
@@ -199,3 +199,19 @@ def test_the_encoder_is_whole_after_an_image_that_failed_half_way(vl_clip, pack)
         handle.remove()
     assert transformer.model.layers is layers and len(layers) == 8
     assert torch.equal(states(encode(vl_clip, pack, image(), layer=-2)), expected)
+
+
+def test_an_image_of_0_to_255_is_remarked_first_in_the_report_and_in_the_log(vl_clip, pack, caplog):
+    answer = output(pack.VLEncode, clip=[vl_clip], image=[image(64, 64), image(64, 64) * 255])
+    [shown] = answer.ui.as_dict()["text"]
+    first, *rest = shown.split("\n")
+    assert first.startswith("image 2 has values from ") and "divide it by 255 first" in first
+    assert not any("has values" in line for line in rest)
+    assert f"VL Image Token Encode: {first}." in caplog.messages
+
+
+def test_the_nodes_that_measure_images_log_it_once(vl_clip, pack, caplog):
+    pixels = torch.cat([image(64, 64), image(64, 64) * 255, image(64, 64) * 255])
+    run(pack.BuildReference, clip=vl_clip, layer=0, images=pixels)
+    [said] = [line for line in caplog.messages if "has values" in line]
+    assert said.startswith("image 2 has values from ")

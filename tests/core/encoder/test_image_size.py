@@ -285,3 +285,24 @@ def test_no_image_at_all_is_refused():
 def test_something_in_the_list_that_is_no_image_is_named_by_its_place(bad):
     with pytest.raises(ValueError, match=f"image 2 of 2 is {type(bad).__name__}, not an image"):
         fit_images([torch.zeros(1, 64, 64, 3), bad], 1024)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (0.0, 1.0, ""),
+        (-0.05, 1.05, ""),  # What a resampling filter or a VAE overshoots.
+        (0.0, 255.0, "from 0 to 255, divide it by 255"),
+        (-1.0, 1.0, "from -1 to 1, bring it to 0 to 1"),
+        (0.0, 1.5, "from 0 to 1.5, bring it to 0 to 1"),
+    ],
+)
+def test_values_that_are_not_about_0_to_1_get_a_remark(low, high, says):
+    image = torch.linspace(low, high, 64 * 64 * 3).reshape(1, 64, 64, 3)
+    _, fitted = fit_images([torch.rand(1, 64, 64, 3), image], 64)
+    values, _, way_out = says.partition(", ")
+    whole = (
+        f"image 2 has values {values}, and images are 0 to 1 here, so the encoder sees it wrongly: "
+        f"{way_out} first"
+    )
+    assert fitted.remark == (whole if says else "")
