@@ -16,6 +16,9 @@ from .types import CATEGORY
 
 log = logging.getLogger(__name__)
 
+NO_FILE = "no embedding file yet: run Save Embedding, then press R"
+"""What Load Embedding offers where there is nothing to choose."""
+
 
 class SaveEmbedding(Node):
     @classmethod
@@ -75,7 +78,7 @@ class LoadEmbedding(Node):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=embedding_names(),
+                    options=embedding_names() or [NO_FILE],
                     tooltip="Embedding files in ComfyUI's output and input folders and their "
                     "subfolders. Press R to see new ones.",
                 ),
@@ -124,6 +127,10 @@ def describe(entries: list[Entry]) -> str:
 
 def embedding_path(name: str) -> Path:
     """The file that ``name`` stands for; ValueError as :func:`.saved_files.find_file`."""
+    if isinstance(name, str) and name == NO_FILE:
+        raise ValueError(
+            "there is no embedding file to load: run Save Embedding, press R, and choose its file"
+        )
     return find_file(name, (SUFFIX,), "embedding")
 
 

@@ -10,11 +10,17 @@ from comfy_api.latest import io, ui
 
 from ..core.checks import require_finite_states, require_flag
 from ..core.files.untrusted_arrays import NpzError, npz_names
-from ..core.measure.reference import FORMAT, load_reference, reference_from_stats, save_reference
+from ..core.measure.reference import (
+    FORMAT,
+    load_reference,
+    published_qwen3_4b,
+    reference_from_stats,
+    save_reference,
+)
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.measure.split_stats import SplitStats
 from ..core.record.record import CONTENT_ROLES, Role, role_mask
-from ..core.shipped import CORPUS
+from ..core.shipped import CORPUS, PUBLISHED_REFERENCE
 from .capture import check_layer, layer_input
 from .conditioning import require_reference
 from .image_batch import encode_images, images_input
@@ -31,6 +37,8 @@ from .saved_files import contents_hash, find_file, list_files, new_file, safeten
 from .types import CATEGORY, Reference
 
 SUFFIXES = (".safetensors", ".npz")
+SHIPPED = "Qwen3-4B at layer -2, published figures [shipped]"
+"""What Load Reference Stats offers first: no file's name, those end in [output] or [input]."""
 UNKNOWN_MODEL = "without a fingerprint: no report can tell whether it is of another model"
 
 
@@ -152,19 +160,21 @@ class LoadReference(Node):
             node_id="LayerLabLoadReference",
             display_name="Load Reference Stats",
             category=CATEGORY,
-            description="Reads reference statistics saved by this pack, or by llm-dit (.npz).",
+            description="Reads reference statistics saved by this pack, or by llm-dit (.npz), or "
+            "takes the published figures of Qwen3-4B that come with this pack.",
             search_aliases=["import statistics", "read reference", "npz"],
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=reference_names(),
-                    tooltip="Reference files in ComfyUI's output and input folders and their "
-                    "subfolders. Press R to see new ones.",
+                    options=[SHIPPED, *reference_names()],
+                    tooltip="The published figures of Qwen3-4B, or a reference file in ComfyUI's "
+                    "output and input folders and their subfolders. Press R to see new ones.",
                 ),
                 io.Boolean.Input(
                     "any_model",
                     default=False,
                     optional=True,
+                    advanced=True,
                     tooltip="Kept for workflows of earlier versions; it changes nothing any more. "
                     "A reference is accepted for every encoder of the same width, for example to "
                     "compare image tokens of Qwen3-VL with text of Qwen3, and the report says "
@@ -177,7 +187,7 @@ class LoadReference(Node):
     @classmethod
     def validate_inputs(cls, name=None) -> bool | str:
         try:
-            if name is not None:
+            if name is not None and not _is_shipped(name):
                 reference_path(name)
         except ValueError as error:
             return str(error)
@@ -185,11 +195,16 @@ class LoadReference(Node):
 
     @classmethod
     def fingerprint_inputs(cls, name=None, any_model=False) -> str | float:
-        return float("nan") if name is None else contents_hash(reference_path(name))
+        if name is None:
+            return float("nan")
+        return contents_hash(PUBLISHED_REFERENCE if _is_shipped(name) else reference_path(name))
 
     @classmethod
     def execute(cls, name, any_model=False) -> io.NodeOutput:
-        reference = load_reference(reference_path(name))
+        if _is_shipped(name):
+            reference = published_qwen3_4b()
+        else:
+            reference = load_reference(reference_path(name))
         require_flag("any_model", any_model)
         return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
 
@@ -231,6 +246,10 @@ def describe(reference: ReferenceStats) -> str:
         f"measured on the model with fingerprint {model}" if model else UNKNOWN_MODEL,
     ]
     return "\n".join([*lines, *(known[key] for key in ("date", "note") if key in known)])
+
+
+def _is_shipped(name: object) -> bool:
+    return isinstance(name, str) and name == SHIPPED
 
 
 def reference_path(name: str) -> Path:

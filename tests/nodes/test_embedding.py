@@ -209,6 +209,17 @@ def test_bad_names_are_refused_before_and_while_running(pack, folders, fox, name
         run(pack.LoadEmbedding, name=name)
 
 
+def test_with_no_file_the_list_and_the_answer_say_what_to_do(pack, folders):
+    [said] = offered(pack)
+    assert said == "no embedding file yet: run Save Embedding, then press R"
+    sentence = (
+        "there is no embedding file to load: run Save Embedding, press R, and choose its file"
+    )
+    assert pack.LoadEmbedding.validate_inputs(name=said) == sentence
+    with pytest.raises(ValueError, match=sentence):
+        run(pack.LoadEmbedding, name=said)
+
+
 def test_files_from_elsewhere_and_truncated_ones_say_so(pack, folders, fox):
     run(pack.SaveEmbedding, conditioning=fox)
     whole = (folders / "output" / FIRST).read_bytes()

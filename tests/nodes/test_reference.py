@@ -1,5 +1,7 @@
 """Build, Save and Load Reference Stats in a real ComfyUI, and their use by the other nodes."""
 
+import hashlib
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from zimage_layer_lab.core.shipped import PUBLISHED_REFERENCE
 
 from .stock import output, record, run, states
 
 PROMPTS = ["a red fox", "雪中的竹林", "three wooden boats at dusk in the rain"]
 LAYER = -4
+SHIPPED = "Qwen3-4B at layer -2, published figures [shipped]"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_build_save_load_and_use(clip, pack, lab, folders, built):
     [first, second] = nodes.reference_names()
     assert first == "layer_lab/reference_00001_.safetensors [output]"
     assert second == "layer_lab/reference_00002_.safetensors [output]"
-    assert nodes.LoadReference.define_schema().inputs[0].options == [first, second]
+    assert nodes.LoadReference.define_schema().inputs[0].options == [SHIPPED, first, second]
     [loaded] = run(nodes.LoadReference, name=first)
     for name in ("mean", "std", "mean_without_sinks", "std_without_sinks"):
         assert torch.equal(getattr(loaded, name), getattr(built, name))
@@ -103,6 +107,25 @@ def test_build_save_load_and_use(clip, pack, lab, folders, built):
     assert np.array_equal((states(masked)[0] == 0).all(0).numpy(), loud)
     _, said = run(report_node, conditioning=encoding, reference=loaded)
     assert f"measured against {built.name}" in said
+
+
+def test_without_any_file_the_shipped_figures_are_what_is_chosen(lab, folders):
+    nodes, report_node = lab
+    [name, any_model] = nodes.LoadReference.define_schema().inputs
+    assert name.options == [SHIPPED] and not name.default and any_model.advanced
+    assert nodes.LoadReference.validate_inputs(name=SHIPPED) is True
+    answer = output(nodes.LoadReference, name=SHIPPED)
+    facts = json.loads(PUBLISHED_REFERENCE.read_text(encoding="utf-8"))
+    [reference] = answer.args
+    assert {int(d): float(reference.std[int(d)]) for d in facts["std"]} == {
+        int(d): value for d, value in facts["std"].items()
+    }
+    assert answer.ui.as_dict()["text"][0].startswith("Qwen3-4B at layer -2 (published figures")
+    known = nodes.LoadReference.fingerprint_inputs(name=SHIPPED)
+    assert known == hashlib.sha256(PUBLISHED_REFERENCE.read_bytes()).hexdigest()
+    hidden = torch.randn(1, 20, 2560, generator=torch.Generator().manual_seed(3))
+    _, said = run(report_node, conditioning=[[hidden, {}]], reference=reference)
+    assert "measured against Qwen3-4B at layer -2" in said
 
 
 @pytest.mark.parametrize("any_model", [False, True])
