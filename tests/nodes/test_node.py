@@ -27,7 +27,7 @@ def raising(host):
 
 
 def shown_by_the_host(node: type) -> tuple[str, str]:
-    """The type and the message that the host sends to its page, of the class that it really runs."""
+    """The type and the message that the host sends to its page, of the class that it runs."""
     import execution
 
     with pytest.raises(Exception) as caught:
