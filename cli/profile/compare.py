@@ -273,7 +273,7 @@ def _shared(a: dict[str, Any], b: dict[str, Any], same_width: bool) -> str:
 
 
 def _widest_difference(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Of the pairs of layers that were chosen, the one whose std of all values differs most."""
+    """A sentence on the chosen pair of layers whose std of all values differs most."""
 
     def factor(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
         first, second = (max(side["std_without_sinks"], 1e-30) for side in pair)

@@ -17,7 +17,7 @@ from ...core.checks import LayerLabError
 from ..model.errors import readable
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Of names of images, in upper or lower case."""
+"""Endings of the files that are taken as images, in upper or lower case."""
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Pillow's names of what such files may hold, whichever ending they have."""
 SIXTEEN_BITS = 65535

@@ -66,7 +66,7 @@ def as_reference(
 
 
 def _from_file(path: Path, needs_mean: bool) -> Reference:
-    """Of an .npz two arrays are enough here; a whole one and every other file is a reference."""
+    """The reference in a file: any that can be loaded, or an .npz with std and mean alone."""
     whole = {STD, MEAN, "global_mean", "global_std"}
     if path.suffix.lower() != ".npz" or not path.is_file():
         return load_reference(path)

@@ -25,7 +25,7 @@ MEDIAN_TOKENS = 255
 """The median of a longer sequence is that of every second, third, ... token, so many at most: its
 error is then about a tenth of a dimension's spread, and to take it stays quick."""
 FEWEST_TOKENS = 3
-"""Of fewer tokens none can be called the odd one."""
+"""A sequence of fewer tokens has no sink: none can be called the odd one out."""
 
 
 def find_sinks(
