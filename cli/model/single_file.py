@@ -39,7 +39,7 @@ VISION = {
         "mrope_interleaved": True,
     },
 }
-"""Settings that ComfyUI gives Qwen3 (TEXT) and Qwen3-VL (VISION), which no shape of a weight says."""
+"""What ComfyUI sets for Qwen3 (TEXT) and Qwen3-VL (VISION), and no weight's shape says."""
 
 _BLOCK = re.compile(r"layers\.(\d{1,6})\.(.+)")
 _IN_A_BLOCK = {
