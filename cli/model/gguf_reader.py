@@ -1,8 +1,9 @@
-"""A GGUF file's header read fast.
+"""A GGUF file's header read fast, and once.
 
 The reader of the package gguf makes several NumPy views of each word of a vocabulary, at some
 10 microseconds a word, and transformers opens the file anew for the configuration, the tokenizer
-and the weights: a minute for Gemma's 262,144 words.
+and the weights: a minute for Gemma's 262,144 words. Here the file that was opened last stays open
+until :func:`forget_gguf_reader`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,46 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 
 @contextmanager
 def fast_gguf_reader() -> Iterator[None]:
-    """Within the context ``gguf.GGUFReader``, which transformers looks up, reads arrays fast.
+    """Within the context ``gguf.GGUFReader``, which transformers looks up, reads arrays fast, and
+    a file that has not changed is read once.
 
     A transformers that reads GGUF files with code of its own is not affected.
     """
     import gguf
 
     before = gguf.GGUFReader
-    gguf.GGUFReader = _fast(before)
+    reader = _fast(before)
+
+    def open_once(path: Any, mode: str = "r") -> Any:
+        state = Path(path).stat()
+        return _opened(reader, str(path), mode, state.st_size, state.st_mtime_ns)
+
+    gguf.GGUFReader = open_once
     try:
         yield
     finally:
         gguf.GGUFReader = before
 
 
+def forget_gguf_reader() -> None:
+    """Close the file that is still open."""
+    _opened.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _opened(reader: type, path: str, mode: str, size: int, changed: int) -> Any:
+    """A reader of the file of this size and time of change (st_mtime_ns)."""
+    return reader(path, mode)
+
+
+@lru_cache(maxsize=1)
 def _fast(base: type) -> type:
     from gguf import GGUFValueType
 

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import ModelError
 from .folder_source import model_class
 from .gguf_header import GgufHeaderError, check_gguf_header
-from .gguf_reader import fast_gguf_reader
+from .gguf_reader import fast_gguf_reader, forget_gguf_reader
 from .local_only import LOCAL_ONLY
 
 
@@ -53,8 +53,12 @@ class GgufSource:
         if hasattr(transformers, "GgufConfig"):
             # Else the numbers would be others where a package with kernels is installed.
             arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        with self._opened() as (folder, file):
-            return kind.from_pretrained(folder, gguf_file=file, **LOCAL_ONLY, **arguments)
+        try:
+            with self._opened() as (folder, file):
+                return kind.from_pretrained(folder, gguf_file=file, **LOCAL_ONLY, **arguments)
+        finally:
+            # The weights come last: from here on only their copies are needed.
+            forget_gguf_reader()
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """The fast reader of GGUF headers against the package's own."""
 
+import os
+
 import gguf
 import numpy as np
 import pytest
 from gguf import GGUFEndian, GGUFReader, GGUFWriter
-from zimage_layer_lab.cli.model.gguf_reader import fast_gguf_reader
-from zimage_layer_lab.cli.model.language_model import find_smollm2
+from zimage_layer_lab.cli.model.gguf_reader import fast_gguf_reader, forget_gguf_reader
+from zimage_layer_lab.cli.model.language_model import find_smollm2, load_smollm2
 
 WORDS = ["a", "", "狐", "<|im_start|>", "x" * 300]
 
@@ -53,6 +55,43 @@ def test_every_value_is_that_of_the_package(tmp_path, endianess):
 @pytest.mark.slow
 def test_a_real_file(smollm2):
     require_the_same(find_smollm2())
+
+
+def test_a_file_is_read_once_until_it_changes_or_is_forgotten(tmp_path, monkeypatch):
+    opened = []
+
+    class Counting(GGUFReader):
+        def __init__(self, path, mode="r"):
+            opened.append(str(path))
+            super().__init__(path, mode)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counting)
+    path = write(tmp_path / "small.gguf")
+    for _ in range(3):
+        with fast_gguf_reader():
+            assert gguf.GGUFReader(path) is gguf.GGUFReader(str(path))
+    assert opened == [str(path)]
+    os.utime(path, (1, 1))
+    with fast_gguf_reader():
+        gguf.GGUFReader(path)
+        forget_gguf_reader()
+        gguf.GGUFReader(path)
+    forget_gguf_reader()
+    assert len(opened) == 3
+
+
+@pytest.mark.slow
+def test_configuration_tokenizer_and_weights_read_the_header_once(monkeypatch):
+    opened = []
+
+    class Counting(GGUFReader):
+        def __init__(self, path, mode="r"):
+            opened.append(str(path))
+            super().__init__(path, mode)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counting)
+    load_smollm2()
+    assert opened == [str(find_smollm2())]
 
 
 def test_the_packages_reader_is_back_after_an_error(tmp_path):
