@@ -151,7 +151,7 @@ BAD = {
     "out of memory": (failing("out of memory"), "OutOfMemoryError"),
     "error": (failing("error"), "RuntimeError"),
     "stop": (failing("stop"), "interrupted"),
-    "no such layer": (no_such_layer, "LayerRangeError"),
+    "no such layer": (no_such_layer, "ValueError"),
     "impossible layer": (impossible_layer, None),
     "missing file": (missing_file, None),
 }
