@@ -1,6 +1,7 @@
 """A real ComfyUI server with the pack and tiny-depth random weights, over HTTP."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 from zimage_layer_lab.cli.comfy.folder import comfyui_python, install_pack, missing_requirements
 from zimage_layer_lab.cli.comfy.server import ComfyServer
+
+from .page import frontend
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +25,27 @@ def server(comfyui, tiny_base, pack_root, skip_or_fail):
     missing = missing_requirements(comfyui, python)
     if missing:
         skip_or_fail(f"ComfyUI's requirements are not installed here: {', '.join(missing)}")
-    server = ComfyServer(comfyui, tiny_base, python=python).start()
+    # Another frontend than ComfyUI's own: the folder `static` of comfyui-frontend-package.
+    newer = os.environ.get("LAYERLAB_FRONTEND")
+    options = ("--front-end-root", newer) if newer else ()
+    server = ComfyServer(comfyui, tiny_base, python=python, extra_args=options).start()
     yield server
     server.stop()
     for folder in ("output", "input", "temp", "user", "custom_nodes"):
         shutil.rmtree(tiny_base / folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=["classic", "Nodes 2.0"])
+def renderer(request):
+    """The two ways in which the frontend draws nodes: on a canvas, or as elements of the page."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def page(server, browser, renderer):
+    """One open page for a module of tests, once in each renderer."""
+    with frontend(server.address, browser, renderer) as page:
+        yield page
 
 
 @pytest.fixture

@@ -102,11 +102,21 @@ class Frontend:
 
 @contextmanager
 def frontend(
-    address: str, browser: str, width: int = 1800, height: int = 1100
+    address: str,
+    browser: str,
+    renderer: str = "classic",
+    width: int = 1800,
+    height: int = 1100,
 ) -> Iterator[Frontend]:
+    """``renderer`` is "classic" or "Nodes 2.0"; sizes are pixels of the window's inside."""
     from playwright.sync_api import sync_playwright
 
-    set_settings(address, Comfy_TutorialCompleted=True, Comfy_Locale="en")
+    set_settings(
+        address,
+        Comfy_TutorialCompleted=True,
+        Comfy_Locale="en",
+        Comfy_VueNodes_Enabled=renderer == "Nodes 2.0",
+    )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
         try:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .page import frontend, set_settings
+from .page import set_settings
 
 WORKFLOWS = (
     "layer_compare",
@@ -15,12 +15,6 @@ WORKFLOWS = (
     "layer_mix",
     "layer_sweep_grid",
 )
-
-
-@pytest.fixture(scope="module")
-def page(server, browser):
-    with frontend(server.address, browser) as page:
-        yield page
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -43,6 +37,8 @@ def test_the_prompt_of_a_dropped_workflow_is_the_shipped_api_file(page, pack_roo
     for name in WORKFLOWS:
         page.drop(pack_root / f"workflows/{name}.json")
         made = page.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for one in made.values():  # newer frontends tell more of a node than its title
+            one["_meta"] = {"title": one["_meta"]["title"]}
         api = json.loads((pack_root / f"workflows/api/{name}.json").read_text(encoding="utf-8"))
         assert made == api, name
 
