@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
    the node's sentence behind a button and a traceback. This shows the sentence of the pack's nodes
    beside it; errors of other nodes, and what the frontend does with ours, stay as they are. */
 const ofThePack = (type) => type?.startsWith("LayerLab");
-const READING_TIME = 30_000; // ms
+const READING_TIME = 15_000; // ms
 
 function show(type, sentence) {
   const summary = globalThis.LiteGraph?.registered_node_types?.[type]?.title ?? type;
