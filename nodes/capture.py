@@ -60,12 +60,14 @@ def prompt_inputs() -> list[io.Input]:
             "system_prompt",
             default="",
             multiline=True,
+            advanced=True,
             tooltip="Optional system turn before the prompt. Z-Image's own pipeline writes none.",
         ),
         io.Combo.Input(
             "think_block",
             options=["none", "empty"],
             default="none",
+            advanced=True,
             tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is appended.",
         ),
     ]

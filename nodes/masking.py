@@ -26,6 +26,8 @@ from .numbers import check_threshold, threshold_input
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
+SUGGESTION = "suggested_value"
+"""What is sent to the page beside the report: an input and the value that would help."""
 
 
 class OutlierMask(Node):
@@ -99,7 +101,7 @@ class OutlierMask(Node):
     def execute(
         cls, conditioning, mode, threshold, direction, tokens, exclude_sinks, reference=None
     ) -> io.NodeOutput:
-        masked, reports = [], []
+        masked, reports, other_ways, any_masked = [], [], [], False
         exclude_sinks = require_flag("exclude_sinks", exclude_sinks)
         require_choice("tokens", tokens, SELECTIONS)
         for entry in entries_of(conditioning):
@@ -126,13 +128,18 @@ class OutlierMask(Node):
                     f"{did}"
                 )
             masked.append(write_entry(entry, result.hidden, new_record, result.kept))
+            other_ways.append(_other_way(result, mode))
+            any_masked |= bool(result.masked)
             sinks = result.stats.sinks.tokens > 0
             remarks = reference_remarks(measured, record, sinks)
             reports.append(
-                _report(hidden, record, chosen, selected, result, did, mode, direction, remarks)
+                _report(hidden, record, chosen, selected, result, did, other_ways[-1], remarks)
             )
         report = "\n\n".join(reports)
-        return io.NodeOutput(masked, report, ui=ui.PreviewText(report))
+        shown = ui.PreviewText(report).as_dict()
+        if found := next(filter(None, other_ways), None):
+            shown[SUGGESTION] = ["direction", "both" if any_masked else found]
+        return io.NodeOutput(masked, report, ui=shown)
 
 
 def _select(record: Record, tokens: str) -> tuple[str, Tensor]:
@@ -165,18 +172,24 @@ def _what_was_done(
     return f"{mode} on {len(result.masked)} dimensions: {shown}"
 
 
-def _only_the_other_way(result: MaskResult, mode: str, direction: str) -> list[str]:
-    """The report's first line where nothing was masked because ``direction`` leaves all out."""
+def _other_way(result: MaskResult, mode: str) -> str | None:
+    """The direction of all outliers where nothing was masked because another was asked for."""
     outliers = result.measured.outliers
     if mode in SINK_MODES or result.masked or not outliers:
-        return []
-    found = outliers[0].direction  # Of the one direction that was not asked for.
+        return None
+    return outliers[0].direction
+
+
+def _only_the_other_way(result: MaskResult, found: str) -> str:
+    """The report's first line where nothing was masked and all outliers are ``found``."""
+    asked = {"loud": "quieter", "quiet": "louder"}[found]
     words = {"loud": "louder", "quiet": "quieter"}
-    number = "1 dimension is" if len(outliers) == 1 else f"{len(outliers)} dimensions are"
-    return [
+    count = len(result.measured.outliers)
+    number = "1 dimension is" if count == 1 else f"{count} dimensions are"
+    return (
         f"nothing was masked: {number} over {result.measured.threshold:g}x {words[found]} than the "
-        f"reference and none {words[direction]}; set direction to {found} to mask what was found"
-    ]
+        f"reference and none {asked}; set direction to {found} to mask what was found"
+    )
 
 
 def _report(
@@ -186,15 +199,14 @@ def _report(
     selected: Tensor,
     result: MaskResult,
     did: str,
-    mode: str,
-    direction: str,
+    other_way: str | None,
     remarks: list[str],
 ) -> str:
     measured = result.measured
     sinks = result.stats.sink_tokens.any(0).nonzero().flatten().tolist()
     times = f"{measured.threshold:g}x"
     lines = [
-        *_only_the_other_way(result, mode, direction),
+        *([_only_the_other_way(result, other_way)] if other_way else []),
         f"{record.source}, {record.layer_in_words}: "
         f"{hidden.shape[1]} tokens x {hidden.shape[2]} dimensions; "
         f"measured on {int(selected.sum())} ({chosen}) against {measured.expected.name}",

@@ -103,6 +103,7 @@ class VLEncode(Node):
                     "think_block",
                     options=list(THINK_BLOCKS),
                     default="none",
+                    advanced=True,
                     tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is "
                     "appended. open: <think> is opened, as Qwen3-VL's Thinking models expect.",
                 ),
@@ -112,6 +113,7 @@ class VLEncode(Node):
                     options=list(TEXT_PLACES),
                     default=TEXT_PLACES[0],
                     optional=True,
+                    advanced=True,
                     tooltip="Where the text stands. Tokens see only what is before them: image "
                     "tokens know the text only if it comes first.",
                 ),

@@ -96,6 +96,22 @@ def test_every_option_is_explained_in_chinese(schemas, chinese, pack_root):
     assert missing == []
 
 
+def test_every_option_is_called_something_in_chinese_on_the_page(schemas, pack_root):
+    text = (pack_root / "web/options_zh.js").read_text(encoding="utf-8")
+    table = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    options = {}
+    for schema in schemas.values():
+        for part in schema.inputs:
+            if part.io_type == "COMBO" and part.id not in OF_THE_HOST - {"name"}:
+                options.setdefault(part.id, set()).update(part.options)
+    named = options.pop("name")  # Files besides what the pack offers itself.
+    assert {name: set(words) for name, words in table.items() if name != "name"} == options
+    assert named <= set(table["name"])
+    for words in table.values():
+        assert len(set(words.values())) == len(words)
+        assert all(re.search(r"[\u4e00-\u9fff]|AdaIN", word) for word in words.values())
+
+
 def test_the_host_hands_these_strings_to_its_frontend(
     host, pack_root, chinese, tmp_path, monkeypatch
 ):

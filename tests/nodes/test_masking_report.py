@@ -273,6 +273,30 @@ def test_where_only_the_other_direction_was_found_the_first_line_says_what_to_se
     )
 
 
+def test_the_page_is_sent_the_value_that_would_help_as_strings(pack):
+    """Not as a dict, which the host counts as a picture."""
+    std = published_std()
+    quiet, loud, normal = std.clone(), std.clone(), normal_states(std)
+    quiet[396] /= 100.0
+    loud[7] *= 100.0
+    quiet, loud = normal_states(quiet), normal_states(loud)
+
+    def suggested(*hidden, **settings):
+        values = {
+            **{"mode": "zero", "threshold": 10.0, "direction": "loud", "tokens": "auto"},
+            **{"exclude_sinks": False, **settings},
+        }
+        entries = [[states, {}] for states in hidden]
+        shown = pack.OutlierMask.execute(conditioning=entries, **values).ui
+        return shown.get("suggested_value")
+
+    assert suggested(quiet) == suggested(normal, quiet) == ["direction", "quiet"]
+    assert suggested(loud, direction="quiet") == ["direction", "loud"]
+    assert suggested(quiet, loud) == ["direction", "both"]
+    assert suggested(normal) is suggested(quiet, direction="both") is None
+    assert suggested(quiet, mode="drop sinks") is None
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"direction": "both"}, {"mode": "drop sinks", "direction": "loud"}]
 )

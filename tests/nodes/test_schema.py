@@ -94,6 +94,20 @@ def test_every_node_can_be_found_and_understood(schemas, node_id):
     assert len(schema.search_aliases) >= 3
 
 
+@pytest.mark.parametrize(
+    ("node_id", "shown"),
+    [
+        ("LayerLabQwen3Encode", ["clip", "text", "layer"]),
+        ("LayerLabVLEncode", ["clip", "image", "text", "layer", "tokens", "max_image_tokens"]),
+        ("LayerLabLayerSweep", ["clip", "text", "layers"]),
+        ("LayerLabLayerMix", ["clip", "text", "weights", "method"]),
+    ],
+)
+def test_a_fresh_encoder_shows_what_everybody_sets(schemas, node_id, shown):
+    """The rest is marked as advanced, which pages put behind a button."""
+    assert [i.id for i in schemas[node_id].inputs if not getattr(i, "advanced", None)] == shown
+
+
 def test_the_layer_inputs_reach_every_layer_of_the_real_encoders(schemas):
     for node_id in ("LayerLabQwen3Encode", "LayerLabVLEncode", "LayerLabBuildReference"):
         layer = find(schemas, node_id, "layer")

@@ -125,7 +125,7 @@ def test_what_goes_into_from_pretrained_forbids_the_network_and_foreign_code():
 
 
 def test_the_browsers_part_asks_no_server():
-    network = r"fetch\(|XMLHttpRequest|WebSocket|sendBeacon|EventSource|import\("
+    network = r"fetch\(|fetchApi|XMLHttpRequest|WebSocket|sendBeacon|EventSource|import\("
     pages = [path.relative_to(ROOT) for path in sorted((ROOT / "web").glob("*.js"))]
     allowed = {f"../../scripts/{name}.js" for name in ("api", "app")}
     allowed |= {f"./{page.name}" for page in pages}
