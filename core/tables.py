@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -35,3 +36,28 @@ def enumerate_some(words: Iterable[str], most: int, count: int | None = None) ->
     count = len(words) if count is None else count
     more = f" and {count - most} more" if count > most else ""
     return ", ".join(words[:most]) + more
+
+
+def split_report(text: str) -> tuple[str, str, str]:
+    r"""A report's first line, its tables, and what is left of it.
+
+    A table is what :func:`table` makes: lines one under the other of at least three cells with two
+    spaces or more between them.
+
+    >>> split_report("one image\nindex  size  label\n0      8x8   a\nend")
+    ('one image', 'index  size  label\n0      8x8   a', 'end')
+    """
+    first, *lines = text.split("\n")
+    tables: list[list[str]] = []
+    rest: list[str] = []
+    is_row = [len(re.findall(r"\S {2,}(?=\S)", line)) >= 2 for line in lines]
+    for number, line in enumerate(lines):
+        beside = is_row[number - 1 : number] + is_row[number + 1 : number + 2]
+        if not is_row[number] or not any(beside):
+            rest.append(line)
+        elif number and is_row[number - 1] and tables:
+            tables[-1].append(line)
+        else:
+            tables.append([line])
+    table = "\n\n".join("\n".join(rows) for rows in tables)
+    return first, table, "\n".join(rest).strip("\n")

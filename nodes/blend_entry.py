@@ -78,6 +78,16 @@ def swapped(text: Record, other: Record, name: str = "vision") -> list[str]:
     ]
 
 
+def blend_verdict(reports: list[str]) -> str:
+    """What the first report comes to: a swap, if there is one, and what the DiT sees."""
+    if not reports:
+        return "no entry: this conditioning is empty"
+    lines = reports[0].split("\n")
+    swap = [line for line in lines if line.startswith(SWAPPED)]
+    more = f" (of {len(reports)}, the first)" if reports[1:] else ""
+    return "; ".join([*swap, lines[-1]]) + more
+
+
 def warn_of_swap(node: str, reports: list[str]) -> None:
     """Log it once, in the name of the ``node``, where one of its reports says so."""
     lines = "\n".join(reports).split("\n")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.checks import require_flag
 from ..core.dit.caption_length import trained_positions
 from ..core.edit.blending import CURVES, MATCHES, METHODS, BlendSettings
-from .blend_entry import blend_entry, warn_of_swap
+from .blend_entry import blend_entry, blend_verdict, warn_of_swap
 from .conditioning import partners
 from .node import Node
 from .numbers import check_numbers
+from .report import shown_report
 from .types import CATEGORY
 
 FEWEST_TOKENS, MOST_TOKENS = 2, 65536
@@ -24,6 +25,7 @@ class Blend(Node):
             node_id="LayerLabBlend",
             display_name="Embedding Blend",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Mixes text states with the states of Qwen3-VL image tokens, or appends "
             "them. The report says which tokens counted and how much the image model sees.",
             search_aliases=[
@@ -149,4 +151,4 @@ class Blend(Node):
             reports.append(report)
         warn_of_swap("Embedding Blend", reports)
         report = "\n\n".join(reports)
-        return io.NodeOutput(blended, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(blended, report, ui=shown_report(report, blend_verdict(reports)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.checks import shortened
 from ..core.encoder.layers import LayerRangeError, whole_layer
 from ..core.encoder.prompt import build_prompt
 from .encoder import encode
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY
 
 DEEPEST_LAYER = 37
@@ -81,6 +82,7 @@ class Qwen3Encode(Node):
             node_id="LayerLabQwen3Encode",
             display_name="Qwen3 Encode at Layer",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Encodes a prompt with Z-Image's text encoder and hands over the hidden "
             "states of the layer you choose. At layer -2 it equals CLIP Text Encode bit for bit.",
             search_aliases=[
@@ -119,4 +121,4 @@ class Qwen3Encode(Node):
     def execute(cls, clip, text, layer, system_prompt, think_block) -> io.NodeOutput:
         [encoding] = encode(clip, build_prompt(text, system_prompt, think_block), [layer])
         shown = f"{len(encoding.record)} tokens at layer {encoding.record.layer}\n{encoding.prompt}"
-        return io.NodeOutput(encoding.conditioning, encoding.prompt, ui=ui.PreviewText(shown))
+        return io.NodeOutput(encoding.conditioning, encoding.prompt, ui=shown_report(shown))

@@ -15,6 +15,7 @@ from ..core.draw.compare_grid import (
     DIFFERENCES,
     MOST_COLUMNS,
     Cell,
+    Compared,
     check_baseline,
     check_columns,
     compare,
@@ -26,6 +27,7 @@ from ..core.draw.compare_grid import (
 from .lists import only, require_values
 from .node import Node
 from .pictures import require_matplotlib, to_image
+from .report import shown_report
 from .types import CATEGORY
 
 MORE_IMAGES = [f"image{number}" for number in range(2, 101)]
@@ -183,9 +185,29 @@ class CompareGrid(Node):
             shape.place(index) if shape.titled and not named else cell.label
             for index, cell in enumerate(cells)
         ]
-        shown = ui.PreviewImage(image, cls=cls).as_dict()
+        verdict = _verdict(cells, compared, chosen)
+        shown = shown_report(report, verdict, ui.PreviewImage(image, cls=cls))
         shown.update(cells=_cells_to_compare(cells, names), baseline=[chosen])
         return io.NodeOutput(image, report, ui=shown)
+
+
+def _verdict(cells: Sequence[Cell], compared: Sequence[Compared], chosen: int) -> str:
+    """How like the baseline the others are, in one line."""
+    others = [
+        (one.ssim, cell.label)
+        for index, (cell, one) in enumerate(zip(cells, compared, strict=True))
+        if index != chosen and one.ssim is not None
+    ]
+    baseline = cells[chosen].label
+    if not others:
+        return f"no other image has the size of {baseline}, the baseline"
+    least, label = min(others)
+    if len(others) == 1:
+        return f"{label} against {baseline}: SSIM {least:.3f}"
+    most, nearest = max(others)
+    return (
+        f"against {baseline}: {label} differs most (SSIM {least:.3f}), {nearest} least ({most:.3f})"
+    )
 
 
 def _in_order(

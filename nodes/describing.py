@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.record.describing import describe
 from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, read_entry
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY
 
 
@@ -42,7 +43,7 @@ class Describe(Node):
                 lines.append("no record: another node made this, so every token counts as text")
             parts.append("\n".join([*lines, describe(hidden, record), *_where(entry[1])]))
         text = "\n\n".join(parts) or "no entry: this conditioning is empty"
-        return io.NodeOutput(text, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, ui=shown_report(text))
 
 
 def _where(options: dict[str, Any]) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.record.embedding_file import FORMAT, SUFFIX, Entry, load_embedding, save_embedding
 from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, origin, read_entry
 from .node import Node
+from .report import shown_report
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY
 
@@ -62,7 +63,7 @@ class SaveEmbedding(Node):
         if left_out:
             lines.append(f"left out, add it again after loading: {', '.join(left_out)}")
             log.warning("%s: left out %s.", shown, ", ".join(left_out))
-        return io.NodeOutput(ui=ui.PreviewText("\n".join(lines)))
+        return io.NodeOutput(ui=shown_report("\n".join(lines)))
 
 
 class LoadEmbedding(Node):
@@ -72,6 +73,7 @@ class LoadEmbedding(Node):
             node_id="LayerLabLoadEmbedding",
             display_name="Load Embedding",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Reads a conditioning that Save Embedding wrote; no text encoder is "
             "needed to use it.",
             search_aliases=["import conditioning", "read embedding", "prompt embedding"],
@@ -112,7 +114,7 @@ class LoadEmbedding(Node):
             [hidden, options if record is None else {**options, RECORD_KEY: record}]
             for hidden, record, options in entries
         ]
-        return io.NodeOutput(conditioning, ui=ui.PreviewText(describe(entries)))
+        return io.NodeOutput(conditioning, ui=shown_report(describe(entries)))
 
 
 def describe(entries: list[Entry]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.checks import require_choice
 from ..core.edit.layer_mix import MEAN_OF_NORMALISED, METHODS, mix_layers
@@ -17,6 +17,7 @@ from .conditioning import read_entry, write_entry
 from .encoder import block_count, encode
 from .layer_sweep import LARGEST_BLOCKS
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY
 
 
@@ -27,6 +28,7 @@ class LayerMix(Node):
             node_id="LayerLabLayerMix",
             display_name="Layer Mix",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Encodes a prompt once and mixes the hidden states of several layers of "
             "the text encoder into one conditioning.",
             search_aliases=[
@@ -99,7 +101,7 @@ class LayerMix(Node):
         ]
         [first, *_] = encodings
         shown = f"{len(first.record)} tokens\n{edit}\n{first.prompt}"
-        return io.NodeOutput(mixed, ui=ui.PreviewText(shown))
+        return io.NodeOutput(mixed, ui=shown_report(shown))
 
 
 def _optional(given: io.Input) -> io.Input:

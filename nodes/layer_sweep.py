@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.encoder.layers import parse_layers
 from ..core.encoder.prompt import build_prompt
 from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
 from .encoder import block_count, encode
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY
 
 LARGEST_BLOCKS = DEEPEST_LAYER - 1
@@ -23,6 +24,7 @@ class LayerSweep(Node):
             node_id="LayerLabLayerSweep",
             display_name="Qwen3 Layer Sweep",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Encodes a prompt once and hands over the hidden states of many layers as "
             "a list. Whatever is connected runs once for each layer, with its label.",
             search_aliases=[
@@ -80,4 +82,4 @@ class LayerSweep(Node):
             f"{', '.join(str(layer) for layer in wanted)}\n{first.prompt}"
         )
         conditionings = [encoding.conditioning for encoding in encodings]
-        return io.NodeOutput(conditionings, labels, ui=ui.PreviewText(shown))
+        return io.NodeOutput(conditionings, labels, ui=shown_report(shown))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..core.checks import require_choice, require_flag
-from ..core.dit.view import dit_change
+from ..core.dit.view import DitChange, dit_change
 from ..core.edit.masking import MODES, SINK_MODES, MaskResult, mask_states
 from ..core.outliers.detection import DIRECTIONS, ratio_in_words
 from ..core.outliers.table import outlier_table
@@ -23,6 +23,7 @@ from .conditioning import (
 )
 from .node import Node
 from .numbers import check_threshold, threshold_input
+from .report import shown_report
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
@@ -37,6 +38,7 @@ class OutlierMask(Node):
             node_id="LayerLabOutlierMask",
             display_name="Outlier Mask",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Finds dimensions whose spread is out of line with a reference, or sink "
             "tokens, and masks them. The report lists outliers in both directions, the token that "
             "carries each, and how much of the change the image model sees.",
@@ -101,7 +103,7 @@ class OutlierMask(Node):
     def execute(
         cls, conditioning, mode, threshold, direction, tokens, exclude_sinks, reference=None
     ) -> io.NodeOutput:
-        masked, reports, other_ways, any_masked = [], [], [], False
+        masked, reports, verdicts, other_ways, any_masked = [], [], [], [], False
         exclude_sinks = require_flag("exclude_sinks", exclude_sinks)
         require_choice("tokens", tokens, SELECTIONS)
         for entry in entries_of(conditioning):
@@ -132,11 +134,19 @@ class OutlierMask(Node):
             any_masked |= bool(result.masked)
             sinks = result.stats.sinks.tokens > 0
             remarks = reference_remarks(measured, record, sinks)
+            change = dit_change(hidden[:, result.kept], result.hidden)
             reports.append(
-                _report(hidden, record, chosen, selected, result, did, other_ways[-1], remarks)
+                _report(
+                    hidden, record, chosen, selected, result, did, other_ways[-1], remarks, change
+                )
+            )
+            verdicts.append(
+                _only_the_other_way(result, other_ways[-1])
+                if other_ways[-1]
+                else f"{_done_in_short(result, mode, did, hidden.shape[-1])}; {change.in_short()}"
             )
         report = "\n\n".join(reports)
-        shown = ui.PreviewText(report).as_dict()
+        shown = shown_report(report, _verdict(verdicts, conditioning))
         if found := next(filter(None, other_ways), None):
             shown[SUGGESTION] = ["direction", "both" if any_masked else found]
         return io.NodeOutput(masked, report, ui=shown)
@@ -172,6 +182,25 @@ def _what_was_done(
     return f"{mode} on {len(result.masked)} dimensions: {shown}"
 
 
+def _done_in_short(result: MaskResult, mode: str, did: str, width: int) -> str:
+    """What was done, with numbers instead of names."""
+    if mode in SINK_MODES and result.touched_sinks:
+        number = len(result.touched_sinks)
+        what = f"{number} sink token{'' if number == 1 else 's'}"
+        return f"{what} {'dropped' if mode == 'drop sinks' else 'set to the mean of the others'}"
+    if result.masked:
+        return f"{len(result.masked)} of {width:,} dimensions masked"
+    return did
+
+
+def _verdict(verdicts: list[str], conditioning: list) -> str:
+    """The first entry's, and that there are more."""
+    if not verdicts:
+        return "no entry: this conditioning is empty"
+    more = len(conditioning) - 1
+    return verdicts[0] + (f" (and {more} more entries)" if more else "")
+
+
 def _other_way(result: MaskResult, mode: str) -> str | None:
     """The direction of all outliers where nothing was masked because another was asked for."""
     outliers = result.measured.outliers
@@ -201,6 +230,7 @@ def _report(
     did: str,
     other_way: str | None,
     remarks: list[str],
+    change: DitChange,
 ) -> str:
     measured = result.measured
     sinks = result.stats.sink_tokens.any(0).nonzero().flatten().tolist()
@@ -228,7 +258,6 @@ def _report(
         )
     else:
         lines.append(f"no dimension is over {times} louder or quieter than the reference")
-    change = dit_change(hidden[:, result.kept], result.hidden)
     removed = hidden.shape[1] - len(result.kept)
     lines.append(did)
     lines.append(change.summary() + (f"; {removed} tokens are gone" if removed else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..core.checks import require_flag
@@ -22,6 +22,7 @@ from .conditioning import (
     write_entry,
 )
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Normalize(Node):
             node_id="LayerLabNormalize",
             display_name="Normalize Embedding",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Brings the states of a conditioning to the scale of reference statistics, "
             "or all of its tokens to one scale. Attention-sink tokens can stay as they are.",
             search_aliases=["rms norm", "standardize", "match statistics", "scale conditioning"],
@@ -89,7 +91,7 @@ class Normalize(Node):
                 record = record.with_edit(note)
             normalized.append(write_entry(entry, result.hidden, record))
             notes.append(note)
-        return io.NodeOutput(normalized, ui=ui.PreviewText("\n\n".join(notes)))
+        return io.NodeOutput(normalized, ui=shown_report("\n\n".join(notes)))
 
 
 def _reference(

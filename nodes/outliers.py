@@ -7,7 +7,14 @@ from torch import Tensor
 
 from ..core.measure.dimension_stats import Place
 from ..core.measure.reference import Reference as ReferenceStats
-from ..core.outliers.survey import Survey, Zeroing, survey_outliers, survey_table, zeroing
+from ..core.outliers.survey import (
+    NO_OUTLIER,
+    Survey,
+    Zeroing,
+    survey_outliers,
+    survey_table,
+    zeroing,
+)
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from ..core.tables import enumerate_some
 from .conditioning import (
@@ -21,6 +28,7 @@ from .model import caption_norm_weight
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
+from .report import shown_report
 from .types import CATEGORY, Reference
 
 
@@ -73,7 +81,7 @@ class OutlierReport(Node):
         require_matplotlib()
         from ..core.draw.outlier_picture import outlier_picture
 
-        pictures, sections = [], []
+        pictures, sections, verdicts = [], [], []
         for entry in conditioning:
             hidden, record = read_entry(entry)
             weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
@@ -86,9 +94,29 @@ class OutlierReport(Node):
             )
             name = measured.name_for(record.fingerprint) if measured else ""
             pictures.append(outlier_picture(hidden, record, survey, weight, name))
+            verdicts.append(_verdict(survey))
             sections.append(_section(hidden, record, survey, measured, weight))
         image, report = to_image(pictures), "\n\n".join(sections)
-        return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+        more = f" (of {len(verdicts)} entries, the first)" if verdicts[1:] else ""
+        verdict = verdicts[0] + more
+        preview = ui.PreviewImage(image, cls=cls)
+        return io.NodeOutput(image, report, ui=shown_report(report, verdict, preview))
+
+
+def _verdict(survey: Survey) -> str:
+    """What the report comes to, in one line."""
+    sinks = int(survey.sinks.sum())
+    tokens = f"{sinks} sink token{'' if sinks == 1 else 's'}"
+    if not survey.outliers:
+        return f"no dimension is over {survey.threshold:g}x out of line; {tokens}"
+    bare = [outlier for outlier in survey.outliers if outlier.bare]
+    left = sum(outlier.bare.direction != NO_OUTLIER for outlier in bare)
+    count = len(survey.outliers)
+    verb = "dimension is" if count == 1 else "dimensions are"
+    return (
+        f"{count} {verb} over {survey.threshold:g}x out of line, {left} of them without sink "
+        f"tokens too; {tokens}"
+    )
 
 
 def _section(

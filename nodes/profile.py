@@ -31,6 +31,7 @@ from .prompt_list import (
     read_optional_prompts,
     read_prompts,
 )
+from .report import shown_report
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -109,7 +110,8 @@ class LayerProfileNode(Node):
             path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         )
         report = _report(profile, records, threshold, path)
-        return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+        preview = ui.PreviewImage(image, cls=cls)
+        return io.NodeOutput(image, report, ui=shown_report(report, _events(profile)[0], preview))
 
 
 def _measure(

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.checks import require_finite_states, require_flag
 from ..core.files.untrusted_arrays import NpzError, npz_names
@@ -33,6 +33,7 @@ from .prompt_list import (
     read_optional_prompts,
     read_text,
 )
+from .report import shown_report
 from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
 from .types import CATEGORY, Reference
 
@@ -49,6 +50,7 @@ class BuildReference(Node):
             node_id="LayerLabBuildReference",
             display_name="Build Reference Stats",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Measures what is normal for this encoder at one layer: mean and std of "
             "every dimension over many prompts, or over image tokens, with and without "
             "attention-sink tokens.",
@@ -119,7 +121,7 @@ class BuildReference(Node):
                 "note": note,
             },
         )
-        return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
+        return io.NodeOutput(reference, ui=shown_report(describe(reference)))
 
 
 class SaveReference(Node):
@@ -150,7 +152,7 @@ class SaveReference(Node):
         require_reference(reference)
         path, shown = new_file(filename_prefix, ".safetensors")
         save_reference(reference, path)
-        return io.NodeOutput(ui=ui.PreviewText(f"saved: {shown}\n{describe(reference)}"))
+        return io.NodeOutput(ui=shown_report(f"saved: {shown}\n{describe(reference)}"))
 
 
 class LoadReference(Node):
@@ -160,6 +162,7 @@ class LoadReference(Node):
             node_id="LayerLabLoadReference",
             display_name="Load Reference Stats",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Reads reference statistics saved by this pack, or by llm-dit (.npz), or "
             "takes the published figures of Qwen3-4B that come with this pack.",
             search_aliases=["import statistics", "read reference", "npz"],
@@ -206,7 +209,7 @@ class LoadReference(Node):
         else:
             reference = load_reference(reference_path(name))
         require_flag("any_model", any_model)
-        return io.NodeOutput(reference, ui=ui.PreviewText(describe(reference)))
+        return io.NodeOutput(reference, ui=shown_report(describe(reference)))
 
 
 def _texts(prompts: str) -> tuple[list[str], str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import node_helpers
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.edit.blending import MATCHES, METHODS, BlendSettings
 from ..core.edit.scheduling import CURVES, MOST_STEPS, schedule
-from .blend_entry import blend_entry, warn_of_swap
+from .blend_entry import blend_entry, blend_verdict, warn_of_swap
 from .conditioning import partners
 from .node import Node
 from .numbers import check_numbers
+from .report import shown_report
 from .types import CATEGORY
 
 
@@ -21,6 +22,7 @@ class ScheduledBlend(Node):
             node_id="LayerLabScheduledBlend",
             display_name="Scheduled Blend",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Embedding Blend with a share that changes while sampling, so that a "
             "reference image guides early steps (composition) or late ones (detail).",
             search_aliases=[
@@ -118,7 +120,7 @@ class ScheduledBlend(Node):
                 title = f"{span['start_percent']:.4g} to {span['end_percent']:.4g} of sampling"
                 shown.append(f"{title}, alpha {part.alpha:.4g}\n{report}")
         warn_of_swap("Scheduled Blend", shown)
-        return io.NodeOutput(entries, ui=ui.PreviewText("\n\n".join(shown)))
+        return io.NodeOutput(entries, ui=shown_report("\n\n".join(shown), blend_verdict(shown)))
 
 
 def _within(part: float, first: float, last: float) -> float:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.dit.view import dit_change
 from ..core.edit.style_delta import HIGHEST_ALPHA, LOWEST_ALPHA, StyleResult, add_style
@@ -25,6 +25,7 @@ from .conditioning import origin, partners, positions_of, read_entry, write_entr
 from .encoder import encode
 from .node import Node
 from .numbers import check_number
+from .report import shown_report
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class StyleDelta(Node):
             node_id="LayerLabStyleDelta",
             display_name="Style Delta",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Adds to a text what a styled image has and a neutral one has not: styled "
             "minus neutral, brought to the text's scale.",
             search_aliases=[
@@ -124,7 +126,7 @@ class StyleDelta(Node):
                 record = record.with_edit(note)
             done.append(write_entry(entry, states, record))
         warn_of_swap("Style Delta", notes)
-        return io.NodeOutput(done, ui=ui.PreviewText("\n\n".join(notes)))
+        return io.NodeOutput(done, ui=shown_report("\n\n".join(notes)))
 
 
 def _image_tokens(entry: list, what: str) -> tuple[torch.Tensor, Record]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.edit.token_fit import METHODS, FitResult, fit_tokens
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from .conditioning import entries_of, read_entry, write_entry
 from .node import Node
 from .numbers import check_number
+from .report import shown_report
 from .types import CATEGORY
 
 LARGEST = 16384
@@ -23,6 +24,7 @@ class FitTokens(Node):
             node_id="LayerLabFitTokens",
             display_name="Fit Tokens",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Shortens a conditioning to a number of tokens: cut off, sampled or "
             "pooled. Shorter ones pass through untouched.",
             search_aliases=["token budget", "truncate conditioning", "token pooling", "too long"],
@@ -73,7 +75,7 @@ class FitTokens(Node):
             kept = result.sources if all(is_old) else None
             fitted.append(write_entry(entry, result.hidden, new_record, kept))
             notes.append(note)
-        return io.NodeOutput(fitted, ui=ui.PreviewText("\n\n".join(notes)))
+        return io.NodeOutput(fitted, ui=shown_report("\n\n".join(notes)))
 
 
 def _shortened(record: Record, sources: list[int], is_old: list[bool]) -> Record:

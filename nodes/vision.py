@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..core.checks import require_choice, require_flag
 from ..core.dit.caption_length import length_remarks
@@ -27,6 +27,7 @@ from .conditioning import write_entry
 from .encoder import Encoding, encode
 from .lists import only, runs
 from .node import Node
+from .report import shown_report
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class VLEncode(Node):
             node_id="LayerLabVLEncode",
             display_name="VL Image Token Encode",
             category=CATEGORY,
+            has_intermediate_output=True,
             description="Reads images with Qwen3-VL and hands over the hidden states of their "
             "tokens, to be blended with text states or given to Z-Image directly.",
             search_aliases=[
@@ -178,7 +180,7 @@ class VLEncode(Node):
         done = [_encode(**values) for values in planned]
         conditionings, prompts, shown = zip(*done, strict=True)
         return io.NodeOutput(
-            list(conditionings), list(prompts), ui=ui.PreviewText("\n\n".join(shown))
+            list(conditionings), list(prompts), ui=shown_report("\n\n".join(shown))
         )
 
 

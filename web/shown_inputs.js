@@ -1,5 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { inChinese } from "./language.js";
+import { keepReportLast } from "./reports.js";
 
 /* Which inputs a node shows. What is hidden keeps its value, is saved, and is sent as ever.
 
@@ -99,6 +100,7 @@ function follow(node) {
     serialize: false,
   });
   button.serialize = false;
+  keepReportLast(node);
   const defaults = new Map(hideable.map((widget) => [widget, widget.value]));
   const state = { defaults, button, loading: false };
   known.set(node, state);

@@ -1,6 +1,8 @@
 import { app } from "../../scripts/app.js";
 import { inChinese } from "./language.js";
 import { optionLabel } from "./option_labels.js";
+import { outputHooks } from "./outputs.js";
+import { keepReportLast } from "./reports.js";
 
 /* A button that sets the value that a node's report asks for. The node sends the input and the value
    in `suggested_value`; the button stands behind the inputs, above the report, until it is so set. */
@@ -44,46 +46,31 @@ function press(node, button) {
   show(node, button.suggestion);
 }
 
-/* Outputs are kept by "ID", or "SUBGRAPH:ID" inside a subgraph. */
-function nodeAt(place) {
-  const root = app.rootGraph ?? app.graph;
-  const [id, subgraph] = String(place).split(":").reverse();
-  return (subgraph ? root?.subgraphs?.get(subgraph) : root)?.getNodeById(id);
+function create(node) {
+  const size = [...node.size];
+  const button = node.addWidget("button", NAME, null, () => press(node, button), {
+    serialize: false,
+  });
+  button.serialize = false;
+  keepReportLast(node);
+  for (const widget of node.widgets) {
+    const changed = widget.callback;
+    if (widget === button || widget.serialize === false) continue;
+    widget.callback = function () {
+      const given = changed?.apply(this, arguments);
+      show(node, button.suggestion);
+      return given;
+    };
+  }
+  show(node);
+  node.setSize(size);
 }
 
 app.registerExtension({
   name: "LayerLab.Suggestion",
-  nodeCreated(node) {
-    if (!SUGGESTS.has(node.comfyClass)) return;
-    const size = [...node.size];
-    const button = node.addWidget("button", NAME, null, () => press(node, button), {
-      serialize: false,
-    });
-    button.serialize = false;
-    const report = node.widgets.findIndex((widget) => widget.element && widget.serialize === false);
-    if (report >= 0) node.widgets.splice(report, 0, node.widgets.pop());
-    for (const widget of node.widgets) {
-      const changed = widget.callback;
-      if (widget === button || widget.serialize === false) continue;
-      widget.callback = function () {
-        const given = changed?.apply(this, arguments);
-        show(node, button.suggestion);
-        return given;
-      };
-    }
-    const executed = node.onExecuted;
-    node.onExecuted = function (output) {
-      executed?.apply(this, arguments);
-      show(this, output?.suggested_value);
-    };
-    show(node);
-    node.setSize(size);
-  },
-  /* A tab that is opened again, or a job of the history: the nodes are new, what they gave is not. */
-  onNodeOutputsUpdated(outputs) {
-    for (const [place, output] of Object.entries(outputs)) {
-      const node = nodeAt(place);
-      if (SUGGESTS.has(node?.comfyClass)) show(node, output?.suggested_value);
-    }
-  },
+  ...outputHooks(
+    (node) => SUGGESTS.has(node.comfyClass),
+    create,
+    (node, output) => show(node, output?.suggested_value),
+  ),
 });

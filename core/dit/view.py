@@ -34,6 +34,12 @@ class DitChange(NamedTuple):
         """(batch, tokens) bool: which tokens changed by more than rounding does."""
         return self.relative_l2 > ROUNDING
 
+    def in_short(self) -> str:
+        """The mean change in a few words."""
+        if not bool(self.changed.any()):
+            return "the DiT sees no change"
+        return f"the DiT sees {100 * float(self.relative_l2.mean()):.3g} % change"
+
     def summary(self) -> str:
         """One line for a report."""
         changed = int(self.changed.sum())

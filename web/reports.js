@@ -1,0 +1,69 @@
+import { app } from "../../scripts/app.js";
+import { outputHooks } from "./outputs.js";
+import { ReportBox } from "./report_box.js";
+
+/* The report on every node of the pack that makes one. The box is there from the start, so that a run
+   does not change the layout. It goes into no prompt; a small report is saved with the workflow. */
+const WITHOUT = new Set(["LayerLabZImageSampler"]);
+const NAME = "shown_text";
+const PROPERTY = "layer_lab_report";
+const MOST_SAVED = 4096; // characters of JSON
+const LEAST = 64;
+const FRESH = 150; // pixels; a node that is loaded has a size of its own
+const NARROWEST = 330;
+const WITH_PICTURE = new Set([
+  "LayerLabOutlierReport",
+  "LayerLabLayerProfile",
+  "LayerLabDitGain",
+  "LayerLabDitResponse",
+]);
+const PICTURE = [700, 380]; // width of such a fresh node, and the room for its picture
+
+const boxes = new WeakMap();
+const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);
+
+/* The report stands below whatever else a node has: widgets are saved by their place. */
+export function keepReportLast(node) {
+  const at = node.widgets?.findIndex((widget) => widget.name === NAME) ?? -1;
+  if (at >= 0) node.widgets.push(...node.widgets.splice(at, 1));
+}
+
+function create(node) {
+  const box = new ReportBox();
+  boxes.set(node, box);
+  let least = FRESH;
+  const before = node.computeSize()[1];
+  const height = node.size[1];
+  const widget = node.addDOMWidget(NAME, "layer_lab_report", box.root, {
+    serialize: false,
+    getValue: () => box.text,
+    setValue: () => {},
+    getMinHeight: () => least,
+  });
+  widget.serialize = false;
+  const [width, after] = node.computeSize();
+  const [narrowest, room] = WITH_PICTURE.has(node.comfyClass) ? PICTURE : [NARROWEST, 0];
+  node.setSize([Math.max(node.size[0], width, narrowest), height + after - before + room]);
+  const configured = node.onConfigure;
+  node.onConfigure = function () {
+    configured?.apply(this, arguments);
+    least = LEAST;
+    const saved = this.properties?.[PROPERTY];
+    const parts = Array.isArray(saved) && saved.length === 4 && saved.every(isText);
+    if (parts) box.show(saved[3], saved, true);
+  };
+}
+
+const isText = (part) => typeof part === "string";
+
+function show(node, output) {
+  const parts = output?.[PROPERTY];
+  if (!parts) return;
+  const text = (output.text ?? []).join("\n\n");
+  boxes.get(node)?.show(text, parts);
+  const saved = [...parts, text];
+  if (JSON.stringify(saved).length <= MOST_SAVED) node.properties[PROPERTY] = saved;
+  else delete node.properties[PROPERTY];
+}
+
+app.registerExtension({ name: "LayerLab.Reports", ...outputHooks(hasReport, create, show) });
