@@ -7,6 +7,9 @@ import { optionLabel } from "./option_labels.js";
 const SUGGESTS = new Set(["LayerLabOutlierMask"]);
 const NAME = "suggestion";
 
+/* node -> what its last run suggested */
+const suggestions = new WeakMap();
+
 const find = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
 /* What the button would set: [widget, value], undefined where there is nothing to set. */
@@ -24,24 +27,29 @@ function label([widget, value]) {
   return inChinese() ? `将${widget.label}设为${shown}` : `Set ${widget.name} to ${shown}`;
 }
 
-/* Nodes 2.0 looks at `hidden` when the label changes. */
+/* The button is there only while it is of use: both renderers follow the list of widgets at once. */
 function show(node, suggestion) {
-  const button = find(node, NAME);
-  if (!button) return;
-  button.suggestion = suggestion;
+  suggestions.set(node, suggestion);
+  const old = find(node, NAME);
+  if (old) node.removeWidget(old);
   const due = toSet(node, suggestion);
-  button.options.hidden = button.hidden = !due;
-  button.label = due ? label(due) : "";
+  if (due) {
+    const options = { serialize: false };
+    const button = node.addWidget("button", NAME, null, () => press(node), options);
+    button.serialize = false;
+    button.label = label(due);
+    const report = node.widgets.findIndex((widget) => widget.element && widget.serialize === false);
+    if (report >= 0) node.widgets = node.widgets.toSpliced(-1).toSpliced(report, 0, button);
+  }
   node.setDirtyCanvas?.(true, true);
 }
 
-function press(node, button) {
-  const due = toSet(node, button.suggestion);
+function press(node) {
+  const due = toSet(node, suggestions.get(node));
   if (!due) return;
   const [widget, value] = due;
   widget.value = value;
   widget.callback?.(value, app.canvas, node);
-  show(node, button.suggestion);
 }
 
 /* Outputs are kept by "ID", or "SUBGRAPH:ID" inside a subgraph. */
@@ -55,19 +63,12 @@ app.registerExtension({
   name: "LayerLab.Suggestion",
   nodeCreated(node) {
     if (!SUGGESTS.has(node.comfyClass)) return;
-    const size = [...node.size];
-    const button = node.addWidget("button", NAME, null, () => press(node, button), {
-      serialize: false,
-    });
-    button.serialize = false;
-    const report = node.widgets.findIndex((widget) => widget.element && widget.serialize === false);
-    if (report >= 0) node.widgets.splice(report, 0, node.widgets.pop());
     for (const widget of node.widgets) {
+      if (widget.serialize === false) continue;
       const changed = widget.callback;
-      if (widget === button || widget.serialize === false) continue;
       widget.callback = function () {
         const given = changed?.apply(this, arguments);
-        show(node, button.suggestion);
+        if (suggestions.get(node)) show(node, suggestions.get(node));
         return given;
       };
     }
@@ -76,8 +77,6 @@ app.registerExtension({
       executed?.apply(this, arguments);
       show(this, output?.suggested_value);
     };
-    show(node);
-    node.setSize(size);
   },
   /* A tab that is opened again, or a job of the history: the nodes are new, what they gave is not. */
   onNodeOutputsUpdated(outputs) {
