@@ -93,6 +93,9 @@ export class ReportBox {
     this.button.type = "button";
     this.button.textContent = this.words.copy;
     this.button.addEventListener("click", () => this.copy());
+    this.offered = element("button", "offer", this.root);
+    this.offered.type = "button";
+    this.offered.addEventListener("click", () => this.press?.());
     this.body = element("div", "body", this.root);
     this.body.tabIndex = 0;
     this.note = element("div", "note", this.body);
@@ -108,6 +111,7 @@ export class ReportBox {
       const { scrollHeight, clientHeight, scrollWidth, clientWidth } = this.body;
       if (scrollHeight > clientHeight || scrollWidth > clientWidth) event.stopPropagation();
     });
+    this.offer("");
     this.show("", ["", "", ""]);
   }
 
@@ -124,6 +128,13 @@ export class ReportBox {
     this.rest.textContent = rest;
     this.more.hidden = !rest;
     this.more.open = !table;
+  }
+
+  /* A button under the verdict that does what the report asks for; none where `words` is empty. */
+  offer(words, press) {
+    this.offered.textContent = words;
+    this.offered.hidden = !words;
+    this.press = press;
   }
 
   async copy() {

@@ -1,6 +1,7 @@
 import { app } from "../../scripts/app.js";
 import { outputHooks } from "./outputs.js";
 import { ReportBox } from "./report_box.js";
+import { suggest } from "./suggestion.js";
 
 /* The report on every node of the pack that makes one. The box is there from the start, so that a run
    does not change the layout. It goes into no prompt; a small report is saved with the workflow. */
@@ -60,7 +61,10 @@ function show(node, output) {
   const parts = output?.[PROPERTY];
   if (!parts) return;
   const text = (output.text ?? []).join("\n\n");
-  boxes.get(node)?.show(text, parts);
+  const box = boxes.get(node);
+  box.show(text, parts);
+  box.suggestion = output.suggested_value;
+  suggest(node, box, box.suggestion);
   const saved = [...parts, text];
   if (JSON.stringify(saved).length <= MOST_SAVED) node.properties[PROPERTY] = saved;
   else delete node.properties[PROPERTY];

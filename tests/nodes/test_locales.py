@@ -97,16 +97,18 @@ def test_every_option_is_explained_in_chinese(schemas, chinese, pack_root):
 
 
 def test_every_option_is_called_something_in_chinese_on_the_page(schemas, pack_root):
+    from zimage_layer_lab.nodes.embedding import NO_FILE
+    from zimage_layer_lab.nodes.reference import SHIPPED
+
     text = (pack_root / "web/options_zh.js").read_text(encoding="utf-8")
     table = json.loads(text[text.index("{") : text.rindex("}") + 1])
     options = {}
     for schema in schemas.values():
         for part in schema.inputs:
-            if part.io_type == "COMBO" and part.id not in OF_THE_HOST - {"name"}:
+            if part.io_type == "COMBO" and part.id not in OF_THE_HOST:
                 options.setdefault(part.id, set()).update(part.options)
-    named = options.pop("name")  # Files besides what the pack offers itself.
-    assert {name: set(words) for name, words in table.items() if name != "name"} == options
-    assert named <= set(table["name"])
+    options["name"] = {NO_FILE, SHIPPED}  # The others are files.
+    assert {name: set(words) for name, words in table.items()} == options
     for words in table.values():
         assert len(set(words.values())) == len(words)
         assert all(re.search(r"[\u4e00-\u9fff]|AdaIN", word) for word in words.values())
