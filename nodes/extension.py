@@ -2,10 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .ablations import Ablations
 from .blending import Blend
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
 from .describing import Describe
+from .dit_gain import DitGain
 from .embedding import LoadEmbedding, SaveEmbedding
 from .layer_mix import LayerMix
 from .layer_sweep import LayerSweep
@@ -44,4 +46,6 @@ class LayerLabExtension(ComfyExtension):
             LoadEmbedding,
             ZImageSampler,
             CompareGrid,
+            Ablations,
+            DitGain,
         ]
