@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..core.checks import require_choice
+from ..core.dit.response import CONTROL
 from ..core.edit.ablations import (
     BOTH,
-    CONTROL,
     MOST_CONTROLS,
     MOST_SINGLE,
     REPLACEMENTS,

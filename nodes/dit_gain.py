@@ -135,7 +135,7 @@ def parse_dimensions(text: str, width: int) -> list[int]:
     for word in words:
         if not word.isascii() or not word.isdigit() or int(word) >= width:
             raise ValueError(
-                f"dimensions has {shortened(word)!r}: give numbers from 0 to {width - 1}, with "
+                f"dimensions has {shortened(word)}: give numbers from 0 to {width - 1}, with "
                 "commas between them"
             )
         numbers.append(int(word))

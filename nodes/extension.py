@@ -8,6 +8,7 @@ from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
 from .describing import Describe
 from .dit_gain import DitGain
+from .dit_response import DitResponse
 from .embedding import LoadEmbedding, SaveEmbedding
 from .layer_mix import LayerMix
 from .layer_sweep import LayerSweep
@@ -48,4 +49,5 @@ class LayerLabExtension(ComfyExtension):
             CompareGrid,
             Ablations,
             DitGain,
+            DitResponse,
         ]

@@ -170,7 +170,7 @@ class ZImageSampler(Node):
         require_choice("scheduler", scheduler, comfy.samplers.KSampler.SCHEDULERS)
         channels = model.get_model_object("latent_format").latent_channels
         if latent is not None:
-            _check_latent(latent, channels)
+            check_latent(latent, channels)
         if vae is not None:
             _check_vae(vae, channels)
         if negative is None:
@@ -214,7 +214,7 @@ def _check_conditioning(name: str, conditioning: list, model: Any) -> None:
         require_finite_states(hidden, name)
 
 
-def _check_latent(latent: Any, channels: int) -> None:
+def check_latent(latent: Any, channels: int) -> None:
     """Refuse a latent that would stop the sampling, or turn every pixel into NaN."""
     samples = latent.get("samples") if isinstance(latent, Mapping) else None
     if not isinstance(samples, torch.Tensor):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice, require_whole_number
+from ..dit.response import CONTROL
 from ..measure.allocation import copy
 from ..measure.moments import to_dtype
 from ..outliers.survey import Survey
@@ -21,8 +22,6 @@ from ..record.record import Record
 BOTH, OUTLIERS, SINKS, TOKENS = "outliers and sinks", "outliers", "sinks", "single tokens"
 WHAT = (BOTH, OUTLIERS, SINKS, TOKENS)
 REPLACEMENTS = ("mean", "zero", "drop")
-CONTROL = "control: "
-"""How the label of a control begins."""
 MOST_CONTROLS, MOST_SINGLE = 64, 1024
 ORDINARY_SPREAD = (0.4, 0.6)
 """Control dimensions have a std between these quantiles of all dimensions'."""
@@ -32,7 +31,7 @@ class Part(NamedTuple):
     """What one variant lacks.
 
     Attributes:
-        label: in words, such as "dimension 396"; a control's begins with :data:`CONTROL`.
+        label: in words, such as "dimension 396"; a control's begins with CONTROL.
         dimensions: taken out of every token that is no padding.
         tokens: positions that are taken out whole.
     """

@@ -1,0 +1,88 @@
+"""DiT Response on the real host's Z-Image: its predictions are the model's own, asked by hand."""
+
+import pytest
+import torch
+
+from .stock import empty_latent, output, run, states, with_states
+
+SMALL = {"width": 64, "height": 64, "steps": 3}
+
+
+def respond(pack, model, base, variants, labels=(), **settings):
+    """The node's answer; every input as the host gives it, a list."""
+    given = {"model": model, "base": base, "seed": 5, "at": "1, 3", **SMALL, **settings}
+    lists = {name: [value] for name, value in given.items()}
+    return output(pack.DitResponse, **lists, variants=list(variants), labels=list(labels))
+
+
+def rows(report: str) -> dict[str, list[str]]:
+    """The table's cells by label."""
+    lines = report.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("variant  "))
+    split = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[start:]]
+    return {cells[0]: cells[1:] for cells in split}
+
+
+def scaled(text, factor):
+    return with_states(text, states(text) * factor)
+
+
+def other(text, seed=0):
+    noise = torch.randn(states(text).shape, generator=torch.Generator().manual_seed(seed))
+    return with_states(text, noise)
+
+
+@pytest.mark.parametrize("sampler_name", ["res_multistep", "euler", "heun", "uni_pc"])
+def test_the_base_is_sampled_as_the_sampler_does_it(model, pack, text, sampler_name):
+    settings = {"sampler_name": sampler_name}
+    answer = respond(pack, model, text, [text, other(text)], ["itself", "noise"], **settings)
+    sampled = run(pack.ZImageSampler, model=model, positive=text, seed=5, **SMALL, **settings)[1]
+    assert torch.equal(answer.args[2]["samples"], sampled["samples"])
+    cells = rows(answer.args[1])
+    assert set(cells["itself"][1:4]) == {"0 %"}
+    assert all(float(cell.split()[0]) > 1 for cell in cells["noise"][1:4])
+
+
+def test_the_share_is_that_of_the_models_own_answers(host, model, pack, text):
+    """At the first step x is the noise itself, so that the model can be asked by hand."""
+    import comfy.model_management
+    import comfy.sample
+    from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
+
+    variant = other(text)
+    report = respond(pack, model, text, [variant], ["noise"], at="1").args[1]
+    [shifted] = ModelSamplingAuraFlow().patch_aura(model, 3.0)
+    comfy.model_management.load_models_gpu([shifted])
+    shifted.pre_run()
+    x = comfy.sample.prepare_noise(empty_latent(64, 64)["samples"], 5)
+    [emptied] = host.nodes.ConditioningZeroOut().zero_out(text)
+
+    def ask(conditioning):
+        hidden = states(conditioning)
+        given = {"c_crossattn": hidden, "num_tokens": hidden.shape[1], "transformer_options": {}}
+        return shifted.model.apply_model(x, torch.ones(1), **given)
+
+    base = ask(text)
+    changes = [float((ask(one) - base).double().norm()) for one in (variant, emptied)]
+    velocity = changes[0] / float((x - base).double().norm())
+    cells = rows(report)["noise"]
+    assert float(cells[1].split()[0]) == pytest.approx(100 * changes[0] / changes[1], rel=5e-3)
+    assert float(cells[3].split()[0]) == pytest.approx(100 * velocity, rel=5e-3)
+    shifted.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variants": []}, "variants is an empty list"),
+        ({"labels": ["one", "two"]}, "1 variants and 2 labels"),
+        ({"at": "1, 9"}, "at has '9', which is no step of 1 to 3"),
+        ({"at": ""}, "at is empty"),
+        ({"variants": [[[torch.zeros(1, 4, 64), {}]]]}, "has 64 dimensions and the base 2560"),
+        ({"variants": [[]]}, "has no entries"),
+    ],
+)
+def test_bad_input_is_a_sentence(model, pack, text, settings, message):
+    given = {"variants": [text], "labels": [], **settings}
+    with pytest.raises(ValueError, match=message):
+        respond(pack, model, text, **given)
