@@ -147,9 +147,8 @@ def _found_in_words(suspects: list[int], gains: Gains, energy: Energy) -> list[s
         return ["no dimension of the caption is out of line"]
     relative = gains.relative.tolist()
     return [
-        f"dimension {number}, out of line in the caption: the model takes it "
-        f"{times(relative[number])} than its median dimension; it carries "
-        f"{float(energy.dimensions[number]):.2%} of what goes on"
+        f"dimension {number}, out of line in the caption: gain {times(relative[number])}; it "
+        f"carries {float(energy.dimensions[number]):.2%} of what goes on"
         for number in suspects[:3]
     ]
 

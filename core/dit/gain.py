@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ..tables import table
 
+LIKE = 1.05
+"""Up to this ratio a gain is as the median's."""
 GAIN_HEADER = ("dim", "gain", "over the median", "rank", "share of the energy", "if it were zero")
 """Columns of :func:`gain_table`."""
 
@@ -106,13 +108,15 @@ def gain_table(
 def times(ratio: float) -> str:
     """A ratio to the median in words.
 
-    >>> times(0.25), times(3.0), times(0.0)
-    ('4x weaker', '3x stronger', 'ignored: 0')
+    >>> times(0.25), times(3.0), times(1.01), times(0.0)
+    ('4x weaker', '3x stronger', 'as the median', 'ignored: 0')
     """
     if ratio == 0:
         return "ignored: 0"
     if math.isinf(ratio):
         return "the median is 0"
+    if 1 / LIKE <= ratio <= LIKE:
+        return "as the median"
     if ratio >= 1:
         return f"{ratio:.3g}x stronger"
     return f"{1 / ratio:.3g}x weaker"

@@ -22,6 +22,8 @@ from ..tables import table
 
 CONTROL = "control: "
 """How the label of a control begins: a variant of which no effect is expected."""
+KINDS = ("dimension", "token")
+"""What controls are of: one dimension of a token is far less than a whole token."""
 PAD_MULTIPLE = 32
 """Z-Image fills captions to a multiple of so many tokens, and the image's positions begin after
 them (comfy/ldm/lumina/model.py): crossing one moves the image."""
@@ -45,6 +47,11 @@ class Response(NamedTuple):
     def mean_share(self) -> float:
         """Over the noise levels."""
         return sum(self.share) / len(self.share)
+
+    @property
+    def kind(self) -> str:
+        """ "dimension", "token" or "": what its label speaks of."""
+        return next((kind for kind in KINDS if kind in self.label), "")
 
     @property
     def is_control(self) -> bool:
@@ -71,11 +78,21 @@ class Responses:
     tokens: int
 
     @cached_property
-    def controls(self) -> tuple[float, float] | None:
-        """The smallest and the largest share of any control at any step, None without one."""
-        shares = [share for row in self.rows if row.is_control for share in row.share]
-        shares = [share for share in shares if math.isfinite(share)]
-        return (min(shares), max(shares)) if shares else None
+    def controls(self) -> dict[str, tuple[float, float]]:
+        """Of each kind of controls the smallest and the largest share at any step."""
+        shares: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row.is_control:
+                finite = [share for share in row.share if math.isfinite(share)]
+                shares.setdefault(row.kind, []).extend(finite)
+        return {kind: (min(some), max(some)) for kind, some in shares.items() if some}
+
+    def controls_of(self, row: Response) -> tuple[float, float] | None:
+        """Those of the row's kind, else the widest span of all; None without a control."""
+        if not self.controls:
+            return None
+        lows, highs = zip(*self.controls.values(), strict=True)
+        return self.controls.get(row.kind, (min(lows), max(highs)))
 
     def crosses(self, row: Response) -> bool:
         """Whether the caption is filled to another length than the base's."""
@@ -114,11 +131,18 @@ def verdict(responses: Responses, padded: bool = True) -> list[str]:
             "prompt does"
         )
     if responses.controls:
-        low, high = responses.controls
-        above = [row.label for row in judged if _sortable(row.mean_share) > high]
+        spans = [
+            f"{kind or 'all'} {percent(low)} to {percent(high)}"
+            for kind, (low, high) in responses.controls.items()
+        ]
+        above = [
+            row.label
+            for row in judged
+            if _sortable(row.mean_share) > responses.controls_of(row)[1]
+        ]
         lines.append(
-            f"controls: {percent(low)} to {percent(high)}; {len(above)} of {len(judged)} others "
-            "are above all of them" + (f": {', '.join(above[:5])}" if above else "")
+            f"controls: {', '.join(spans)}; above all controls of their kind: "
+            f"{len(above)} of {len(judged)}" + (f": {', '.join(above[:5])}" if above else "")
         )
     crossing = [row.label for row in responses.rows if responses.crosses(row)] if padded else []
     if crossing:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..dit.gain import Energy, Gains, times
-from .figures import CALM, FLOOR, GREY, LOUD, open_frame, to_pixels
+from .figures import CALM, FLOOR, GREY, LOUD, open_frame, plain_ticks, to_pixels
 from .fonts import text_style
 from .labels import Mark, broken, name_on_the_right
 
@@ -72,12 +72,14 @@ def _draw_gains(axes: Axes, gains: Gains, suspects: Sequence[int], called: Seque
     if len(finite) == 0:
         axes.text(0.5, 0.5, "every gain is 0", ha="center", transform=axes.transAxes)
         return
-    floor = max(float(finite.min()) / 2, FLOOR)
+    floor = max(float(finite.min()) / (1 if (relative > 0).all() else 2), FLOOR)
     drawn = np.where(np.isfinite(relative), relative, finite.max()).clip(floor)
     axes.semilogy(drawn, ".", color=CALM, ms=3)
     axes.axhline(1.0, color=GREY, lw=1)
     axes.set_xlim(-0.02 * len(drawn), 1.02 * len(drawn))
-    axes.set_ylim(floor / 1.5, drawn.max() * 1.5)
+    low, high = floor / 1.6, float(drawn.max()) * 1.6
+    axes.set_ylim(low, high)
+    plain_ticks(axes.yaxis, low, high)
     if len(suspects):
         axes.semilogy(list(suspects), drawn[list(suspects)], "o", color=LOUD, ms=6)
     largest = gains.values.argsort(descending=True, stable=True)[:NAMED].tolist()

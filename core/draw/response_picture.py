@@ -52,9 +52,16 @@ def _lowest(responses: Responses) -> float:
 
 def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
     open_frame(axes)
-    axes.set_title("Share of what removing the prompt changes", loc="left", fontsize=POINTS)
+    band = "; grey: controls" if responses.controls else ""
+    axes.set_title(
+        f"Share of what removing the prompt changes{band}", loc="left", fontsize=POINTS
+    )
     places = np.arange(len(responses.rows))[::-1]
-    _band(axes.axvspan, responses, low)
+    for place, row in zip(places, responses.rows, strict=True):
+        span = responses.controls_of(row)
+        if span:
+            ends = [_drawn(share, low) for share in span]
+            axes.fill_betweenx([place - 0.5, place + 0.5], *ends, color=GREY, alpha=0.18, lw=0)
     for number, step in enumerate(responses.steps):
         shares = [_drawn(row.share[number], low) for row in responses.rows]
         color = COLORS[number % len(COLORS)]
@@ -79,7 +86,9 @@ def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
 def _draw_curves(axes: Axes, responses: Responses, low: float, height: float) -> None:
     open_frame(axes)
     axes.set_title("Over the noise level, the largest", loc="left", fontsize=POINTS)
-    _band(axes.axhspan, responses, low)
+    for span in responses.controls.values():
+        ends = (_drawn(share, low) for share in span)
+        axes.axhspan(*ends, color=GREY, alpha=0.18, lw=0)
     judged = [row for row in responses.rows if not row.is_control]
     largest = sorted(judged, key=_mean, reverse=True)[:CURVES]
     marks = []
@@ -99,13 +108,6 @@ def _draw_curves(axes: Axes, responses: Responses, low: float, height: float) ->
     axes.tick_params(labelsize=POINTS - 1)
     _name_shares(axes.yaxis, low)
     name_on_the_right(axes, marks, height - 1.6, POINTS)
-
-
-def _band(span, responses: Responses, low: float) -> None:
-    """Where the controls are."""
-    if responses.controls:
-        lowest, highest = (_drawn(share, low) for share in responses.controls)
-        span(lowest, highest, color=GREY, alpha=0.18, lw=0)
 
 
 def _drawn(share: float, low: float) -> float:
