@@ -49,3 +49,82 @@ def test_gains_and_shares_are_those_of_the_weights(model, pack, planted):
 def test_it_shows_a_picture_and_works_without_a_conditioning(model, pack):
     image, report = output(pack.DitGain, model=model).args
     assert image.ndim == 4 and image.shape[-1] == 3 and "2560 dimensions" in report
+
+
+COLUMN = "diffusion_model.cap_embedder.1.weight"
+
+
+@pytest.fixture
+def column(model):
+    """A function: multiply what the model takes of dimension 396; undone at the end."""
+    weight = model.model.diffusion_model.cap_embedder[1].weight
+    kept = weight[:, 396].clone()
+
+    def scale(factor: float) -> None:
+        weight[:, 396] = kept * factor
+
+    yield scale
+    weight[:, 396] = kept
+
+
+@pytest.mark.parametrize(("factor", "rank"), [(0.0, "2560 of 2560"), (100.0, "1 of 2560")])
+def test_an_ignored_and_a_favoured_dimension_are_told(model, pack, planted, column, factor, rank):
+    column(factor)
+    row = cells(run(pack.DitGain, model=model, conditioning=planted)[1], 396)
+    assert row[3] == rank
+    if factor == 0:
+        assert (row[1], row[2], row[4], row[5]) == ("0", "ignored: 0", "0.00%", "0.00%")
+    else:
+        assert float(row[4].removesuffix("%")) > 99
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_lora_counts_whether_it_is_loaded_or_not(model, pack, loaded):
+    import comfy.model_management
+
+    g, w, _ = weights(model)
+    delta = torch.randn(w.shape, generator=torch.Generator().manual_seed(1)) * 0.1
+    norm_delta = torch.rand(g.shape, generator=torch.Generator().manual_seed(2))
+    patched = model.clone()
+    patched.add_patches({COLUMN: ("diff", (delta,))}, 0.5)
+    norm = COLUMN.replace(".1.", ".0.")
+    patched.add_patches({norm: ("diff", (norm_delta,))}, 1.0)
+    if loaded:
+        comfy.model_management.load_models_gpu([patched])
+    changed = w + 0.5 * delta.double().numpy()
+    gain = np.abs(g + norm_delta.double().numpy()) * np.sqrt((changed**2).sum(0))
+    report = run(pack.DitGain, model=patched, dimensions="396, 4, 2559")[1]
+    for dimension in (396, 4, 2559):
+        assert float(cells(report, dimension)[1]) == pytest.approx(gain[dimension], rel=2e-3)
+    comfy.model_management.load_models_gpu([model])
+    assert np.array_equal(weights(model)[1], w)
+
+
+def test_float8_weights_count_as_they_are_stored(host, pack):
+    [loaded] = host.nodes.UNETLoader().load_unet("z_image_turbo_bf16.safetensors", "fp8_e4m3fn")
+    norm, matrix = loaded.model.diffusion_model.cap_embedder
+    assert matrix.weight.dtype == torch.float8_e4m3fn
+    g, w = norm.weight.double().numpy(), matrix.weight.float().double().numpy()
+    report = run(pack.DitGain, model=loaded)[1]
+    gain = np.abs(g) * np.sqrt((w**2).sum(0))
+    for dimension in (396, 4):
+        assert float(cells(report, dimension)[1]) == pytest.approx(gain[dimension], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"dimensions": "396, 9999"}, "dimensions has '9999'"),
+        ({"dimensions": "four"}, "dimensions has 'four'"),
+        ({"conditioning": [[torch.zeros(1, 4, 64), {}]]}, "has 64 dimensions, and this model"),
+        ({"conditioning": []}, "has no entries"),
+    ],
+)
+def test_bad_input_is_a_sentence(model, pack, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        run(pack.DitGain, model=model, **inputs)
+
+
+def test_a_model_without_such_a_layer_is_refused(pack):
+    with pytest.raises(ValueError, match="no first caption layer that is known here"):
+        run(pack.DitGain, model=object())

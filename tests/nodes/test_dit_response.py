@@ -19,7 +19,9 @@ def rows(report: str) -> dict[str, list[str]]:
     """The table's cells by label."""
     lines = report.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("variant  "))
-    split = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[start:]]
+    split = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[start + 1 :]
+    ]
     return {cells[0]: cells[1:] for cells in split}
 
 
@@ -86,3 +88,81 @@ def test_bad_input_is_a_sentence(model, pack, text, settings, message):
     given = {"variants": [text], "labels": [], **settings}
     with pytest.raises(ValueError, match=message):
         respond(pack, model, text, **given)
+
+
+def areas(host, text, second):
+    """Two regional prompts, side by side."""
+    [left] = host.nodes.ConditioningSetArea().append(text, 64, 64, 0, 0, 1.0)
+    [right] = host.nodes.ConditioningSetArea().append(second, 64, 64, 64, 0, 1.0)
+    return left + right
+
+
+def test_regional_prompts_leave_the_base_as_it_is(host, model, pack, text):
+    base = areas(host, text, other(text))
+    size = {"width": 128, "height": 64}
+    answer = respond(pack, model, base, [text, base], ["whole", "itself"], at="2", **size)
+    sampler = {**SMALL, **size, "seed": 5}
+    sampled = run(pack.ZImageSampler, model=model, positive=base, **sampler)[1]
+    assert torch.equal(answer.args[2]["samples"], sampled["samples"])
+    cells = rows(answer.args[1])
+    assert cells["itself"][1] == "0 %" and cells["whole"][1] != "0 %"
+
+
+@pytest.mark.parametrize("sampler_name", ["euler", "uni_pc"])
+def test_a_latent_with_a_noise_mask_is_sampled_as_stock(model, pack, text, sampler_name):
+    latent = empty_latent(64, 64)
+    drawn = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1.0
+    latent = {**latent, "samples": drawn, "noise_mask": mask}
+    settings = {"sampler_name": sampler_name, "latent": latent}
+    answer = respond(pack, model, text, [text], ["itself"], **settings)
+    sampled = run(pack.ZImageSampler, model=model, positive=text, seed=5, **SMALL, **settings)[1]
+    assert torch.equal(answer.args[2]["samples"], sampled["samples"])
+    assert rows(answer.args[1])["itself"][1] == "0 %"
+
+
+def test_interrupted_in_the_middle_it_leaves_the_model_as_it_was(model, pack, text, monkeypatch):
+    import comfy.model_management
+
+    before = run(pack.ZImageSampler, model=model, positive=text, seed=5, **SMALL)[1]["samples"]
+    hooks, options = model.hook_mode, dict(model.model_options)
+    asked = []
+    ask = comfy.samplers.calc_cond_batch
+
+    def stop_at_the_second(*args):
+        asked.append(1)
+        if len(asked) == 2:
+            comfy.model_management.interrupt_current_processing()
+        return ask(*args)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", stop_at_the_second)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        respond(pack, model, text, [text, other(text)], ["itself", "noise"])
+    monkeypatch.undo()
+    assert model.hook_mode == hooks and dict(model.model_options) == options
+    after = run(pack.ZImageSampler, model=model, positive=text, seed=5, **SMALL)[1]["samples"]
+    assert torch.equal(before, after)
+
+
+def test_another_multiple_of_32_tokens_is_said(model, pack, text):
+    longer = torch.cat([states(text)] * 3, dim=1)
+    report = respond(pack, model, text, [[[longer, {}]]], ["three times"], at="1").args[1]
+    assert "filled to a multiple of 32 tokens" in report and "three times" in report
+    report = respond(pack, model, text, [other(text)], ["noise"], at="1").args[1]
+    assert "filled to a multiple" not in report
+
+
+def test_a_planted_cause_leads_and_the_controls_do_not(clip, model, pack):
+    """Dimension 396 made loud: of all parts it is what matters."""
+    [text, _] = run(pack.Qwen3Encode, clip=clip, text="a red fox in deep snow", layer=-6)
+    planted = states(text).clone()
+    planted[..., 396] *= 100.0
+    base = with_states(text, planted)
+    variants, labels = output(pack.Ablations, conditioning=base, what="outliers", most=2).args
+    report = respond(pack, model, base, variants, labels, at="1").args[1]
+    shares = {name: float(cells[1].split()[0]) for name, cells in rows(report).items()}
+    judged = {name: share for name, share in shares.items() if name.startswith("dimension")}
+    controls = [share for name, share in shares.items() if name.startswith("control")]
+    assert max(judged, key=judged.get) == "dimension 396"
+    assert judged["dimension 396"] > 10 * max(controls)
