@@ -14,6 +14,8 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
+FLUX2_TAPS = 3
+"""Hidden states of one encoder that Flux.2 takes side by side, those of three layers."""
 CHUNK = 256
 """Dimensions asked for at a time."""
 
@@ -28,6 +30,7 @@ class CaptionPath:
         norm: the RMSNorm before the matrix, or None.
         matrix: the linear layer.
         width: dimensions that it takes.
+        taps: so many hidden states of the encoder lie side by side in them, each of the same width.
     """
 
     model: Any
@@ -35,6 +38,14 @@ class CaptionPath:
     norm: nn.Module | None
     matrix: nn.Module
     width: int
+    taps: int = 1
+
+    def name(self, dimension: int) -> str:
+        """A dimension's number, and in which tap it is where there are several."""
+        if self.taps == 1:
+            return str(dimension)
+        tap, own = divmod(dimension, self.width // self.taps)
+        return f"{dimension} (tap {tap + 1}: {own})"
 
     def load(self) -> None:
         """Bring the model where it computes, patches applied."""
@@ -87,7 +98,9 @@ def caption_path(model: Any) -> CaptionPath:
         return CaptionPath(model, "Z-Image", norm, matrix, matrix.in_features)
     matrix = getattr(diffusion, "txt_in", None)
     if hasattr(matrix, "in_features"):
-        return CaptionPath(model, type(diffusion).__name__, None, matrix, matrix.in_features)
+        kind = type(model.model).__name__
+        taps = FLUX2_TAPS if kind == "Flux2" else 1
+        return CaptionPath(model, kind, None, matrix, matrix.in_features, taps)
     raise ValueError(
         f"The model ({type(diffusion).__name__}) has no first caption layer that is known here: it "
         "has neither cap_embedder (Z-Image) nor txt_in (Flux). Connect Load Diffusion Model with "

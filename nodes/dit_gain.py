@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..core.checks import require_finite_states, shortened
-from ..core.dit.gain import Energy, Gains, energy_of, gain_table, times
+from ..core.dit.gain import (
+    Energy,
+    Gains,
+    energy_of,
+    gain_table,
+    tap_table,
+    tap_weights_table,
+    times,
+)
 from ..core.dit.view import rms_norm
 from ..core.outliers.survey import survey_outliers
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
@@ -16,6 +25,7 @@ from .conditioning import entries_of, read_entry, reference_for
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
+from .tap_fusion import TapFusion, tap_fusion
 from .types import CATEGORY
 
 HIGHEST_DIMENSION = 1 << 20
@@ -39,8 +49,8 @@ class DitGain(Node):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="Z-Image or Flux.2: Load Diffusion Model. LoRAs and quantised files "
-                    "count as the model computes with them.",
+                    tooltip="Z-Image, Flux.2 or Krea 2: Load Diffusion Model. LoRAs and quantised "
+                    "files count as the model computes with them.",
                 ),
                 io.Conditioning.Input(
                     "conditioning",
@@ -74,47 +84,82 @@ class DitGain(Node):
     @classmethod
     def execute(cls, model, conditioning=None, threshold=10.0, dimensions="") -> io.NodeOutput:
         require_matplotlib()
-        from ..core.draw.gain_picture import gain_picture
-
-        path = caption_path(model)
-        asked = parse_dimensions(dimensions, path.width)
-        hidden = record = None
+        entry = None
         if conditioning is not None:
             if not entries_of(conditioning):
                 raise ValueError("the conditioning has no entries: connect a text encoder's output")
-            hidden, record = read_entry(conditioning[0])
-            require_finite_states(hidden, "the conditioning")
-            if hidden.shape[-1] != path.width:
-                raise ValueError(
-                    f"the conditioning ({record.source}) has {hidden.shape[-1]} dimensions, and "
-                    f"this model ({path.kind}) takes {path.width}: encode with the text encoder "
-                    "that belongs to it"
-                )
-        path.load()
-        columns, weight = path.column_lengths(), path.norm_weight()
-        gains = Gains(columns if weight is None else columns * weight.abs())
-        suspects = asked
-        energy, names = None, []
-        lines = [f"{path.kind}: {path.width} dimensions, the effective weights of its first layer"]
-        if hidden is not None:
-            kept = role_mask(record.roles, CONTENT_ROLES)
-            kept = kept if bool(kept.any()) else None
-            survey = survey_outliers(hidden, reference_for(hidden, record), threshold, kept)
-            found = survey.dimensions[:MOST_SUSPECTS]
-            suspects = list(dict.fromkeys([*asked, *found]))
-            energy = _energy(path, hidden, columns, weight)
-            names = [record.describe(position) for position in range(len(record))]
-            sinks = survey.sinks.any(0).nonzero().flatten().tolist()
-            lines += [
-                f"{record.source}, {record.layer_in_words}: {hidden.shape[1]} tokens",
-                *_found_in_words(found, gains, energy),
-                *_sinks_in_words(sinks, energy, record),
-            ]
-        lines.append(gain_table(gains, energy, suspects))
-        report = "\n".join(lines)
-        picture = gain_picture(gains, lines[0], suspects, energy, names)
+            entry = read_entry(conditioning[0])
+            require_finite_states(entry[0], "the conditioning")
+        fusion = tap_fusion(model)
+        if fusion is not None:
+            picture, report = _by_tap(fusion, entry)
+        else:
+            picture, report = _by_dimension(caption_path(model), entry, threshold, dimensions)
         image = to_image([picture])
         return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _by_dimension(
+    path: CaptionPath, entry: tuple[Tensor, Record] | None, threshold: float, dimensions: str
+) -> tuple[np.ndarray, str]:
+    """Picture and report of a model whose first layer is a matrix."""
+    from ..core.draw.gain_picture import gain_picture
+
+    asked = parse_dimensions(dimensions, path.width)
+    if entry is not None:
+        _require_width(entry, path.width, path.kind)
+    path.load()
+    columns, weight = path.column_lengths(), path.norm_weight()
+    gains = Gains(columns if weight is None else columns * weight.abs())
+    lines = [f"{path.kind}: {path.width} dimensions, the effective weights of its first layer"]
+    suspects, energy, names = asked, None, []
+    if entry is not None:
+        hidden, record = entry
+        kept = role_mask(record.roles, CONTENT_ROLES)
+        kept = kept if bool(kept.any()) else None
+        survey = survey_outliers(hidden, reference_for(hidden, record), threshold, kept)
+        found = survey.dimensions[:MOST_SUSPECTS]
+        suspects = list(dict.fromkeys([*asked, *found]))
+        energy = _energy(path, hidden, columns, weight)
+        names = [record.describe(position) for position in range(len(record))]
+        sinks = survey.sinks.any(0).nonzero().flatten().tolist()
+        lines += [
+            f"{record.source}, {record.layer_in_words}: {hidden.shape[1]} tokens",
+            *_found_in_words(found, gains, energy),
+            *_sinks_in_words(sinks, energy, record),
+        ]
+    if path.taps > 1:
+        lines.append(tap_table(gains, energy, path.taps))
+    lines.append(gain_table(gains, energy, suspects, name=path.name))
+    called = [path.name(number) for number in range(path.width)]
+    return gain_picture(gains, lines[0], suspects, energy, names, called), "\n".join(lines)
+
+
+def _by_tap(fusion: TapFusion, entry: tuple[Tensor, Record] | None) -> tuple[np.ndarray, str]:
+    """Picture and report of a model that first weighs whole layers, Krea 2."""
+    from ..core.draw.gain_picture import tap_picture
+
+    if entry is not None:
+        _require_width(entry, fusion.width, "Krea 2")
+    fusion.load()
+    weights = fusion.weights()
+    attention = None if entry is None else fusion.attention(entry[0])
+    title = f"Krea 2: {fusion.taps} taps of {fusion.tap_width} dimensions"
+    lines = [title, "its first layers weigh whole layers of the encoder, not single dimensions"]
+    if entry is not None:
+        _, record = entry
+        lines.append(f"{record.source}, {record.layer_in_words}: {len(record)} tokens")
+    lines.append(tap_weights_table(weights, attention))
+    return tap_picture(weights, attention, title), "\n".join(lines)
+
+
+def _require_width(entry: tuple[Tensor, Record], width: int, kind: str) -> None:
+    hidden, record = entry
+    if hidden.shape[-1] != width:
+        raise ValueError(
+            f"the conditioning ({record.source}) has {hidden.shape[-1]} dimensions, and this model "
+            f"({kind}) takes {width}: encode with the text encoder that belongs to it"
+        )
 
 
 def _energy(path: CaptionPath, hidden: Tensor, columns: Tensor, weight: Tensor | None) -> Energy:

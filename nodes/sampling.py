@@ -20,7 +20,7 @@ from ..core.checks import (
     require_whole_number,
 )
 from .conditioning import entries_of, read_entry
-from .model import caption_norm_weight
+from .model import require_z_image
 from .node import Node
 from .numbers import check_numbers
 from .types import CATEGORY
@@ -210,7 +210,7 @@ def _check_conditioning(name: str, conditioning: list, model: Any) -> None:
         raise ValueError(f"{name} has no entries: connect a text encoder's output")
     for entry in conditioning:
         hidden, record = read_entry(entry, name)
-        caption_norm_weight(model, hidden.shape[-1], f"{name} ({record.source})")
+        require_z_image(model, hidden.shape[-1], f"{name} ({record.source})")
         require_finite_states(hidden, name)
 
 

@@ -105,6 +105,42 @@ def gain_table(
     return table(GAIN_HEADER, rows, len(rows))
 
 
+def tap_table(gains: Gains, energy: Energy | None, taps: int) -> str:
+    """A plain-text table, a row for each of the ``taps`` equal parts of the dimensions: their
+    median gain, and what they carry together."""
+    rows = []
+    for number, part in enumerate(gains.values.chunk(taps)):
+        start = number * len(part)
+        share = None if energy is None else energy.dimensions[start : start + len(part)].sum()
+        median = float(part.quantile(0.5))
+        rows.append(
+            (
+                f"tap {number + 1}",
+                f"{median:.4g}",
+                times(median / float(gains.values.quantile(0.5))),
+                "-" if share is None else f"{float(share):.2%}",
+            )
+        )
+    return table(("dims", "median gain", "over the median", "share of the energy"), rows, taps)
+
+
+def tap_weights_table(weights: Tensor, attention: Tensor | None) -> str:
+    """A plain-text table, a row for each tap of a model that weighs whole layers.
+
+    Args:
+        weights: (taps,) what each is multiplied with before they are summed.
+        attention: (blocks, taps, taps) how much each tap (row) attends to each; a tap's figure is
+            the mean over the rows.
+    """
+    received = [] if attention is None else attention.mean(1).tolist()
+    header = ("dims", "weight", *(f"attended in block {n + 1}" for n in range(len(received))))
+    rows = [
+        (f"tap {tap + 1}", f"{weight:.4g}", *(f"{block[tap]:.2%}" for block in received))
+        for tap, weight in enumerate(weights.tolist())
+    ]
+    return table(header, rows, len(rows))
+
+
 def times(ratio: float) -> str:
     """A ratio to the median in words.
 

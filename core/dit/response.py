@@ -136,9 +136,7 @@ def verdict(responses: Responses, padded: bool = True) -> list[str]:
             for kind, (low, high) in responses.controls.items()
         ]
         above = [
-            row.label
-            for row in judged
-            if _sortable(row.mean_share) > responses.controls_of(row)[1]
+            row.label for row in judged if _sortable(row.mean_share) > responses.controls_of(row)[1]
         ]
         lines.append(
             f"controls: {', '.join(spans)}; above all controls of their kind: "

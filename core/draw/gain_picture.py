@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..dit.gain import Energy, Gains, times
 from .figures import CALM, FLOOR, GREY, LOUD, open_frame, plain_ticks, to_pixels
@@ -127,9 +128,37 @@ def _draw_energy(
     reach = max((share for _, share, _ in rows), default=0.0) or 1.0
     axes.set_xlim(0, 1.25 * reach)
     for place, (_, share, _) in zip(places, rows, strict=True):
-        axes.annotate(
-            f" {share:.2%}", (share, place), va="center", fontsize=POINTS - 1, color=GREY
-        )
+        axes.annotate(f" {share:.2%}", (share, place), va="center", fontsize=POINTS - 1, color=GREY)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("blue, orange: dimensions; grey: tokens", fontsize=POINTS)
+
+
+def tap_picture(weights: Tensor, attention: Tensor | None, title: str) -> np.ndarray:
+    """(height, width, 3) float32 in 0..1: a bar for each tap's weight, and who attends to whom.
+
+    Args:
+        weights: (taps,).
+        attention: (blocks, taps, taps), a row for each tap that attends.
+    """
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=POINTS + 2)
+    blocks = [] if attention is None else list(attention.numpy())
+    panels = figure.subplots(1, 1 + len(blocks), squeeze=False)[0]
+    taps = np.arange(1, len(weights) + 1)
+    bars, *maps = panels
+    open_frame(bars)
+    bars.set_title("Weight of each tap", loc="left", fontsize=POINTS + 1)
+    bars.bar(taps, weights.numpy(), color=CALM)
+    bars.axhline(0.0, color=GREY, lw=1)
+    for number, (axes, block) in enumerate(zip(maps, blocks, strict=True)):
+        axes.set_title(f"Attention in block {number + 1}", loc="left", fontsize=POINTS + 1)
+        edges = (0.5, len(taps) + 0.5)
+        shown = axes.imshow(block, cmap="Blues", vmin=0.0, extent=(*edges, *edges[::-1]))
+        axes.set_ylabel("tap that attends", fontsize=POINTS)
+        figure.colorbar(shown, ax=axes, shrink=0.6, format=lambda value, _: f"{value:.0%}")
+    for axes in panels:
+        axes.set_xticks(taps)
+        axes.set_xlabel("tap", fontsize=POINTS)
+        axes.tick_params(labelsize=POINTS - 2)
+    return to_pixels(figure)

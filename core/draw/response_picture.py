@@ -53,9 +53,7 @@ def _lowest(responses: Responses) -> float:
 def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
     open_frame(axes)
     band = "; grey: controls" if responses.controls else ""
-    axes.set_title(
-        f"Share of what removing the prompt changes{band}", loc="left", fontsize=POINTS
-    )
+    axes.set_title(f"Share of what removing the prompt changes{band}", loc="left", fontsize=POINTS)
     places = np.arange(len(responses.rows))[::-1]
     for place, row in zip(places, responses.rows, strict=True):
         span = responses.controls_of(row)

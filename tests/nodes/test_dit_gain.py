@@ -128,3 +128,51 @@ def test_bad_input_is_a_sentence(model, pack, inputs, message):
 def test_a_model_without_such_a_layer_is_refused(pack):
     with pytest.raises(ValueError, match="no first caption layer that is known here"):
         run(pack.DitGain, model=object())
+
+
+def test_flux_2_is_told_by_tap(flux2, pack):
+    matrix = flux2.model.diffusion_model.txt_in.weight
+    w = matrix.double().numpy()
+    hidden = torch.randn(1, 9, 7680, generator=torch.Generator().manual_seed(1))
+    hidden[..., 2560 + 396] *= 80.0
+    x = hidden[0].double().numpy()
+    sent = (x**2).sum(0) * (w**2).sum(0)
+    report = run(pack.DitGain, model=flux2, conditioning=[[hidden, {}]], dimensions="2956")[1]
+    [row] = [line for line in report.splitlines() if line.startswith("2956 (tap 2: 396)")]
+    assert f"{np.sqrt((w[:, 2956] ** 2).sum()):.4g}" in row
+    assert f"{sent[2956] / sent.sum():.2%}" in row
+    [tap] = [line for line in report.splitlines() if line.startswith("tap 2 ")]
+    assert tap.endswith(f"{sent[2560:5120].sum() / sent.sum():.2%}")
+
+
+def test_krea_2_is_told_by_its_taps(krea2, pack):
+    weights = krea2.model.diffusion_model.txtfusion.projector.weight[0].double().numpy()
+    hidden = torch.randn(1, 5, 12 * 2560, generator=torch.Generator().manual_seed(1))
+    report = run(pack.DitGain, model=krea2, conditioning=[[hidden, {}]], dimensions="")[1]
+    rows = [line.split() for line in report.splitlines() if line.startswith("tap ")]
+    assert [float(row[2]) for row in rows] == pytest.approx(list(weights), rel=2e-3)
+    attended = [float(row[3].removesuffix("%")) for row in rows]
+    assert sum(attended) == pytest.approx(100.0, abs=0.1)
+
+
+def test_krea_2_attends_to_a_planted_tap(krea2, pack):
+    """A tap whose first dimension is large beside all others, and queries and keys that take it."""
+    block = krea2.model.diffusion_model.txtfusion.layerwise_blocks[0].attn
+    kept = {name: getattr(block, name).weight.clone() for name in ("wq", "wk")}
+    hidden = torch.randn(1, 5, 12, 2560, generator=torch.Generator().manual_seed(1))
+    hidden[:, :, :, 0] = 100.0
+    hidden[:, :, 7, 0] = -100.0
+    try:
+        block.wq.weight.zero_()[:, 0] = 1.0
+        block.wk.weight.zero_()[:, 0] = -1.0
+        given = [[hidden.flatten(2), {}]]
+        report = run(pack.DitGain, model=krea2, conditioning=given, dimensions="")[1]
+    finally:
+        for name, weight in kept.items():
+            getattr(block, name).weight.copy_(weight)
+    attended = [
+        float(line.split()[3].removesuffix("%"))
+        for line in report.splitlines()
+        if line.startswith("tap ")
+    ]
+    assert max(attended) == attended[7] > 80

@@ -166,3 +166,13 @@ def test_a_planted_cause_leads_and_the_controls_do_not(clip, model, pack):
     controls = [share for name, share in shares.items() if name.startswith("control")]
     assert max(judged, key=judged.get) == "dimension 396"
     assert judged["dimension 396"] > 10 * max(controls)
+
+
+@pytest.mark.parametrize(("name", "width"), [("flux2", 7680), ("krea2", 12 * 2560)])
+def test_other_models_are_asked_too(request, pack, name, width):
+    model = request.getfixturevalue(name)
+    base, noise = torch.randn(2, 1, 6, width, generator=torch.Generator().manual_seed(0))
+    given = [[[base, {}]], [[noise, {}]]]
+    report = respond(pack, model, given[0], given, ["itself", "noise"], at="1").args[1]
+    cells = rows(report)
+    assert cells["itself"][1] == "0 %" and cells["noise"][1] not in ("0 %", "-")
