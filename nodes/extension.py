@@ -2,10 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .ablations import Ablations
 from .blending import Blend
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
 from .describing import Describe
+from .dit_gain import DitGain
+from .dit_response import DitResponse
 from .embedding import LoadEmbedding, SaveEmbedding
 from .layer_mix import LayerMix
 from .layer_sweep import LayerSweep
@@ -44,4 +47,7 @@ class LayerLabExtension(ComfyExtension):
             LoadEmbedding,
             ZImageSampler,
             CompareGrid,
+            Ablations,
+            DitGain,
+            DitResponse,
         ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..core.dit.view import FirstMatrix
 from ..core.measure.dimension_stats import Place
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.outliers.survey import (
@@ -17,6 +20,7 @@ from ..core.outliers.survey import (
 )
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from ..core.tables import enumerate_some
+from .caption_path import caption_path
 from .conditioning import (
     entries_of,
     read_entry,
@@ -24,7 +28,6 @@ from .conditioning import (
     reference_remarks,
     require_reference,
 )
-from .model import caption_norm_weight
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, to_image
@@ -60,8 +63,8 @@ class OutlierReport(Node):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="Z-Image: its own cap_embedder weight then says what the image model "
-                    "sees of each dimension. Without it every dimension counts alike.",
+                    tooltip="Z-Image: its own first layer (cap_embedder) then says what the image "
+                    "model sees of each dimension. Without it every dimension counts alike.",
                 ),
             ],
             outputs=[
@@ -82,9 +85,9 @@ class OutlierReport(Node):
         from ..core.draw.outlier_picture import outlier_picture
 
         pictures, sections, verdicts = [], [], []
+        weight, matrix = _first_layer(model, conditioning)
         for entry in conditioning:
             hidden, record = read_entry(entry)
-            weight = None if model is None else caption_norm_weight(model, hidden.shape[-1])
             if reference is not None:
                 require_reference(reference)
             measured = reference or reference_for(hidden, record)
@@ -93,9 +96,9 @@ class OutlierReport(Node):
                 hidden, measured, threshold, keep if bool(keep.any()) else None
             )
             name = measured.name_for(record.fingerprint) if measured else ""
-            pictures.append(outlier_picture(hidden, record, survey, weight, name))
+            pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
             verdicts.append(_verdict(survey))
-            sections.append(_section(hidden, record, survey, measured, weight))
+            sections.append(_section(hidden, record, survey, measured, weight, matrix))
         image, report = to_image(pictures), "\n\n".join(sections)
         more = f" (of {len(verdicts)} entries, the first)" if verdicts[1:] else ""
         verdict = verdicts[0] + more
@@ -119,12 +122,34 @@ def _verdict(survey: Survey) -> str:
     )
 
 
+def _first_layer(model: Any, entries: list) -> tuple[Tensor | None, FirstMatrix | None]:
+    """The norm's weight and the matrix after it, as the model computes with them.
+
+    Raises:
+        ValueError: if the model takes states of another width than one of the entries'.
+    """
+    if model is None:
+        return None, None
+    path = caption_path(model)
+    for entry in entries:
+        width = read_entry(entry)[0].shape[-1]
+        if width != path.width:
+            raise ValueError(
+                f"the conditioning has {width} dimensions, and this model takes {path.width}: "
+                "encode with the text encoder that belongs to it"
+            )
+    path.load()
+    weight = path.norm_weight()
+    return weight, FirstMatrix(path.column_lengths(), path.project, weight is not None)
+
+
 def _section(
     hidden: Tensor,
     record: Record,
     survey: Survey,
     reference: ReferenceStats | None,
     weight: Tensor | None,
+    matrix: FirstMatrix | None,
 ) -> str:
     def name_token(place: Place) -> str:
         of_batch = f" of sequence {place.prompt + 1}" if len(hidden) > 1 else ""
@@ -150,7 +175,7 @@ def _section(
     else:
         lines.append(f"no dimension is over {times} louder or quieter than the reference")
     if survey.outliers:
-        lines.extend(_seen(zeroing(hidden, survey.dimensions, weight), survey, weight))
+        lines.extend(_seen(zeroing(hidden, survey.dimensions, weight, matrix), survey, matrix))
     return "\n".join(lines)
 
 
@@ -180,13 +205,17 @@ def _counts(survey: Survey, view: str, times: str) -> str:
     return f"{loud} dimensions over {times} louder, {quiet} over {times} quieter"
 
 
-def _seen(seen: Zeroing, survey: Survey, weight: Tensor | None) -> list[str]:
-    own = "with weight 1, no MODEL is connected" if weight is None else "with the MODEL's weight"
+def _seen(seen: Zeroing, survey: Survey, matrix: FirstMatrix | None) -> list[str]:
+    after = (
+        "after the RMSNorm (with weight 1, no MODEL is connected)"
+        if matrix is None
+        else "after the MODEL's own norm and first matrix"
+    )
     kinds = (("sink tokens", survey.sinks), ("other tokens", ~survey.sinks))
     lines = [
         f"share of the squared norm of {name} that these {len(survey.outliers)} dimensions take: "
         f"{float(seen.share_before.cpu()[chosen].mean()):.2%} from the encoder, "
-        f"{float(seen.share_after.cpu()[chosen].mean()):.2%} after the RMSNorm ({own})"
+        f"{float(seen.share_after.cpu()[chosen].mean()):.2%} {after}"
         for name, chosen in kinds
         if bool(chosen.any())
     ]

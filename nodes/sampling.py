@@ -20,7 +20,7 @@ from ..core.checks import (
     require_whole_number,
 )
 from .conditioning import entries_of, read_entry
-from .model import caption_norm_weight
+from .model import require_z_image
 from .node import Node
 from .numbers import check_numbers
 from .types import CATEGORY
@@ -170,7 +170,7 @@ class ZImageSampler(Node):
         require_choice("scheduler", scheduler, comfy.samplers.KSampler.SCHEDULERS)
         channels = model.get_model_object("latent_format").latent_channels
         if latent is not None:
-            _check_latent(latent, channels)
+            check_latent(latent, channels)
         if vae is not None:
             _check_vae(vae, channels)
         if negative is None:
@@ -210,11 +210,11 @@ def _check_conditioning(name: str, conditioning: list, model: Any) -> None:
         raise ValueError(f"{name} has no entries: connect a text encoder's output")
     for entry in conditioning:
         hidden, record = read_entry(entry, name)
-        caption_norm_weight(model, hidden.shape[-1], f"{name} ({record.source})")
+        require_z_image(model, hidden.shape[-1], f"{name} ({record.source})")
         require_finite_states(hidden, name)
 
 
-def _check_latent(latent: Any, channels: int) -> None:
+def check_latent(latent: Any, channels: int) -> None:
     """Refuse a latent that would stop the sampling, or turn every pixel into NaN."""
     samples = latent.get("samples") if isinstance(latent, Mapping) else None
     if not isinstance(samples, torch.Tensor):

@@ -6,6 +6,7 @@ counts: the length that makes a massive activation massive is divided out before
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,17 +18,33 @@ ROUNDING = 1e-5
 """A relative L2 up to this is float32 rounding (seen: about 1e-7 from scaling a whole token)."""
 
 
+class FirstMatrix(NamedTuple):
+    """The linear layer that follows the norm.
+
+    Attributes:
+        columns: (width,) the length of each of its columns.
+        project: (..., width) -> (..., out), the matrix times the states, without its bias.
+        after_norm: whether the model norms each token before it (Z-Image does, Flux.2 does not).
+    """
+
+    columns: Tensor
+    project: Callable[[Tensor], Tensor]
+    after_norm: bool = True
+
+
 class DitChange(NamedTuple):
-    """Per token, after RMSNorm.
+    """Per token, after RMSNorm, and after the first matrix where it is given.
 
     Attributes:
         relative_l2: (batch, tokens) float32, length of the difference over length of the original;
             0 is no change, 2 the opposite direction.
         cosine: (batch, tokens) float32, 1 is no change.
+        where: behind which layers, in words.
     """
 
     relative_l2: Tensor
     cosine: Tensor
+    where: str = "after RMSNorm"
 
     @property
     def changed(self) -> Tensor:
@@ -44,9 +61,9 @@ class DitChange(NamedTuple):
         """One line for a report."""
         changed = int(self.changed.sum())
         if changed == 0:
-            return "what the DiT sees (after RMSNorm) does not change"
+            return f"what the DiT sees ({self.where}) does not change"
         return (
-            "what the DiT sees (after RMSNorm): relative L2 "
+            f"what the DiT sees ({self.where}): relative L2 "
             f"{float(self.relative_l2.mean()):.4f} mean, {float(self.relative_l2.max()):.4f} at "
             f"most; cosine {float(self.cosine.mean()):.5f} mean, {float(self.cosine.min()):.5f} at "
             f"least; {changed} of {self.relative_l2.numel()} tokens change"
@@ -63,11 +80,17 @@ def rms_norm(hidden: Tensor, weight: Tensor | None = None, eps: float = RMS_EPSI
     return normed if weight is None else normed * weight.float().to(x.device)
 
 
-def dit_change(before: Tensor, after: Tensor, weight: Tensor | None = None) -> DitChange:
+def dit_change(
+    before: Tensor,
+    after: Tensor,
+    weight: Tensor | None = None,
+    matrix: FirstMatrix | None = None,
+) -> DitChange:
     """Compare two (batch, tokens, width) states token by token as the DiT sees them.
 
     Args:
         weight: (width,) the model's own ``cap_embedder[0].weight``; 1 everywhere if not given.
+        matrix: the layer after it; without it, what goes into that layer is compared.
 
     >>> hidden = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
     >>> dit_change(hidden, 10 * hidden).summary()
@@ -75,7 +98,13 @@ def dit_change(before: Tensor, after: Tensor, weight: Tensor | None = None) -> D
     """
     if before.shape != after.shape:
         raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")
-    seen_before, seen_after = rms_norm(before, weight), rms_norm(after, weight).to(before.device)
+    normed = matrix is None or matrix.after_norm
+    seen_before, seen_after = (
+        rms_norm(states, weight) if normed else states.float() for states in (before, after)
+    )
+    seen_after = seen_after.to(before.device)
+    if matrix is not None:
+        seen_before, seen_after = map(matrix.project, (seen_before, seen_after))
     length = torch.linalg.vector_norm(seen_before, dim=-1)
     difference = torch.linalg.vector_norm(seen_after - seen_before, dim=-1)
     cosine = torch.nn.functional.cosine_similarity(seen_before, seen_after, dim=-1)
@@ -83,4 +112,6 @@ def dit_change(before: Tensor, after: Tensor, weight: Tensor | None = None) -> D
     both_zero = (length == 0) & (difference == 0)
     cosine = torch.where(difference == 0, 1.0, cosine)
     relative = torch.where(length > 0, difference / length.clamp(min=1e-30), 1.0)
-    return DitChange(torch.where(both_zero, 0.0, relative), cosine)
+    after_matrix = "after RMSNorm and first matrix" if normed else "after its first matrix"
+    where = "after RMSNorm" if matrix is None else after_matrix
+    return DitChange(torch.where(both_zero, 0.0, relative), cosine, where)

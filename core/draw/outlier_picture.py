@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..dit.view import FirstMatrix
 from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, zeroing
 from ..record.record import Record
 from .figures import (
@@ -41,6 +42,7 @@ def outlier_picture(
     survey: Survey,
     weight: Tensor | None = None,
     measured_against: str = "",
+    matrix: FirstMatrix | None = None,
 ) -> np.ndarray:
     """(height, width, 3) float32 in 0..1, always of one size.
 
@@ -48,8 +50,9 @@ def outlier_picture(
         hidden: (batch, tokens, width); of a batch the largest value of each token is shown.
         weight: (width,) of the DiT's RMSNorm, if it is known.
         measured_against: the reference in words; empty if the states are their own.
+        matrix: the DiT's layer after it, if it is known.
     """
-    return to_pixels(outlier_figure(hidden, record, survey, weight, measured_against))
+    return to_pixels(outlier_figure(hidden, record, survey, weight, measured_against, matrix))
 
 
 def outlier_figure(
@@ -58,6 +61,7 @@ def outlier_figure(
     survey: Survey,
     weight: Tensor | None = None,
     measured_against: str = "",
+    matrix: FirstMatrix | None = None,
 ) -> Figure:
     """The figure of :func:`outlier_picture`."""
     hidden = hidden.detach().float().cpu()
@@ -72,7 +76,7 @@ def outlier_figure(
     tokens = figure.add_subplot(grid[0, 1])
     _draw_tokens(figure, tokens, magnitude, rows, columns, survey)
     seen = figure.add_subplot(grid[1, 1], sharex=tokens)
-    _draw_seen(seen, hidden, survey, rows, columns, weight)
+    _draw_seen(seen, hidden, survey, rows, columns, weight, matrix)
     _name_columns(seen, columns, record, survey)
     tokens.tick_params(labelbottom=False)
     title = broken(
@@ -225,9 +229,10 @@ def _draw_seen(
     rows: list[int],
     columns: list[Column],
     weight: Tensor | None,
+    matrix: FirstMatrix | None,
 ) -> None:
     open_frame(axes)
-    seen = zeroing(hidden, survey.dimensions or rows, weight)
+    seen = zeroing(hidden, survey.dimensions or rows, weight, matrix)
     places = np.arange(len(columns))
     change, before, after = (
         largest(values.amax(0).double(), columns).numpy()
@@ -244,6 +249,8 @@ def _draw_seen(
     norm = (
         "RMSNorm with weight 1, as no MODEL is connected: shares are the same before and after"
         if weight is None
+        else "The norm and the matrix after it are this MODEL's own (cap_embedder)"
+        if matrix is not None
         else "RMSNorm with this MODEL's own cap_embedder[0].weight"
     )
     _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", 9.3)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..checks import as_states, require_finite_states
-from ..dit.view import DitChange, dit_change
+from ..dit.view import DitChange, FirstMatrix, dit_change
 from ..measure.allocation import copy
 from ..measure.dimension_stats import Place
 from ..measure.moments import wide
@@ -119,7 +119,8 @@ class Zeroing(NamedTuple):
 
     Attributes:
         share_before, share_after: their share (0..1) of the token's squared norm, as it comes from
-            the encoder and after the RMSNorm's weight.
+            the encoder and after the RMSNorm's weight; after the matrix, if it is given, of the
+            squared lengths of what each dimension sends on by itself.
         change: what the DiT would see change if they were zero.
     """
 
@@ -178,20 +179,30 @@ def _outliers(whole: Measured, bare: Measured) -> list[SurveyedOutlier]:
     return sorted(found, key=lambda outlier: (-_farther(outlier), outlier.dimension))
 
 
-def zeroing(hidden: Tensor, dimensions: Sequence[int], weight: Tensor | None = None) -> Zeroing:
+def zeroing(
+    hidden: Tensor,
+    dimensions: Sequence[int],
+    weight: Tensor | None = None,
+    matrix: FirstMatrix | None = None,
+) -> Zeroing:
     """What zeroing ``dimensions`` of (batch, tokens, width) would do.
 
     Args:
         weight: (width,) of the DiT's RMSNorm; 1 everywhere if not given.
+        matrix: the layer after it: what comes out of that is then meant by "after".
     """
     chosen = torch.tensor(list(dimensions), dtype=torch.long, device=hidden.device)
     zeroed = copy(hidden)
     zeroed[..., chosen] = 0
     square = wide(hidden) ** 2
     scale = 1.0 if weight is None else wide(weight).to(square.device) ** 2
+    if matrix is not None:
+        scale = scale * wide(matrix.columns).to(square.device) ** 2
     chosen = chosen.to(square.device)
     return Zeroing(
-        _share(square, chosen), _share(square * scale, chosen), dit_change(hidden, zeroed, weight)
+        _share(square, chosen),
+        _share(square * scale, chosen),
+        dit_change(hidden, zeroed, weight, matrix),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from zimage_layer_lab.cli.comfy.folder import missing_requirements
 
 from .network import GUARD
+from .other_dits import flux2, krea2  # noqa: F401  (fixtures)
 from .stock import run
 
 

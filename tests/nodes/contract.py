@@ -188,6 +188,45 @@ CONTRACT = {
         [("name", None), ("any_model?", False)],
         [("reference", "LAYERLAB_REFERENCE")],
     ),
+    "LayerLabAblations": (
+        [
+            ("conditioning", None),
+            ("what", "outliers and sinks"),
+            ("replace", "mean"),
+            ("threshold", 10.0),
+            ("controls", 4),
+            ("reference?", None),
+            ("most?", 16),
+        ],
+        [("conditioning", "CONDITIONING"), ("label", "STRING")],
+    ),
+    "LayerLabDitResponse": (
+        [
+            ("model", None),
+            ("base", None),
+            ("variants", None),
+            ("labels", ""),
+            ("latent?", None),
+            ("width", 1024),
+            ("height", 1024),
+            ("seed", 0),
+            ("steps", 8),
+            ("at", "1, 4, 7"),
+            ("sampler_name", "res_multistep"),
+            ("scheduler", "simple"),
+            ("shift", 3.0),
+        ],
+        [("image", "IMAGE"), ("report", "STRING"), ("latent", "LATENT")],
+    ),
+    "LayerLabDitGain": (
+        [
+            ("model", None),
+            ("conditioning?", None),
+            ("threshold", 10.0),
+            ("dimensions?", "396, 4"),
+        ],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
 }
 
 TYPES = {
@@ -204,6 +243,10 @@ TYPES = {
     ("LayerLabLayerProfile", "images"): "IMAGE",
     ("LayerLabBuildReference", "images"): "IMAGE",
     ("LayerLabZImageSampler", "model"): "MODEL",
+    ("LayerLabAblations", "reference"): "LAYERLAB_REFERENCE",
+    ("LayerLabDitResponse", "variants"): "CONDITIONING",
+    ("LayerLabDitResponse", "latent"): "LATENT",
+    ("LayerLabDitGain", "model"): "MODEL",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -237,7 +280,14 @@ OPTIONS = {
     ("LayerLabScheduledBlend", "method"): [m for m in BLEND_METHODS if m != "append"],
     ("LayerLabScheduledBlend", "match"): MATCHES,
     ("LayerLabCompareGrid", "difference"): ["none", "absolute", "heat map"],
+    ("LayerLabAblations", "what"): [
+        "outliers and sinks",
+        "outliers",
+        "sinks",
+        "single tokens",
+    ],
+    ("LayerLabAblations", "replace"): ["mean", "zero", "drop"],
 }
 
-LIST_OUTPUTS = {"LayerLabLayerSweep", "LayerLabVLEncode"}
-LIST_INPUTS = {"LayerLabVLEncode", "LayerLabCompareGrid"}
+LIST_OUTPUTS = {"LayerLabLayerSweep", "LayerLabVLEncode", "LayerLabAblations"}
+LIST_INPUTS = {"LayerLabVLEncode", "LayerLabCompareGrid", "LayerLabDitResponse"}

@@ -139,8 +139,13 @@ def test_what_the_dit_sees_equals_numpy(report_node, model, connected):
     zeroed = x.copy()
     zeroed[:, dimensions] = 0
 
+    matrix = np.eye(2560)
+    if connected:
+        matrix = model.model.diffusion_model.cap_embedder[1].weight.double().numpy()
+    columns = np.sqrt((matrix**2).sum(0))
+
     def seen(values: np.ndarray) -> np.ndarray:
-        return values / np.sqrt((values**2).mean(axis=1, keepdims=True) + 1e-5) * weight
+        return values / np.sqrt((values**2).mean(axis=1, keepdims=True) + 1e-5) * weight @ matrix.T
 
     before, after = seen(x), seen(zeroed)
     change = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
@@ -148,11 +153,11 @@ def test_what_the_dit_sees_equals_numpy(report_node, model, connected):
     for name, chosen in (("sink", [2]), ("other", [i for i in range(12) if i != 2])):
         shares = [
             (values[chosen][:, dimensions] ** 2).sum(1) / (values[chosen] ** 2).sum(1)
-            for values in (x, x * weight)
+            for values in (x, x * weight * columns)
         ]
         line = re.search(rf"squared norm of {name} tokens .*", report)[0]
         assert f"{shares[0].mean():.2%} from the encoder" in line
-        assert f"{shares[1].mean():.2%} after the RMSNorm" in line
+        assert f"{shares[1].mean():.2%} after the {'MODEL' if connected else 'RMSNorm'}" in line
     assert ("no MODEL is connected" in report) is not connected
 
 
@@ -262,7 +267,7 @@ def test_bad_input_is_refused(report_node, clip, model):
         run(report_node, conditioning=[])
     with pytest.raises(ValueError, match="64 dimensions, and this model takes 2560"):
         run(report_node, conditioning=[[sink_states(), {}]], model=model)
-    with pytest.raises(ValueError, match="not Z-Image"):
+    with pytest.raises(ValueError, match="no first caption layer that is known"):
         run(report_node, conditioning=[[sink_states(), {}]], model=clip.patcher)
     narrow = Reference(torch.zeros(8), torch.ones(8), 0.0, 1.0)
     with pytest.raises(ValueError, match="8 dimensions.*64"):
