@@ -31,7 +31,7 @@ TWINS = {
     "1 Two text layers side by side": "layer_compare_grid",
     "2 Six text layers in one grid": "layer_sweep_grid",
     "3 Text layers mixed in three ways": "layer_mix_grid",
-    "4 A picture in the prompt at four strengths": "vl_blend_alpha_grid",
+    "4 A picture blended into a prompt at four strengths": "vl_blend_alpha_grid",
     "5 Picture tokens - two layers, plain and masked": "vl_layer_compare_grid",
     "6 Outliers of a picture masked in six ways": "vl_masking_grid",
     "7 The style of a picture added to a prompt": "style_delta_grid",
