@@ -21,14 +21,18 @@ TEXT, PICTURE, MASK = "#2f6f9f", "#d9822b", "#b3402e"
 
 
 class Sketch:
-    """A square of 100 x 100 units, the origin at the top left."""
+    """100 x 100 units, the origin at the top left, and the title below.
+
+    The page lays a badge over the upper left: above 18 units nothing is drawn.
+    """
 
     def __init__(self, title: str):
         self.figure = Figure(figsize=(PIXELS / 100, PIXELS / 100), dpi=100, facecolor=PAPER)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes = self.figure.add_axes((0, 0.13, 1, 0.87))
         self.axes.set(xlim=(0, 100), ylim=(100, 0))
         self.axes.axis("off")
-        self.text(50, 9, title, size=25, weight="bold")
+        style = {"size": 25, "weight": "bold", "color": INK, "ha": "center", "va": "center"}
+        self.figure.text(0.5, 0.075, title, **style)
 
     def text(self, x: float, y: float, words: str, size: float = 20, **style) -> None:
         style = {"color": INK, "ha": "center", "va": "center", **style}
