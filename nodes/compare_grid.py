@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import comfy.utils
+import numpy as np
 from comfy_api.latest import io, ui
+from PIL import Image
 from torch import Tensor
 
 from ..core.draw.compare_grid import (
     DIFFERENCES,
     MOST_COLUMNS,
+    Cell,
+    Shape,
     check_baseline,
     check_columns,
     compare,
@@ -19,10 +24,15 @@ from ..core.draw.compare_grid import (
     make_cells,
     read_titles,
 )
-from .lists import only
+from .lists import only, require_values
 from .node import Node
 from .pictures import require_matplotlib, to_image
 from .types import CATEGORY
+
+MORE_IMAGES = [f"image{number}" for number in range(2, 101)]
+"""Sockets beside ``images``: the page shows the next one as soon as the last is connected."""
+MOST_SHOWN = 64 * 1024 * 1024
+"""Pixels of all cells together that are written for the page's viewer."""
 
 
 class CompareGrid(Node):
@@ -85,6 +95,16 @@ class CompareGrid(Node):
                     tooltip="none: the images. absolute: how far each pixel is from the "
                     "baseline's. heat map: the same in colours, on one scale for all cells.",
                 ),
+                io.Autogrow.Input(
+                    "more_images",
+                    template=io.Autogrow.TemplateNames(
+                        io.Image.Input("image", optional=True), names=MORE_IMAGES, min=0
+                    ),
+                    optional=True,
+                    tooltip="More images, one socket each: they are the cells after those of "
+                    "images, in the order of the sockets. A new socket appears with every one "
+                    "that is connected.",
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -98,7 +118,10 @@ class CompareGrid(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, columns=None, row_titles=None, column_titles=None) -> bool | str:
+    def validate_inputs(
+        cls, columns=None, row_titles=None, column_titles=None, more_images=None
+    ) -> bool | str:
+        """``more_images`` is not looked at: the host hands it over whether asked to or not."""
         typed = [
             [value for value in values or () if value is not None]  # None: connected
             for values in (columns, row_titles, column_titles)
@@ -128,11 +151,13 @@ class CompareGrid(Node):
         row_titles: Sequence[str] = (),
         column_titles: Sequence[str] = (),
         difference: Sequence[str] = (DIFFERENCES[0],),
+        more_images: Mapping[str, Sequence[Tensor]] | None = None,
     ) -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.grid_picture import draw_grid, tiles_of
 
-        cells = make_cells(images, labels)
+        batches, sources = _in_order(images, more_images or {})
+        cells = make_cells(batches, labels, sources)
         shape = grid_shape(
             len(cells),
             only("columns", columns),
@@ -155,7 +180,60 @@ class CompareGrid(Node):
                 "at their own size."
             )
         image = to_image([picture.pixels]).float() / 255
-        return io.NodeOutput(image, report, ui=ui.PreviewImage(image, cls=cls))
+        names = [
+            shape.place(index) if shape.titled and not named else cell.label
+            for index, cell in enumerate(cells)
+        ]
+        shown = ui.PreviewImage(image, cls=cls).as_dict()
+        shown.update(cells=_cells_to_compare(cells, names), baseline=[chosen])
+        return io.NodeOutput(image, report, ui=shown)
+
+
+def _in_order(
+    images: Sequence[Tensor | None], more_images: Mapping[str, Sequence[Tensor | None]]
+) -> tuple[list[Tensor | None], list[str]]:
+    """The batches of ``images``, then those of the sockets, and what errors call each."""
+    batches = list(images)
+    sources = [f"image {number} of the list" for number in range(1, len(batches) + 1)]
+    for name in MORE_IMAGES:
+        if name not in more_images:
+            continue
+        values, socket = more_images[name], f"more_images.{name}"
+        require_values(socket, values)
+        batches += values
+        sources += [
+            f"image {number} of the list at {socket}" if len(values) > 1 else socket
+            for number in range(1, len(values) + 1)
+        ]
+    return batches, sources
+
+
+def _cells_to_compare(cells: Sequence[Cell], names: Sequence[str]) -> list[list[str | int]]:
+    """Write the cells as previews; [filename, subfolder, type, name, width, height] of each.
+
+    The width and the height are the image's own, which the file has too unless all cells together
+    are over :data:`MOST_SHOWN` pixels; 0 where there is no image. Filenames are empty where nothing
+    is written: without an image, and where there is only one, which the grid's picture shows.
+    Lists, as the host takes every dict in a node's answer for one more picture.
+    """
+    sizes = [(0, 0) if cell.pixels is None else cell.pixels.shape[1::-1] for cell in cells]
+    scale = min(1.0, math.sqrt(MOST_SHOWN / sum(width * height for width, height in sizes)))
+    comparable = sum(width > 0 for width, _ in sizes) > 1
+    rows = []
+    for cell, name, (width, height) in zip(cells, names, sizes, strict=True):
+        place = ["", "", ""]
+        if comparable and cell.pixels is not None:
+            [saved] = ui.PreviewImage(to_image([_scaled(cell.pixels, scale)]).float() / 255).values
+            place = [saved["filename"], saved["subfolder"], saved["type"]]
+        rows.append([*place, name, width, height])
+    return rows
+
+
+def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return pixels
+    height, width = (max(1, int(side * scale)) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _titles(name: str, where: str) -> io.String.Input:

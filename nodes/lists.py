@@ -15,7 +15,7 @@ def runs(inputs: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
         ValueError: if one of the lists is empty; the message names the input.
     """
     for name, values in inputs.items():
-        _require_values(name, values)
+        require_values(name, values)
     for number in range(max(len(values) for values in inputs.values())):
         yield {name: values[min(number, len(values) - 1)] for name, values in inputs.items()}
 
@@ -26,7 +26,7 @@ def only(name: str, values: Sequence[Any]) -> Any:
     Raises:
         ValueError: if there are several different ones, or none.
     """
-    _require_values(name, values)
+    require_values(name, values)
     first, *others = values
     if any(other != first for other in others):
         raise ValueError(
@@ -35,7 +35,8 @@ def only(name: str, values: Sequence[Any]) -> Any:
     return first
 
 
-def _require_values(name: str, values: Sequence[Any]) -> None:
+def require_values(name: str, values: Sequence[Any]) -> None:
+    """Raise ValueError, naming the input, if its list is empty."""
     if not values:
         raise ValueError(
             f"input {name} is an empty list: the node that it comes from gave nothing; connect one "

@@ -69,7 +69,9 @@ class Compared(NamedTuple):
     same_size: bool
 
 
-def make_cells(images: Sequence[Tensor | None], labels: Sequence[str]) -> list[Cell]:
+def make_cells(
+    images: Sequence[Tensor | None], labels: Sequence[str], sources: Sequence[str] = ()
+) -> list[Cell]:
     """Every image of every batch with its label.
 
     Args:
@@ -77,11 +79,13 @@ def make_cells(images: Sequence[Tensor | None], labels: Sequence[str]) -> list[C
             bits here; 1 channel is grey, of 4 the last (alpha) is dropped. None is a missing image.
         labels: one per image, or one per batch, whose images are then numbered. A single text has
             one label per line. Nothing but blanks, or nothing: images are numbered from 1.
+        sources: what errors call each of ``images``; none: ``image 2 of the list``.
 
     Raises:
         ValueError: for counts that do not match, for anything that is no image, NaN or infinity.
     """
-    batches = [_pixels(batch, number) for number, batch in enumerate(images, 1)]
+    sources = sources or [f"image {number} of the list" for number in range(1, len(images) + 1)]
+    batches = [_pixels(batch, source) for batch, source in zip(images, sources, strict=True)]
     pixels = [image for batch in batches for image in batch]
     if not any(image is not None for image in pixels):
         raise ValueError("images is empty: connect at least one image")
@@ -112,24 +116,21 @@ def make_cells(images: Sequence[Tensor | None], labels: Sequence[str]) -> list[C
     ]
 
 
-def _pixels(batch: Tensor | None, number: int) -> list[np.ndarray | None]:
+def _pixels(batch: Tensor | None, source: str) -> list[np.ndarray | None]:
     """The images of a batch as (height, width, 3) uint8."""
     if batch is None:
         return [None]
     if not isinstance(batch, Tensor) or batch.ndim != 4 or 0 in batch.shape:
         what = tuple(batch.shape) if isinstance(batch, Tensor) else type(batch).__name__
-        raise ValueError(
-            f"image {number} of the list is {what}; it must be (batch, height, width, channels)"
-        )
+        raise ValueError(f"{source} is {what}; it must be (batch, height, width, channels)")
     if batch.shape[-1] not in (1, 3, 4):
-        channels = f"{batch.shape[-1]} channels: it must be 1, 3 or 4"
-        raise ValueError(f"image {number} of the list has {channels}")
+        raise ValueError(f"{source} has {batch.shape[-1]} channels: it must be 1, 3 or 4")
     if batch.is_meta:
-        raise ValueError(f"image {number} of the list holds no values: look at the node before it")
+        raise ValueError(f"{source} holds no values: look at the node before it")
     finite = batch.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         place = (~finite).nonzero()[0].item() + 1
-        which = f"image {place} of batch {number}" if len(batch) > 1 else f"image {number}"
+        which = f"{source}, image {place} of its batch," if len(batch) > 1 else source
         raise ValueError(f"{which} holds NaN or infinity: look at the node that made it")
     levels = (batch[..., :3].float() * 255).round().clamp(0, 255).to(torch.uint8)
     return list(levels.expand(-1, -1, -1, 3).cpu().numpy())

@@ -138,6 +138,7 @@ CONTRACT = {
             ("row_titles?", ""),
             ("column_titles?", ""),
             ("difference?", "none"),
+            ("more_images?", None),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),

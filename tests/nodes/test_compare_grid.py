@@ -60,9 +60,120 @@ def test_the_picture_is_shown_on_the_node_as_it_is_handed_over(node, host):
     from PIL import Image
 
     result = output(node, images=images(2), labels=["a", "b"])
-    [shown] = result.ui.as_dict()["images"]
+    [shown] = result.ui["images"]
     path = f"{host.folder_paths.get_temp_directory()}/{shown['filename']}"
     assert np.array_equal(np.asarray(Image.open(path)), pixels(result.args[0][0]))
+
+
+def written(host, cell: list) -> np.ndarray:
+    """The picture of a cell that the node's answer names."""
+    from PIL import Image
+
+    filename, subfolder, kind = cell[:3]
+    assert kind == "temp"
+    return np.asarray(Image.open(f"{host.folder_paths.get_temp_directory()}/{subfolder}/{filename}"))
+
+
+def test_every_cell_is_written_for_the_viewer_as_it_is_with_its_label_and_size(node, host):
+    batches = [*images(2), *images(1, 40, 120)]
+    result = output(node, images=batches, labels=["low\nmid\nhigh"], baseline=[1])
+    cells = result.ui["cells"]
+    assert [cell[3:] for cell in cells] == [["low", 80, 96], ["mid", 80, 96], ["high", 120, 40]]
+    for cell, image in zip(cells, batches, strict=True):
+        assert np.array_equal(written(host, cell), pixels(image[0]))
+    assert result.ui["baseline"] == [1]
+
+
+def test_the_host_counts_no_cell_as_a_picture_of_the_node(node):
+    """Jobs of the page show every dict of a node's answer as one more picture."""
+    ui = output(node, images=images(3)).ui
+    pictures = [one for values in ui.values() for one in values if isinstance(one, dict)]
+    assert pictures == ui["images"] and len(pictures) == 1
+
+
+def test_a_cell_without_an_image_keeps_its_place_and_titles_name_cells_without_labels(node):
+    one, other = images(2)
+    cells = output(node, images=[one, None, other], column_titles=["x, y, z"]).ui["cells"]
+    assert [cell[3] for cell in cells] == ["row 1 / x", "row 1 / y", "row 1 / z"]
+    assert cells[1][:3] == ["", "", ""] and cells[1][4:] == [0, 0]
+    assert cells[0][0] and cells[2][0]
+
+
+def test_an_only_image_is_not_written_twice(node, host):
+    from pathlib import Path
+
+    folder = Path(host.folder_paths.get_temp_directory())
+    before = len(list(folder.glob("*.png")))
+    cells = output(node, images=images(1)).ui["cells"]
+    assert cells == [["", "", "", "1", 80, 96]]
+    assert len(list(folder.glob("*.png"))) == before + 1
+
+
+def test_many_large_cells_are_written_smaller_and_keep_their_own_size_in_words(
+    node, host, monkeypatch
+):
+    """A limit of a quarter of the pixels stands in for the real one of 64 x 1024 x 1024."""
+    import sys
+
+    module = sys.modules[node.__module__]
+    monkeypatch.setattr(module, "MOST_SHOWN", 4 * 96 * 80 // 4)
+    result = output(node, images=images(4))
+    assert [written(host, cell).shape for cell in result.ui["cells"]] == [(48, 40, 3)] * 4
+    assert [cell[4:] for cell in result.ui["cells"]] == [[80, 96]] * 4
+    place(pixels(result.args[0][0]), pixels(images(4)[3][0]))
+
+
+def from_host(node, **inputs) -> tuple:
+    """What ``execute`` is given for the inputs of a prompt, here values in place of links."""
+    from comfy_api.latest import _io
+
+    live = {name: [value, 0] for name, value in inputs.items()}
+    _, _, v3_data = _io.get_finalized_class_inputs(node.INPUT_TYPES(), live)
+    return _io.build_nested_inputs(inputs, v3_data)
+
+
+def test_sockets_are_cells_after_those_of_the_list_in_the_order_of_their_numbers(node):
+    one, two, three, four = images(4)
+    given = from_host(
+        node, images=[one], **{"more_images.image10": [four], "more_images.image2": [two, three]}
+    )
+    picture, report = grid(node, given.pop("images"), **given, columns=[4])
+    tops = [place(picture, pixels(image[0])) for image in (one, two, three, four)]
+    assert tops == sorted(tops, key=lambda at: at[1]) and len({top for top, _ in tops}) == 1
+    assert "4 images in 1 x 4" in report
+    same, _ = grid(node, [one, two, three, four], columns=[4])
+    assert np.array_equal(picture, same)
+
+
+def test_without_a_socket_everything_is_as_before(node):
+    given = from_host(node, images=images(2))
+    assert given.pop("images") and set(given) <= {"more_images"}
+    picture, report = grid(node, images(2), **given)
+    before, table = grid(node, images(2))
+    assert np.array_equal(picture, before) and report == table
+
+
+def test_labels_are_one_per_image_whichever_way_it_comes(node):
+    one, two = images(2)
+    more = {"image2": [two]}
+    _, report = grid(node, [one], more_images=more, labels=["list", "socket"])
+    assert [line.split()[-1] for line in report.splitlines()[2:4]] == ["list", "socket"]
+    with pytest.raises(ValueError, match="1 label for 2 images"):
+        grid(node, [one], more_images=more, labels=["a"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "input more_images.image7 is an empty list"),
+        ([torch.full((1, 8, 8, 3), float("nan"))], "^more_images.image7 holds NaN or infinity"),
+        ([torch.ones(1, 8, 8, 2)], "^more_images.image7 has 2 channels"),
+        ([torch.ones(1, 8, 8, 3), torch.ones(8, 8, 3)], "image 2 of the list at more_images.image7"),
+    ],
+)
+def test_what_is_wrong_at_a_socket_is_said_with_its_name(node, values, message):
+    with pytest.raises(ValueError, match=message):
+        grid(node, images(1), more_images={"image7": values})
 
 
 def test_the_labels_of_layer_sweep_fit_its_images(node, pack, clip):
@@ -130,6 +241,7 @@ def test_a_list_where_one_value_holds_for_all_is_refused(node, name):
 
 def test_what_can_be_known_before_the_images_are_made_is_refused_before(node):
     """The host gives None for what is connected."""
+    assert node.validate_inputs(columns=[3], more_images={"image2": None}) is True
     fine = {"columns": [3], "row_titles": ["a, b"], "column_titles": ["x, y, z"]}
     assert node.validate_inputs(**fine) is True
     assert node.validate_inputs(columns=(None,), row_titles=None, column_titles=(None,)) is True

@@ -92,10 +92,10 @@ def test_alpha_is_dropped_grey_is_shown_and_values_out_of_range_are_limited():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([flat(1), torch.full((1, 4, 4, 3), torch.nan)], "image 2 holds NaN"),
+        ([flat(1), torch.full((1, 4, 4, 3), torch.nan)], "image 2 of the list holds NaN"),
         (
             [flat(1), torch.stack([torch.ones(4, 4, 3), torch.full((4, 4, 3), torch.inf)])],
-            "image 2 of batch 2 holds NaN or infinity",
+            "image 2 of the list, image 2 of its batch, holds NaN or infinity",
         ),
         ([flat(1)[0]], r"image 1 of the list is \(40, 30, 3\)"),
         ([flat(1), torch.zeros(0, 4, 4, 3)], "image 2 of the list"),
