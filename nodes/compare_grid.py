@@ -15,7 +15,6 @@ from ..core.draw.compare_grid import (
     DIFFERENCES,
     MOST_COLUMNS,
     Cell,
-    Shape,
     check_baseline,
     check_columns,
     compare,

@@ -97,10 +97,12 @@ export class CompareView {
     this.frame.addEventListener("pointermove", (event) => {
       if (this.frame.hasPointerCapture(event.pointerId)) this.moveTo(event);
     });
-    for (const picture of [this.grid, this.a, this.b]) {
-      picture.addEventListener("load", () => this.refresh());
-      picture.addEventListener("error", () => this.refresh());
-    }
+    for (const picture of [this.grid, this.a, this.b])
+      for (const state of ["load", "error"])
+        picture.addEventListener(state, () => {
+          picture.dataset.state = state;
+          this.refresh();
+        });
   }
 
   /* What a run gave: `grid` the address of the whole picture, `cells` a list of {url, label, width,
@@ -133,6 +135,9 @@ export class CompareView {
   }
 
   swapCells() {
+    [this.a, this.b] = [this.b, this.a]; // loaded already
+    this.a.className = "picture a";
+    this.b.className = "picture b";
     [this.first.value, this.second.value] = [this.second.value, this.first.value];
     this.refresh();
   }
@@ -141,7 +146,10 @@ export class CompareView {
   problem() {
     const { run, words } = this;
     if (!run) return words.notRun;
-    if (this.mode === "grid") return this.failed(this.grid) ? words.gone : "";
+    if (this.mode === "grid") {
+      if (this.failed(this.grid)) return words.gone;
+      return this.grid.dataset.state ? "" : words.loading;
+    }
     if (!run.cells) return words.noCells;
     if (run.cells.filter((cell) => cell.url).length < 2) return words.onlyOne;
     if (this.failed(this.a) || this.failed(this.b)) return words.gone;
@@ -149,11 +157,11 @@ export class CompareView {
   }
 
   failed(picture) {
-    return Boolean(picture.getAttribute("src")) && picture.complete && !picture.naturalWidth;
+    return picture.dataset.state === "error";
   }
 
   ready() {
-    return [this.a, this.b].every((picture) => picture.complete && picture.naturalWidth);
+    return [this.a, this.b].every((picture) => picture.dataset.state === "load");
   }
 
   refresh() {
@@ -214,7 +222,7 @@ export class CompareView {
     if (a === b) parts.unshift(words.sameCell);
     else if (this.mode === "difference") parts.unshift(this.drawDifference(frame));
     else parts.push(this.mode === "slider" ? words.sliderHint : words.flickerHint);
-    return parts.join(". ");
+    return parts.join(words.stop);
   }
 
   drawDifference(frame) {
@@ -309,8 +317,11 @@ function sizeOf(picture) {
   return { width: picture.naturalWidth || 1, height: picture.naturalHeight || 1 };
 }
 
-/* A source is set once: setting it again loads again. */
+/* A source is set once: setting it again loads again. Until its event comes the old picture may
+   still be there, and be called complete. */
 function setSource(picture, url) {
-  if (!url) picture.removeAttribute("src");
-  else if (picture.getAttribute("src") !== url) picture.src = url;
+  if ((picture.getAttribute("src") ?? "") === (url || "")) return;
+  picture.dataset.state = "";
+  if (url) picture.src = url;
+  else picture.removeAttribute("src");
 }

@@ -29,7 +29,8 @@ const WORDS = {
     sizes: (a, b, frame) => `A is ${a}, B is ${b}: scaled into ${frame}`,
     equal: "A and B are equal: no pixel differs",
     differs: (gain, most) => `|A - B| x ${gain}; the largest difference is ${most} of 255`,
-    reduced: (percent) => `images shown at ${percent} % of their size`,
+    stop: ". ",
+    reduced: (percent) => `Shown at ${percent} % of that`,
   },
   zh: {
     grid: "网格",
@@ -59,7 +60,8 @@ const WORDS = {
     sizes: (a, b, frame) => `A 为 ${a}，B 为 ${b}：缩放到 ${frame}`,
     equal: "A 与 B 相同：没有像素不同",
     differs: (gain, most) => `|A - B| x ${gain}；最大差异为 255 级中的 ${most} 级`,
-    reduced: (percent) => `图像按其尺寸的 ${percent} % 显示`,
+    stop: "。",
+    reduced: (percent) => `以其 ${percent} % 显示`,
   },
 };
 

@@ -71,7 +71,9 @@ def written(host, cell: list) -> np.ndarray:
 
     filename, subfolder, kind = cell[:3]
     assert kind == "temp"
-    return np.asarray(Image.open(f"{host.folder_paths.get_temp_directory()}/{subfolder}/{filename}"))
+    return np.asarray(
+        Image.open(f"{host.folder_paths.get_temp_directory()}/{subfolder}/{filename}")
+    )
 
 
 def test_every_cell_is_written_for_the_viewer_as_it_is_with_its_label_and_size(node, host):
@@ -168,7 +170,10 @@ def test_labels_are_one_per_image_whichever_way_it_comes(node):
         ([], "input more_images.image7 is an empty list"),
         ([torch.full((1, 8, 8, 3), float("nan"))], "^more_images.image7 holds NaN or infinity"),
         ([torch.ones(1, 8, 8, 2)], "^more_images.image7 has 2 channels"),
-        ([torch.ones(1, 8, 8, 3), torch.ones(8, 8, 3)], "image 2 of the list at more_images.image7"),
+        (
+            [torch.ones(1, 8, 8, 3), torch.ones(8, 8, 3)],
+            "image 2 of the list at more_images.image7",
+        ),
     ],
 )
 def test_what_is_wrong_at_a_socket_is_said_with_its_name(node, values, message):
