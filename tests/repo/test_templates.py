@@ -92,8 +92,11 @@ def test_the_prompt_is_that_of_the_api_twin(name, saved):
 
 def test_numbers_are_unique_and_nothing_is_muted(saved):
     assert saved["version"] == 0.4
-    ids = [node["id"] for graph in (saved, *subgraphs(saved).values()) for node in graph["nodes"]]
-    assert len(ids) == len(set(ids)), "the page renumbers them, with a warning"
+    graphs = (saved, *subgraphs(saved).values())
+    nodes = [node["id"] for graph in graphs for node in graph["nodes"]]
+    links = [link for graph in graphs for link in links_of(graph)]
+    for ids in (nodes, links):
+        assert len(ids) == len(set(ids)), "the page renumbers them, with a warning"
     assert saved["last_node_id"] == max(node["id"] for node in saved["nodes"])
     assert saved["last_link_id"] == max(link[0] for link in saved["links"])
     assert all(node["mode"] == 0 for node in every_node(saved)), "a node is muted or bypassed"
