@@ -90,9 +90,11 @@ def test_the_subgraph_is_inserted_from_the_node_library_and_runs(page):
           const added = app.graph.nodes.find((one) => one.title === "Compare two layers");
           [1, 2, 3].forEach((id, slot) => find(id).connect(0, added, slot));
           added.connect(0, find(4), 0);
-          const values = {text: "a red fox", layer_b: -5, width: 128, height: 128};
+          const values = {text: "a red fox", layer_b: -5, seed: 7, width: 128, height: 128};
           for (const widget of added.widgets)
             if (widget.name in values) widget.value = values[widget.name];
+          const first = added.subgraph.nodes.find((one) => one.title === "Sample layer A");
+          first.widgets.find((one) => one.name === "control_after_generate").value = "increment";
         }"""
     )
     [[[width, height]]] = page.run("PreviewImage")
@@ -103,6 +105,8 @@ def test_the_subgraph_is_inserted_from_the_node_library_and_runs(page):
         one["inputs"] for one in prompt.values() if one["class_type"] == "LayerLabZImageSampler"
     ]
     assert [one["width"] for one in samplers] == [128, 128]
+    # The control inside moves the seed of the node, and with it that of both samplers.
+    assert [one["seed"] for one in samplers] == [8, 8]
     page.screenshot("subgraph")
 
 

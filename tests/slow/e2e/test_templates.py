@@ -26,15 +26,12 @@ BOXES = """(elements) => app.graph.nodes.map((node) => {
 })"""
 
 # Whether all nodes are drawn and lie as they did half a second ago.
-SETTLED = (
-    """async (elements) => {
+SETTLED = """async (elements) => {
   const read = () => JSON.stringify((BOXES)(elements));
   const before = read();
   await new Promise((done) => setTimeout(done, 500));
   return before === read() && JSON.parse(before).every((box) => box.length === 5);
-}"""
-    % BOXES
-)
+}""".replace("BOXES", BOXES)
 
 RESULT = """() => {
   const [grid] = app.graph.nodes.filter((node) => node.type === "LayerLabCompareGrid");
