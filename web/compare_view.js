@@ -81,9 +81,12 @@ export class CompareView {
   }
 
   listen() {
-    // Nothing that happens in here is the canvas's; the middle button still moves the canvas.
+    // What happens in here is not the canvas's, but for the middle button, which moves the canvas,
+    // and the page's own shortcuts.
     const stop = (event) => {
-      if (!event.button && !event.ctrlKey && !event.metaKey) event.stopPropagation();
+      const shortcut = event instanceof KeyboardEvent && (event.ctrlKey || event.metaKey);
+      const middle = event.button === 1 || event.buttons & 4;
+      if (!shortcut && !middle) event.stopPropagation();
     };
     for (const kind of STOPPED.split(" ")) this.root.addEventListener(kind, stop);
     for (const button of this.buttons)
@@ -131,6 +134,7 @@ export class CompareView {
   setMode(mode) {
     this.mode = mode;
     delete this.stage.dataset.still;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) this.stage.dataset.still = "a";
     this.refresh();
   }
 
@@ -191,15 +195,14 @@ export class CompareView {
     this.labelA.textContent = `A: ${a?.label}`;
     this.labelB.textContent = `B: ${b?.label}`;
     for (const [part, cell] of [[this.labelA, a], [this.labelB, b]]) part.title = cell?.label ?? "";
+    this.said.hidden = !compares;
     this.said.textContent = "";
     if (!shown) return;
     const frame = compares ? this.commonFrame(a, b) : sizeOf(this.grid);
     this.frame.style.setProperty("--frame-ratio", frame.width / frame.height);
-    this.setRole();
     if (compares) this.said.textContent = this.describe(a, b, frame);
-    this.said.title = this.said.textContent;
+    this.setRole();
     this.place(this.at);
-    this.frame.setAttribute("aria-label", mode === "slider" ? words.divider : words[mode]);
   }
 
   /* The larger of two cells in the pixels that were loaded: the other is scaled into it. */
@@ -219,9 +222,9 @@ export class CompareView {
     ];
     if (frame.width < larger.width)
       parts.push(words.reduced(Math.round((100 * frame.width) / larger.width)));
-    if (a === b) parts.unshift(words.sameCell);
-    else if (this.mode === "difference") parts.unshift(this.drawDifference(frame));
+    if (this.mode === "difference") parts.unshift(this.drawDifference(frame));
     else parts.push(this.mode === "slider" ? words.sliderHint : words.flickerHint);
+    if (a === b) parts.unshift(words.sameCell);
     return parts.join(words.stop);
   }
 
@@ -238,6 +241,7 @@ export class CompareView {
 
   setRole() {
     const slider = this.mode === "slider";
+    this.frame.setAttribute("aria-label", slider ? this.words.divider : this.words[this.mode]);
     this.frame.setAttribute("role", { slider: "slider", flicker: "button" }[this.mode] ?? "img");
     for (const [name, value] of [["valuemin", 0], ["valuemax", 100], ["orientation", "horizontal"]])
       if (slider) this.frame.setAttribute(`aria-${name}`, value);
