@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class Workflow:
         """
         graph = read_json(path)
         if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
-            raise QueueError(_save_format(path))
+            raise QueueError(_save_format(path, graph))
         if not isinstance(graph, dict) or not graph:
             raise QueueError(f"{path} is no workflow: it must be an object of nodes by id")
         for node_id, node in graph.items():
@@ -193,10 +194,14 @@ def title_of(node: Mapping[str, Any]) -> str:
     return str(title or node.get("class_type") or "")
 
 
-def _save_format(path: Path) -> str:
+def _save_format(path: Path, graph: Mapping[str, Any]) -> str:
     message = (
         f"{path} is in the format that ComfyUI saves and opens, which lacks what the server needs "
         "to run it. Open it in ComfyUI and take Workflow > Export (API)"
     )
-    twin = path.parent / "api" / path.name
+    extra = graph.get("extra")
+    named = extra.get("layerlab_api_twin") if isinstance(extra, dict) else None
+    if not isinstance(named, str) or not re.fullmatch(r"\w{1,100}", named):
+        return message
+    twin = path.parent / "api" / f"{named}.json"
     return f"{message}; this one is there already: {twin}" if twin.is_file() else message

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from zimage_layer_lab.cli.queue.settings import (
@@ -269,10 +270,20 @@ def test_a_file_that_is_no_workflow_in_api_format_is_refused(tmp_path, content, 
 
 
 def test_the_api_twin_of_a_shipped_workflow_is_named(pack_root):
-    twin = str(pack_root / "workflows" / "api" / "layer_compare.json").replace("\\", "\\\\")
-    with pytest.raises(QueueError, match=twin):
-        Workflow.read(pack_root / "workflows" / "layer_compare.json")
-    assert has_seed(Workflow.read(pack_root / "workflows" / "api" / "layer_compare.json"))
+    workflows = pack_root / "workflows"
+    [first] = workflows.glob("1 *.json")
+    twin = workflows / "api" / "layer_compare_grid.json"
+    with pytest.raises(QueueError, match=re.escape(str(twin))):
+        Workflow.read(first)
+    assert has_seed(Workflow.read(twin))
+
+
+@pytest.mark.parametrize("named", [None, 7, "../secret", "x" * 5000, "not_there", ["a"]])
+def test_a_saved_workflow_without_a_twin_is_refused_without_one(tmp_path, named):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"nodes": [], "extra": {"layerlab_api_twin": named}}))
+    with pytest.raises(QueueError, match=r"Export \(API\)$"):
+        Workflow.read(path)
 
 
 def test_missing_and_unreadable_files_are_told(tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from urllib.parse import quote
 
 import pytest
 from zimage_layer_lab.cli.comfy.client import get_json, request
@@ -70,7 +71,8 @@ def test_it_loads_beside_other_packs(installed):
 
 def test_its_templates_help_and_languages_are_served(installed):
     server, folder = installed
-    assert "layer_compare" in get_json(server.address, "/workflow_templates")[folder]
+    name = "1 Two text layers side by side - Z-Image Layer Lab"
+    assert name in get_json(server.address, "/workflow_templates")[folder]
     assert get_json(server.address, "/i18n")["zh"]["nodeDefs"]["LayerLabBlend"]["display_name"]
     if folder == SPACED:
         pytest.skip("ComfyUI 0.33 itself serves no static files of a folder with a space (404)")
@@ -78,8 +80,8 @@ def test_its_templates_help_and_languages_are_served(installed):
     def read(path: str) -> bytes:
         return request(server.address, path)
 
-    assert read(f"/api/workflow_templates/{folder}/layer_compare.json")
-    assert read(f"/api/workflow_templates/{folder}/layer_compare.jpg")
+    assert read(f"/api/workflow_templates/{folder}/{quote(name)}.json")
+    assert read(f"/api/workflow_templates/{folder}/{quote(name)}.jpg")
     for page in ("LayerLabBlend.md", "LayerLabBlend/zh.md"):
         assert b"Embedding Blend" in read(f"/extensions/{folder}/docs/{page}")
     assert b"registerExtension" in read(f"/extensions/{folder}/shown_text.js")
@@ -98,6 +100,8 @@ def test_the_archive_holds_no_tests_and_what_the_pack_needs(pack_root):
         "web/docs/LayerLabBlend.md",
         "locales/zh/nodeDefs.json",
         "workflows/api/layer_compare.json",
+        "workflows/1 Two text layers side by side - Z-Image Layer Lab.json",
+        "workflows/1 Two text layers side by side - Z-Image Layer Lab.jpg",
         "subgraphs/Compare two layers.json",
         "web/docs/pictures/LayerLabBlend.png",
     ):

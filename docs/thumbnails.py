@@ -1,0 +1,191 @@
+"""Draws the pictures of the templates: `python docs/thumbnails.py` writes workflows/*.jpg anew.
+
+Each is a diagram of what its workflow compares. The tiles stand for pictures and show none: what a
+layer or a mask does to a picture is for the workflow to show. Needs matplotlib and Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
+from PIL import Image
+
+WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
+PIXELS = 512
+PAPER, INK, PALE = "#f6f3ec", "#22303c", "#c9cfd3"
+TEXT, PICTURE, MASK = "#2f6f9f", "#d9822b", "#b3402e"
+
+
+class Sketch:
+    """100 x 100 units, the origin at the top left, and the title below.
+
+    The page lays a badge over the upper left: above 18 units nothing is drawn.
+    """
+
+    def __init__(self, title: str):
+        self.figure = Figure(figsize=(PIXELS / 100, PIXELS / 100), dpi=100, facecolor=PAPER)
+        self.axes = self.figure.add_axes((0, 0.13, 1, 0.87))
+        self.axes.set(xlim=(0, 100), ylim=(100, 0))
+        self.axes.axis("off")
+        style = {"size": 25, "weight": "bold", "color": INK, "ha": "center", "va": "center"}
+        self.figure.text(0.5, 0.075, title, **style)
+
+    def text(self, x: float, y: float, words: str, size: float = 20, **style) -> None:
+        style = {"color": INK, "ha": "center", "va": "center", **style}
+        self.axes.text(x, y, words, fontsize=size, **style)
+
+    def box(self, x, y, width, height, color, **style) -> None:
+        style = {"edgecolor": INK, "linewidth": 1.5, **style}
+        self.axes.add_patch(Rectangle((x, y), width, height, facecolor=color, **style))
+
+    def arrow(self, x: float, y: float, right: float, down: float = 0) -> None:
+        self.axes.add_patch(
+            FancyArrow(x, y, right, down, width=1.2, head_width=5, head_length=4, color=INK,
+                       length_includes_head=True)
+        )  # fmt: skip
+
+    def tile(self, x, y, width, height, label, share=0.0, color=TEXT, size=20) -> None:
+        """A picture's place with its label; ``share`` of it is in the colour of pictures."""
+        self.box(x, y, width, height, color)
+        self.box(x, y, width * share, height, PICTURE, linewidth=0)
+        self.box(x, y, width, height, "none")
+        self.text(x + width / 2, y + height / 2, label, size, color="white", weight="bold")
+
+    def layers(self, x: float, lit: Sequence[int], count: int = 24) -> None:
+        """A text encoder as a stack of layers, the last on top; ``lit`` count from the end."""
+        step = 68 / count
+        for number in range(count):
+            on = number + 1 in lit
+            self.box(x, 22 + step * number, 22, step * 0.75, TEXT if on else PALE, linewidth=0)
+        self.text(x + 11, 95, "Qwen3", 19)
+
+    def photo(self, x: float, y: float, size: float, style: str = PICTURE) -> None:
+        """An icon of a picture."""
+        self.box(x, y, size, size * 0.8, "white", linewidth=2)
+        hill = [(x, y + size * 0.8), (x + size * 0.4, y + size * 0.3), (x + size, y + size * 0.8)]
+        self.axes.add_patch(Polygon(hill, facecolor=style))
+        self.axes.add_patch(Circle((x + size * 0.76, y + size * 0.22), size * 0.1, color=style))
+
+    def prompt(self, x: float, y: float) -> None:
+        """An icon of a text."""
+        for number, width in enumerate((26, 22, 25)):
+            self.box(x, y + 6 * number, width, 3, TEXT, linewidth=0)
+
+    def save(self, path: Path) -> None:
+        raw = io.BytesIO()
+        self.figure.savefig(raw, format="png")
+        Image.open(raw).convert("RGB").save(path, quality=90)
+
+
+def two_layers() -> Sketch:
+    sketch = Sketch("Two text layers")
+    sketch.layers(6, lit=(2, 6))
+    for y, label in ((22, "-2"), (58, "-6")):
+        sketch.arrow(32, y + 15, 15)
+        sketch.tile(52, y, 42, 30, f"layer {label}")
+    return sketch
+
+
+def six_layers() -> Sketch:
+    sketch = Sketch("Six text layers")
+    sketch.layers(6, lit=(2, 6, 10, 14, 18, 22))
+    sketch.arrow(31, 55, 10)
+    for number, label in enumerate((-2, -6, -10, -14, -18, -22)):
+        x, y = 45 + 26 * (number % 2), 22 + 24 * (number // 2)
+        sketch.tile(x, y, 24, 21, str(label))
+    sketch.text(70, 95, "one grid", 19)
+    return sketch
+
+
+def mixed_layers() -> Sketch:
+    sketch = Sketch("Text layers mixed")
+    sketch.layers(6, lit=(2, 6))
+    sketch.arrow(31, 55, 10)
+    for number, label in enumerate(("layer -2", "layer -6", "mix: raw", "mix: rms", "mix: mean")):
+        color = TEXT if number < 2 else "#3f8f6f"
+        sketch.tile(46, 20 + 15.5 * number, 48, 13, label, color=color)
+    return sketch
+
+
+def four_strengths() -> Sketch:
+    sketch = Sketch("Prompt + picture")
+    sketch.prompt(10, 25)
+    sketch.text(48, 33, "+", 34, weight="bold")
+    sketch.photo(60, 20, 30)
+    sketch.arrow(50, 46, 0, 8)
+    for number, alpha in enumerate((0, 0.3, 0.5, 1)):
+        sketch.tile(4 + 23.5 * number, 58, 21.5, 25, f"{alpha:g}", share=alpha, size=24)
+    sketch.text(50, 91, "four strengths: alpha", 20)
+    return sketch
+
+
+def plain_and_masked() -> Sketch:
+    sketch = Sketch("Picture tokens")
+    sketch.photo(5, 40, 30)
+    for row, label in enumerate(("layer -2", "-2 masked", "layer -6")):
+        y = 20 + 26 * row
+        sketch.arrow(37, 52 + (row - 1) * 8, 9, (row - 1) * 10)
+        for token in range(6):
+            masked = "masked" in label and token == 3
+            height, color = (3, MASK) if masked else (13, PICTURE)
+            sketch.box(51 + 7.5 * token, y + 14 - height, 5.5, height, color, linewidth=0)
+        sketch.text(73, y + 20, label, 19)
+    return sketch
+
+
+def six_masks() -> Sketch:
+    sketch = Sketch("Six outlier masks")
+    labels = (
+        "layer -2",
+        "zero",
+        "clamp",
+        "scale",
+        "mean",
+        "drop sinks",
+        "sink to mean",
+        "layer -6",
+    )
+    for number, label in enumerate(labels):
+        x, y = 4 + 47 * (number % 2), 20 + 19.5 * (number // 2)
+        color = PICTURE if label.startswith("layer") else MASK
+        sketch.tile(x, y, 45, 17, label, color=color, size=19)
+    return sketch
+
+
+def added_style() -> Sketch:
+    sketch = Sketch("Style into a prompt")
+    sketch.photo(6, 22, 34)
+    sketch.text(48, 35, "-", 40, weight="bold")
+    sketch.photo(58, 22, 34, style="#8d9499")
+    sketch.text(23, 56, "styled", 19)
+    sketch.text(75, 56, "neutral", 19)
+    sketch.arrow(50, 55, 0, 10)
+    sketch.prompt(6, 74)
+    sketch.text(42, 81, "+", 34, weight="bold")
+    sketch.tile(52, 71, 42, 20, "style", color=PICTURE, size=24)
+    return sketch
+
+
+DRAWN: dict[str, Callable[[], Sketch]] = {
+    "1": two_layers,
+    "2": six_layers,
+    "3": mixed_layers,
+    "4": four_strengths,
+    "5": plain_and_masked,
+    "6": six_masks,
+    "7": added_style,
+}
+"""By the number that a workflow's name begins with."""
+
+
+def main() -> None:
+    for path in sorted(WORKFLOWS.glob("*.json")):
+        DRAWN[path.name.split()[0]]().save(path.with_suffix(".jpg"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Templates, opened as the page opens them: legible, nothing over another, and they run."""
+
+import json
+from itertools import combinations
+
+import pytest
+
+from .page import WAIT
+
+LARGE, SMALL = (1920, 1080), (1440, 900)
+
+# What a click on a template does in the page: it is fitted into the window, wherever it was saved.
+OPEN = """async (name) => {
+  const path = `/workflow_templates/zimage-layer-lab/${encodeURIComponent(name)}.json`;
+  const graph = await (await fetch(`/api${path}`)).json();
+  await app.loadGraphData(graph, true, true, name, {openSource: "template"});
+}"""
+
+# Every node with its title, in units of the canvas: as drawn, or as its element lies in the page.
+BOXES = """(elements) => app.graph.nodes.map((node) => {
+  if (!elements) return [node.title, ...node.boundingRect];
+  const box = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect();
+  const scale = app.canvas.ds.scale;
+  return [node.title, ...(box ? [box.x, box.y, box.width, box.height] : [])].map((one) =>
+    typeof one === "number" ? one / scale : one);
+})"""
+
+# Whether all nodes are drawn and lie as they did half a second ago.
+SETTLED = """async (elements) => {
+  const read = () => JSON.stringify((BOXES)(elements));
+  const before = read();
+  await new Promise((done) => setTimeout(done, 500));
+  return before === read() && JSON.parse(before).every((box) => box.length === 5);
+}""".replace("BOXES", BOXES)
+
+RESULT = """() => {
+  const [grid] = app.graph.nodes.filter((node) => node.type === "LayerLabCompareGrid");
+  const image = grid.imgs?.[0];
+  return image?.naturalWidth ? [image.naturalWidth, image.naturalHeight] : null;
+}"""
+
+
+@pytest.fixture(scope="module")
+def names(pack_root) -> list[str]:
+    return sorted(path.stem for path in (pack_root / "workflows").glob("*.json"))
+
+
+def open_template(page, name: str, renderer: str) -> None:
+    page.page.evaluate(OPEN, name)
+    page.page.wait_for_function(SETTLED, arg=renderer != "classic", timeout=WAIT)
+
+
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=["1920x1080", "1440x900"])
+def test_every_template_opens_legible_and_nothing_overlaps(page, renderer, names, size):
+    page.page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    page.page.wait_for_function(f"() => app.canvas.canvas.clientWidth > {size[0]} - 100")
+    for name in names:
+        page.problems.clear()
+        open_template(page, name, renderer)
+        page.screenshot(f"template_{name[0]}_{size[0]}_{renderer}")
+        scale, unreadable = page.page.evaluate(
+            "() => [app.canvas.ds.scale, app.canvas.low_quality]"
+        )
+        # The classic renderer draws no text below 8/14.
+        assert scale > 0.575 and not unreadable, name
+        boxes = page.page.evaluate(BOXES, renderer != "classic")
+        assert len(boxes) > 7
+        for (one, *a), (other, *b) in combinations(boxes, 2):
+            beside = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
+            above = a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]
+            assert beside or above, f"{name}: {one} and {other} overlap"
+        assert page.toasts() == [], name
+        assert page.problems == [], name
+
+
+def test_the_prompt_of_each_template_is_its_api_twin(page, renderer, names, pack_root):
+    for name in names:
+        open_template(page, name, renderer)
+        made = page.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for one in made.values():  # newer frontends tell more of a node than its title
+            one["_meta"] = {"title": one["_meta"]["title"]}
+        saved = json.loads((pack_root / f"workflows/{name}.json").read_text(encoding="utf-8"))
+        twin = f"workflows/api/{saved['extra']['layerlab_api_twin']}.json"
+        assert made == json.loads((pack_root / twin).read_text(encoding="utf-8")), name
+
+
+def test_every_template_runs_and_ends_in_a_picture(page, renderer, names):
+    """Half of them in each renderer: the server does the same in both."""
+    page.page.set_viewport_size({"width": SMALL[0], "height": SMALL[1]})
+    for name in names[::2] if renderer == "classic" else names[1::2]:
+        open_template(page, name, renderer)
+        page.page.evaluate(
+            """() => {
+              for (const node of app.graph.nodes)
+                for (const widget of node.widgets ?? [])
+                  if (widget.name === "layers" && widget.value.includes("-22"))
+                    widget.value = "-2, -3, -4"; // the tiny encoder has 8 blocks
+            }"""
+        )
+        page.run("LayerLabCompareGrid")
+        width, height = page.page.evaluate(RESULT)
+        assert width > 2 * 128 and height > 128, name
+        assert page.toasts() == [], name
+        page.screenshot(f"template_{name[0]}_run_{renderer}")
+
+
+def test_the_search_for_templates_finds_all_and_shows_their_pictures(page, names):
+    page.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    search = page.page.locator("[role='dialog'] input[placeholder*='earch']").first
+    search.fill("Layer Lab", timeout=WAIT)
+    for name in names:
+        picture = page.page.locator(f'[data-testid="template-workflow-{name}"] img').first
+        picture.scroll_into_view_if_needed(timeout=WAIT)
+        page.page.wait_for_function(
+            "(image) => image.naturalWidth > 400", arg=picture.element_handle(), timeout=WAIT
+        )
+    page.screenshot("templates_found")
+    page.page.locator(f'[data-testid="template-workflow-{names[0]}"]').first.click()
+    count = "() => app.graph.nodes.some((node) => node.title === 'Encode at two layers')"
+    page.page.wait_for_function(count, timeout=WAIT)
