@@ -18,10 +18,13 @@ const WITH_PICTURE = new Set([
   "LayerLabDitGain",
   "LayerLabDitResponse",
 ]);
+const BESIDE_A_PROMPT = 100; // where the prompt is what the node is for, at the most
 const PICTURE = [700, 380]; // width of such a fresh node, and the room for its picture
 
 const boxes = new WeakMap();
 const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);
+
+export const PROMPTS = new Set(["text", "prompts"]);
 
 /* The report stands below whatever else a node has: widgets are saved by their place. */
 export function keepReportLast(node) {
@@ -29,10 +32,17 @@ export function keepReportLast(node) {
   if (at >= 0) node.widgets.push(...node.widgets.splice(at, 1));
 }
 
+function isPromptNode(node) {
+  const prompt = node.widgets?.some((one) => one.element && PROMPTS.has(one.name));
+  return prompt && !WITH_PICTURE.has(node.comfyClass);
+}
+
 function create(node) {
   const box = new ReportBox();
   boxes.set(node, box);
-  let least = FRESH;
+  const most = isPromptNode(node) ? BESIDE_A_PROMPT : undefined;
+  let least = most ?? FRESH;
+  if (most) box.root.style.maxHeight = `${most}px`;
   const before = node.computeSize()[1];
   const height = node.size[1];
   const widget = node.addDOMWidget(NAME, "layer_lab_report", box.root, {
@@ -40,6 +50,7 @@ function create(node) {
     getValue: () => box.text,
     setValue: () => {},
     getMinHeight: () => least,
+    getMaxHeight: () => most,
   });
   widget.serialize = false;
   const [width, after] = node.computeSize();

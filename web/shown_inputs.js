@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { inChinese } from "./language.js";
-import { keepReportLast } from "./reports.js";
+import { keepReportLast, PROMPTS } from "./reports.js";
 
 /* Which inputs a node shows. What is hidden keeps its value, is saved, and is sent as ever.
 
@@ -17,7 +17,6 @@ const SERVES = {
     max_tokens: ["method", "append"],
   },
 };
-const PROMPTS = new Set(["text", "prompts"]);
 const PROMPT_HEIGHT = 150;
 const ROOM_OF_ROWS = 50; // by how much Nodes 2.0 draws the rows of such a node higher
 const BUTTON = "advanced_inputs";

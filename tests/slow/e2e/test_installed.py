@@ -84,7 +84,7 @@ def test_its_templates_help_and_languages_are_served(installed):
     assert read(f"/api/workflow_templates/{folder}/{quote(name)}.jpg")
     for page in ("LayerLabBlend.md", "LayerLabBlend/zh.md"):
         assert b"Embedding Blend" in read(f"/extensions/{folder}/docs/{page}")
-    assert b"registerExtension" in read(f"/extensions/{folder}/shown_text.js")
+    assert b"registerExtension" in read(f"/extensions/{folder}/reports.js")
 
 
 def test_the_archive_holds_no_tests_and_what_the_pack_needs(pack_root):

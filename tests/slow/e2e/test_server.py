@@ -259,4 +259,4 @@ def test_the_subgraph_is_offered_in_the_node_library(server, pack_root):
 
 
 def test_the_page_gets_the_script_that_shows_texts(server):
-    assert "/extensions/zimage-layer-lab/shown_text.js" in get_json(server.address, "/extensions")
+    assert "/extensions/zimage-layer-lab/reports.js" in get_json(server.address, "/extensions")
