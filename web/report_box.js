@@ -25,7 +25,7 @@ const WORDS = {
 const STYLE = `
 .layer-lab-report {
   display: flex; flex-direction: column; gap: 3px; box-sizing: border-box;
-  width: 100%; height: 100%; min-height: 64px; padding: 5px 7px; overflow: hidden;
+  width: 100%; height: 100%; min-height: 64px; padding: 5px 7px; overflow: hidden; contain: size;
   font: 12px/1.35 Inter, system-ui, sans-serif; color: var(--input-text, #ddd);
   background: var(--comfy-input-bg, #222); border-radius: 6px; cursor: text; user-select: text;
 }
