@@ -145,7 +145,9 @@ class Ablations(Node):
                 f"there is nothing to take out: {'; '.join(notes)}. Lower threshold, choose "
                 "single tokens, or ask for controls"
             )
-        shown = "\n".join([f"{len(variants)} variants", *notes, "", *labels])
+        controls = sum(label.startswith(CONTROL) for label in labels)
+        of_them = f", {controls} of them controls" if controls else ""
+        shown = "\n".join([f"{len(variants)} variants{of_them}", *notes, "", *labels])
         return io.NodeOutput(variants, labels, ui=shown_report(shown))
 
 

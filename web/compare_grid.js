@@ -11,7 +11,6 @@ const NODE = "LayerLabCompareGrid";
 const NAME = "compare_view";
 const NARROWEST = 460;
 const ROOM = 200; // what a fresh node has for the picture beyond the least
-const LABELS_AT_MOST = 90;
 
 const views = new WeakMap();
 
@@ -51,8 +50,6 @@ function create(node) {
   keepReportLast(node);
   node.hideOutputImages = true; // Nodes 2.0
   node.onDrawBackground = () => {}; // classic: only makes the preview
-  const labels = node.widgets.find((one) => one.name === "labels");
-  if (labels?.options) labels.options.getMaxHeight = () => LABELS_AT_MOST;
   const [width, height] = node.computeSize();
   node.setSize([Math.max(NARROWEST, width, node.size[0]), height + ROOM]);
 }

@@ -12,6 +12,7 @@ const MOST_SAVED = 4096; // characters of JSON
 const LEAST = 64;
 const FRESH = 150; // pixels; a node that is loaded has a size of its own
 const NARROWEST = 330;
+const LABELS_AT_MOST = 90; // mostly they are connected, and the box is an empty room
 const WITH_PICTURE = new Set([
   "LayerLabOutlierReport",
   "LayerLabLayerProfile",
@@ -40,6 +41,8 @@ function isPromptNode(node) {
 function create(node) {
   const box = new ReportBox();
   boxes.set(node, box);
+  const labels = node.widgets?.find((one) => one.name === "labels");
+  if (labels?.options) labels.options.getMaxHeight = () => LABELS_AT_MOST;
   const most = isPromptNode(node) ? BESIDE_A_PROMPT : undefined;
   let least = most ?? FRESH;
   if (most) box.root.style.maxHeight = `${most}px`;

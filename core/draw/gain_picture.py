@@ -80,7 +80,6 @@ def _draw_gains(axes: Axes, gains: Gains, suspects: Sequence[int], called: Seque
     axes.set_xlim(-0.02 * len(drawn), 1.02 * len(drawn))
     low, high = floor / 1.6, float(drawn.max()) * 1.6
     axes.set_ylim(low, high)
-    plain_ticks(axes.yaxis, low, high)
     if len(suspects):
         axes.semilogy(list(suspects), drawn[list(suspects)], "o", color=LOUD, ms=6)
     largest = gains.values.argsort(descending=True, stable=True)[:NAMED].tolist()
@@ -94,7 +93,8 @@ def _draw_gains(axes: Axes, gains: Gains, suspects: Sequence[int], called: Seque
         for number in named
     ]
     name_on_the_right(axes, marks, SIZE[1] - 1.5, POINTS)
-    axes.set_xlabel("dimension; orange: out of line in the caption", fontsize=POINTS)
+    plain_ticks(axes.yaxis, low, high)
+    axes.set_xlabel("dimension; orange: asked for, or out of line", fontsize=POINTS)
     axes.tick_params(labelsize=POINTS - 1)
 
 
