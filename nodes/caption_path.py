@@ -102,7 +102,6 @@ def caption_path(model: Any) -> CaptionPath:
         taps = FLUX2_TAPS if kind == "Flux2" else 1
         return CaptionPath(model, kind, None, matrix, matrix.in_features, taps)
     raise ValueError(
-        f"The model ({type(diffusion).__name__}) has no first caption layer that is known here: it "
-        "has neither cap_embedder (Z-Image) nor txt_in (Flux). Connect Load Diffusion Model with "
-        "z_image_turbo_bf16.safetensors."
+        f"The model ({type(diffusion).__name__}) is not Z-Image: it has no cap_embedder, nor the "
+        "txt_in of Flux.2. Connect Load Diffusion Model with z_image_turbo_bf16.safetensors."
     )

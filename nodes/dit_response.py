@@ -30,6 +30,7 @@ from ..core.dit.response import (
 )
 from .conditioning import entries_of, read_entry
 from .lists import only
+from .model import require_model
 from .node import Node
 from .numbers import check_numbers
 from .pictures import require_matplotlib, to_image
@@ -161,6 +162,7 @@ class DitResponse(Node):
         from ..core.draw.response_picture import response_picture
 
         model, base = _one("model", model), _one("base", base)
+        require_model(model)
         names = check_labels(labels, len(variants))
         if not variants:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What the pack's sampler needs to know of a MODEL: that it is Z-Image and takes these states."""
+"""What the pack's nodes need to know of a MODEL before they sample with it."""
 
 from __future__ import annotations
 
@@ -23,4 +23,17 @@ def require_z_image(model: Any, width: int, what: str = "the conditioning") -> N
         raise ValueError(
             f"{what} has {width} dimensions, and this model takes {taken}: encode with "
             "Qwen3-4B or Qwen3-VL-4B"
+        )
+
+
+def require_model(model: Any) -> None:
+    """Refuse what is no MODEL.
+
+    Raises:
+        ValueError: saying what to connect.
+    """
+    if getattr(getattr(model, "model", None), "diffusion_model", None) is None:
+        raise ValueError(
+            f"model is {type(model).__name__}, not a MODEL: connect Load Diffusion Model with "
+            "z_image_turbo_bf16.safetensors"
         )

@@ -206,11 +206,11 @@ def _counts(survey: Survey, view: str, times: str) -> str:
 
 
 def _seen(seen: Zeroing, survey: Survey, matrix: FirstMatrix | None) -> list[str]:
-    after = (
-        "after the RMSNorm (with weight 1, no MODEL is connected)"
-        if matrix is None
-        else "after the MODEL's own norm and first matrix"
-    )
+    if matrix is None:
+        after, where = "after the RMSNorm (with weight 1, no MODEL is connected)", "after RMSNorm"
+    else:
+        where = "after RMSNorm and the first matrix" if matrix.after_norm else "after its matrix"
+        after = "after the MODEL's own norm and first matrix"
     kinds = (("sink tokens", survey.sinks), ("other tokens", ~survey.sinks))
     lines = [
         f"share of the squared norm of {name} that these {len(survey.outliers)} dimensions take: "
@@ -219,4 +219,4 @@ def _seen(seen: Zeroing, survey: Survey, matrix: FirstMatrix | None) -> list[str
         for name, chosen in kinds
         if bool(chosen.any())
     ]
-    return [*lines, f"if they were zero: {seen.change.summary()}"]
+    return [*lines, f"if they were zero: {seen.change.summary(where)}"]

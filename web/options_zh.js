@@ -19,6 +19,13 @@ export const OPTIONS_ZH = {
     "drop sinks": "移除汇聚点",
     "sink to mean": "汇聚点取均值"
   },
+  "what": {
+    "outliers and sinks": "离群维度与汇聚点",
+    "outliers": "离群维度",
+    "sinks": "汇聚点",
+    "single tokens": "单个 token"
+  },
+  "replace": { "mean": "取均值", "zero": "置零", "drop": "移除" },
   "direction": { "loud": "偏大", "quiet": "偏小", "both": "两者" },
   "method": {
     "raw": "原样",

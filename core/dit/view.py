@@ -39,12 +39,10 @@ class DitChange(NamedTuple):
         relative_l2: (batch, tokens) float32, length of the difference over length of the original;
             0 is no change, 2 the opposite direction.
         cosine: (batch, tokens) float32, 1 is no change.
-        where: behind which layers, in words.
     """
 
     relative_l2: Tensor
     cosine: Tensor
-    where: str = "after RMSNorm"
 
     @property
     def changed(self) -> Tensor:
@@ -57,13 +55,13 @@ class DitChange(NamedTuple):
             return "the DiT sees no change"
         return f"the DiT sees {100 * float(self.relative_l2.mean()):.3g} % change"
 
-    def summary(self) -> str:
-        """One line for a report."""
+    def summary(self, where: str = "after RMSNorm") -> str:
+        """One line for a report; ``where``: behind which layers, in words."""
         changed = int(self.changed.sum())
         if changed == 0:
-            return f"what the DiT sees ({self.where}) does not change"
+            return f"what the DiT sees ({where}) does not change"
         return (
-            f"what the DiT sees ({self.where}): relative L2 "
+            f"what the DiT sees ({where}): relative L2 "
             f"{float(self.relative_l2.mean()):.4f} mean, {float(self.relative_l2.max()):.4f} at "
             f"most; cosine {float(self.cosine.mean()):.5f} mean, {float(self.cosine.min()):.5f} at "
             f"least; {changed} of {self.relative_l2.numel()} tokens change"
@@ -112,6 +110,4 @@ def dit_change(
     both_zero = (length == 0) & (difference == 0)
     cosine = torch.where(difference == 0, 1.0, cosine)
     relative = torch.where(length > 0, difference / length.clamp(min=1e-30), 1.0)
-    after_matrix = "after RMSNorm and first matrix" if normed else "after its first matrix"
-    where = "after RMSNorm" if matrix is None else after_matrix
-    return DitChange(torch.where(both_zero, 0.0, relative), cosine, where)
+    return DitChange(torch.where(both_zero, 0.0, relative), cosine)

@@ -47,6 +47,10 @@ SIDES = {
     ("StyleDelta", "text"): "text",
     ("StyleDelta", "styled"): "styled",
     ("StyleDelta", "neutral"): "neutral",
+    ("Ablations", "conditioning"): "the conditioning",
+    ("DitGain", "conditioning"): "the conditioning",
+    ("DitResponse", "base"): "base",
+    ("DitResponse", "variants"): "variant 'variant 1'",
     ("ZImageSampler", "positive"): "positive",
     ("ZImageSampler", "negative"): "negative",
 }
@@ -121,6 +125,15 @@ ROWS = [
         {"a conditioning without entries": "the text side has 0 conditioning entries"},
     ),
     *odd("StyleDelta", "styled", {"narrow states": "64"}),
+    *odd("Ablations", "conditioning", {"a conditioning without entries": "has no entries"}),
+    *odd(
+        *("DitGain", "conditioning"),
+        {"narrow states": "has 64 dimensions, and this model .* takes 2560: encode"},
+    ),
+    *odd(
+        *("DitResponse", "variants"),
+        {"narrow states": "has 64 dimensions and the base 2560: encode both"},
+    ),
     *odd("OutlierReport", "conditioning", {"a conditioning without entries": "has no entries"}),
     *odd(
         "SaveEmbedding",

@@ -9,6 +9,7 @@ ENCODERS = ["Qwen3Encode", "LayerSweep", "LayerMix", "VLEncode", "LayerProfile",
 CLIP = "This CLIP .*cannot be used: it is not one decoder language model. Connect a CLIPLoader"
 NOT_A_DECODER = "This CLIP cannot be used: .*decoder.* Connect a CLIPLoader .type lumina2"
 NO_REFERENCE = "reference is .*, not reference statistics: connect Build or Load Reference Stats"
+NO_MODEL = "model is .*, not a MODEL: connect Load Diffusion Model"
 NO_VAE = "vae is .*, not a VAE: connect Load VAE with ae.safetensors"
 
 IMAGES = {
@@ -100,6 +101,8 @@ ROWS = [
         for value in ("an image of 1 x 500 pixels", "an image of 1 x 1 pixel")
     ),
     *odd("ZImageSampler", "latent", LATENTS),
+    *first_over_http(odd("DitResponse", "latent", LATENTS), 2),
+    *odd("DitResponse", "model", {"the text 'seven'": NO_MODEL, "None": NO_MODEL}),
     Row("ZImageSampler", "latent", Odd("a good latent"), gives="latent"),
     *odd("ZImageSampler", "vae", {"a number": NO_VAE, "the text 'seven'": NO_VAE}),
     Row(
@@ -109,7 +112,7 @@ ROWS = [
     ),
     *(
         row
-        for node in ("ZImageSampler", "OutlierReport")
+        for node in ("ZImageSampler", "OutlierReport", "DitGain")
         for row in odd(
             *(node, "model"),
             {
@@ -121,7 +124,7 @@ ROWS = [
     *odd("ZImageSampler", "model", {"None": "The model .* is not Z-Image"}),
     *(
         row
-        for node in ("OutlierMask", "OutlierReport", "Normalize", "SaveReference")
+        for node in ("OutlierMask", "OutlierReport", "Normalize", "SaveReference", "Ablations")
         for row in odd(
             node, "reference", {"the text 'seven'": NO_REFERENCE, "a dictionary": NO_REFERENCE}
         )

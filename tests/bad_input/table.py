@@ -33,6 +33,17 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "LoadReference": {"name": "good reference.safetensors [input]"},
     "LoadEmbedding": {"name": "good.safetensors [input]"},
     "CompareGrid": {"images": Good("image")},
+    "Ablations": {"conditioning": STATES},
+    "DitGain": {"model": Good("model"), "conditioning": STATES},
+    "DitResponse": {
+        "model": Good("model"),
+        "base": STATES,
+        "variants": STATES,
+        "width": 64,
+        "height": 64,
+        "steps": 1,
+        "at": "1",
+    },
     "ZImageSampler": {
         "model": Good("model"),
         "positive": STATES,
@@ -43,5 +54,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
 }
 """Node -> inputs; those that are not named have their defaults."""
 
-NO_BAD_VALUE: dict[tuple[str, str], str] = {}
+NO_BAD_VALUE: dict[tuple[str, str], str] = {
+    ("CompareGrid", "more_images"): "its sockets are checked as images is; test_compare_grid.py",
+}
 """(node, input) -> why no value of it can be bad."""

@@ -139,6 +139,19 @@ ROWS = [
         for node, name in LISTS
         for row in odd(node, name, {"None": f"list of {name} is None", "a number": "no text"})
     ),
+    *typed("DitResponse", "labels", {"one\ntwo": "there are 1 variants and 2 labels: connect"}),
+    *typed(
+        *("DitResponse", "at"),
+        {
+            "": "at is empty: give at least one step of 1 to 1",
+            "2": "at has '2', which is no step of 1 to 1: give",
+            "first": "at has 'first', which is no step",
+        },
+    ),
+    *typed(
+        *("DitGain", "dimensions"),
+        {"396, 9999": "dimensions has '9999': give numbers from 0 to 2559", "x": "has 'x': give"},
+    ),
     *typed("CompareGrid", "labels", {"one\ntwo": "2 labels for 1 images. Give one label per"}),
     *typed("CompareGrid", "row_titles", {"a,,b": "row_titles: title 2 of 3 is empty; remove"}),
     *typed("CompareGrid", "row_titles", {"a,b": "1 images do not fill 2 rows .row_titles.: give"}),

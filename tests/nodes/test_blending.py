@@ -147,7 +147,7 @@ def test_the_report_ends_with_what_the_dit_sees(pack, text, vision):
     change = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
     last = report.splitlines()[-1]
     assert f"relative L2 {change.mean():.4f} mean, {change.max():.4f} at most" in last
-    assert result.ui.as_dict()["text"][0] == report
+    assert result.ui["text"][0] == report
 
 
 def test_the_record_stays_the_texts_and_gains_an_edit(pack, text, vision):

@@ -136,7 +136,7 @@ def test_the_vision_language_encoder_reads_plain_text_without_its_automatic_thin
 
 
 def test_the_preview_shows_token_count_layer_and_prompt(clip, pack):
-    shown = output(pack.Qwen3Encode, clip=clip, text="a red fox").ui.as_dict()["text"][0]
+    shown = output(pack.Qwen3Encode, clip=clip, text="a red fox").ui["text"][0]
     assert "11 tokens" in shown and "-2" in shown
     assert "<|im_start|>user\na red fox<|im_end|>\n<|im_start|>assistant\n" in shown
 

@@ -111,7 +111,7 @@ def test_an_empty_conditioning_is_said_to_be_empty(pack):
 
 def test_the_text_is_shown_on_the_node_too(pack, fox):
     result = output(pack.Describe, conditioning=fox)
-    assert result.ui.as_dict()["text"] == (result.args[0],)
+    assert result.ui["text"] == (result.args[0],)
 
 
 def test_role_names_are_those_of_the_record(pack, picture):

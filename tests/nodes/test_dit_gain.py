@@ -126,7 +126,7 @@ def test_bad_input_is_a_sentence(model, pack, inputs, message):
 
 
 def test_a_model_without_such_a_layer_is_refused(pack):
-    with pytest.raises(ValueError, match="no first caption layer that is known here"):
+    with pytest.raises(ValueError, match="is not Z-Image"):
         run(pack.DitGain, model=object())
 
 

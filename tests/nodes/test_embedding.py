@@ -125,7 +125,7 @@ def test_what_a_file_cannot_hold_is_named_on_the_node_and_in_the_log(pack, folde
     [[hidden, options]] = fox
     conditioning = [[hidden, {**options, "control": Control()}]]
     with caplog.at_level(logging.WARNING, logger="zimage_layer_lab"):
-        shown = output(pack.SaveEmbedding, conditioning=conditioning).ui.as_dict()["text"][0]
+        shown = output(pack.SaveEmbedding, conditioning=conditioning).ui["text"][0]
     assert "'control' (Control) of entry 1" in shown and "'control' (Control)" in caplog.text
     [loaded] = run(pack.LoadEmbedding, name=f"{FIRST} [output]")
     assert_equal(loaded, fox)
@@ -133,11 +133,11 @@ def test_what_a_file_cannot_hold_is_named_on_the_node_and_in_the_log(pack, folde
 
 def test_files_are_numbered_shown_and_offered(pack, folders, fox):
     for number in (1, 2):
-        shown = output(pack.SaveEmbedding, conditioning=fox).ui.as_dict()["text"][0]
+        shown = output(pack.SaveEmbedding, conditioning=fox).ui["text"][0]
         name = f"layer_lab/embedding_{number:05}_.safetensors"
         assert f"saved: {name}" in shown and (folders / "output" / name).is_file()
     assert offered(pack) == [f"layer_lab/embedding_0000{n}_.safetensors [output]" for n in (1, 2)]
-    shown = output(pack.LoadEmbedding, name=offered(pack)[0]).ui.as_dict()["text"][0]
+    shown = output(pack.LoadEmbedding, name=offered(pack)[0]).ui["text"][0]
     tokens = states(fox).shape[1]
     assert f"entry 1: {tokens} tokens x 2560 dimensions, float32" in shown
     assert "qwen_3_4b.safetensors (Qwen3_4B) at layer -3" in shown

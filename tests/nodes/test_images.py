@@ -83,7 +83,7 @@ def test_build_reference_equals_transformers(vl_clip, pack, truth):
     known = reference.provenance
     assert (known["images"], known["image_tokens"], known["tokens"]) == ("2", "image", "128")
     assert "prompts" not in known and known["note"] == "text after the images: none"
-    assert "2 images, 128 image tokens, with and without" in answer.ui.as_dict()["text"][0]
+    assert "2 images, 128 image tokens, with and without" in answer.ui["text"][0]
 
 
 def test_it_is_what_vl_image_token_encode_hands_over(vl_clip, pack, folders):

@@ -147,7 +147,7 @@ def test_a_scheduled_lora_gives_a_mix_for_every_entry(clip, pack):
 
 
 def test_the_preview_shows_the_mix_and_the_prompt(clip, pack):
-    shown = output(pack.LayerMix, clip=clip, text="a red fox").ui.as_dict()["text"][0]
+    shown = output(pack.LayerMix, clip=clip, text="a red fox").ui["text"][0]
     assert "11 tokens" in shown and "rms matched, -2: 0.5, -6: 0.5" in shown
     assert "<|im_start|>user\na red fox<|im_end|>\n<|im_start|>assistant\n" in shown
 

@@ -110,7 +110,7 @@ def test_both_outputs_are_lists_so_that_the_host_runs_what_follows_once_per_laye
 
 def test_the_preview_names_the_layers_the_tokens_and_the_prompt(clip, pack):
     sweep = output(pack.LayerSweep, clip=clip, text="a red fox", layers="-2, -4..-6")
-    shown = sweep.ui.as_dict()["text"][0]
+    shown = sweep.ui["text"][0]
     assert "11 tokens at 4 layers" in shown and "-2, -4, -5, -6" in shown
     assert "<|im_start|>user\na red fox<|im_end|>\n<|im_start|>assistant\n" in shown
 

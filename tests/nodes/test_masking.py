@@ -222,4 +222,4 @@ def test_nothing_found_passes_the_tensor_through_and_says_so(pack, encoding):
     assert torch.equal(states(masked), states(encoding))
     assert record(masked).edits == ()
     assert "nothing changed" in report and "does not change" in report
-    assert result.ui.as_dict()["text"][0] == report
+    assert result.ui["text"][0] == report

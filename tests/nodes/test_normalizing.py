@@ -96,7 +96,7 @@ def test_by_default_every_token_gets_the_median_rms_and_the_image_model_sees_no_
     assert np.allclose(rms(array(result)), np.median(rms(x)), rtol=1e-6)
     [edit] = record(result).edits
     assert "rms per token to the median rms" in edit and "RMSNorm) does not change" in edit
-    assert answer.ui.as_dict()["text"][0] == edit
+    assert answer.ui["text"][0] == edit
 
 
 def test_the_edit_says_how_much_the_image_model_sees(pack, encoding, reference):
@@ -185,7 +185,7 @@ def test_nothing_changed_leaves_no_edit(host, pack, encoding):
     assert torch.equal(states(result), states(zeroed))
     [edit] = record(result).edits
     assert edit.startswith("record dropped"), "of what the stock node changed"
-    assert "nothing changed" in answer.ui.as_dict()["text"][0]
+    assert "nothing changed" in answer.ui["text"][0]
 
 
 @pytest.mark.parametrize("method", ["global", "hybrid"])

@@ -174,7 +174,7 @@ def test_a_real_encoding_names_its_tokens(clip, model, report_node, pack):
 
 
 def test_it_shows_the_picture_on_the_node(host, report_node):
-    shown = output(report_node, conditioning=[[sink_states(), {}]]).ui.as_dict()
+    shown = output(report_node, conditioning=[[sink_states(), {}]]).ui
     [saved] = shown["images"]
     assert saved["type"] == "temp"
     assert report_node.define_schema().is_output_node
@@ -267,7 +267,7 @@ def test_bad_input_is_refused(report_node, clip, model):
         run(report_node, conditioning=[])
     with pytest.raises(ValueError, match="64 dimensions, and this model takes 2560"):
         run(report_node, conditioning=[[sink_states(), {}]], model=model)
-    with pytest.raises(ValueError, match="no first caption layer that is known"):
+    with pytest.raises(ValueError, match="is not Z-Image"):
         run(report_node, conditioning=[[sink_states(), {}]], model=clip.patcher)
     narrow = Reference(torch.zeros(8), torch.ones(8), 0.0, 1.0)
     with pytest.raises(ValueError, match="8 dimensions.*64"):

@@ -225,7 +225,7 @@ def test_progress_counts_prompts_and_each_prompt_is_one_pass(
 
 def test_it_shows_the_picture_and_logs_nothing(profile_node, clip, folders, caplog):
     with caplog.at_level(logging.WARNING):
-        shown = output(profile_node, clip=clip, prompts="中文 🦊 $x$").ui.as_dict()
+        shown = output(profile_node, clip=clip, prompts="中文 🦊 $x$").ui
     assert shown["images"][0]["type"] == "temp"
     assert not [entry for entry in caplog.records if "Glyph" in entry.message]
 

@@ -83,7 +83,7 @@ def test_sink_tokens_are_told_apart(clip, lab):
 
 def test_build_save_load_and_use(clip, pack, lab, folders, built):
     nodes, report_node = lab
-    shown = output(nodes.SaveReference, reference=built).ui.as_dict()["text"][0]
+    shown = output(nodes.SaveReference, reference=built).ui["text"][0]
     path = folders / "output" / "layer_lab" / "reference_00001_.safetensors"
     assert path.is_file() and "layer_lab/reference_00001_.safetensors" in shown
     with safe_open(path, framework="pt") as file:
@@ -120,7 +120,7 @@ def test_without_any_file_the_shipped_figures_are_what_is_chosen(lab, folders):
     assert {int(d): float(reference.std[int(d)]) for d in facts["std"]} == {
         int(d): value for d, value in facts["std"].items()
     }
-    assert answer.ui.as_dict()["text"][0].startswith("Qwen3-4B at layer -2 (published figures")
+    assert answer.ui["text"][0].startswith("Qwen3-4B at layer -2 (published figures")
     known = nodes.LoadReference.fingerprint_inputs(name=SHIPPED)
     assert known == hashlib.sha256(PUBLISHED_REFERENCE.read_bytes()).hexdigest()
     hidden = torch.randn(1, 20, 2560, generator=torch.Generator().manual_seed(3))

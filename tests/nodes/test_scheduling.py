@@ -142,7 +142,7 @@ def test_every_region_is_scheduled_as_if_alone_and_keeps_its_options(
 
 def test_what_is_shown_names_every_range_share_and_report(pack, text, vision):
     answer = output(pack.ScheduledBlend, text=text, vision=vision, steps=2)
-    shown = answer.ui.as_dict()["text"][0]
+    shown = answer.ui["text"][0]
     assert "0 to 0.4995 of sampling, alpha 0.5" in shown
     assert "0.4995 to 1 of sampling, alpha 0" in shown
     _, report = run(pack.Blend, text=text, vision=vision, alpha=0.5)

@@ -125,7 +125,7 @@ def test_the_record_stays_the_texts_and_gains_an_edit(pack, text, styled, neutra
     assert (new.layer, new.source, new.fingerprint) == (old.layer, old.source, old.fingerprint)
     *_, edit = new.edits
     assert "style delta: alpha 0.3, 72 styled minus 64 neutral tokens of qwen3vl_4b" in edit
-    assert answer.ui.as_dict()["text"][0] == edit
+    assert answer.ui["text"][0] == edit
 
 
 def test_the_edit_says_how_large_the_difference_is_and_what_the_dit_sees(
@@ -190,7 +190,7 @@ def test_equal_sides_are_the_text_no_edit_and_a_warning(pack, text, styled, capl
     [result] = answer.args
     assert torch.equal(states(result), states(text)) and record(result).edits == ()
     assert "nothing is added" in caplog.text
-    assert "nothing is added" in answer.ui.as_dict()["text"][0]
+    assert "nothing is added" in answer.ui["text"][0]
 
 
 def test_a_stock_conditioning_is_styled_like_the_packs_own(pack, stock, text, styled, neutral):

@@ -88,7 +88,7 @@ def test_the_default_budget_is_512(pack, method):
     answer = output(pack.FitTokens, conditioning=long, method=method)
     [result] = answer.args
     assert states(result).shape == (1, 512, 64) and len(record(result)) == 512
-    assert answer.ui.as_dict()["text"][0] == record(result).edits[0]
+    assert answer.ui["text"][0] == record(result).edits[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +99,7 @@ def test_a_conditioning_that_fits_passes_through_untouched(pack, encoding, metho
     assert states(result) is states(encoding)
     assert record(result) == record(encoding)
     assert same_options(result[0][1], {k: v for k, v in encoding[0][1].items() if k != "layer_lab"})
-    assert "nothing changed" in answer.ui.as_dict()["text"][0]
+    assert "nothing changed" in answer.ui["text"][0]
 
 
 def test_truncating_keeps_the_first_tokens_with_their_record_and_mask(pack, encoding):

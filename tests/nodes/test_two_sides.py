@@ -152,7 +152,7 @@ def test_text_and_vision_swapped_is_said_first_and_logged_once(
     ):
         caplog.clear()
         answer = output(node, text=picture, vision=text, **settings)
-        shown = answer.ui.as_dict()["text"][0].split("\n")
+        shown = answer.ui["text"][0].split("\n")
         assert SWAPPED.format("vision") == shown[0 if node is pack.Blend else 1]
         [said] = [one.getMessage() for one in caplog.records if "swapped" in one.getMessage()]
         assert said == f"{name}: {SWAPPED.format('vision')}."
@@ -160,7 +160,7 @@ def test_text_and_vision_swapped_is_said_first_and_logged_once(
 
 def test_style_delta_says_so_too(pack, fox, picture, caplog):
     answer = output(pack.StyleDelta, text=picture, styled=fox, neutral=fox)
-    assert answer.ui.as_dict()["text"][0].split("\n")[0] == SWAPPED.format("styled")
+    assert answer.ui["text"][0].split("\n")[0] == SWAPPED.format("styled")
     assert "swapped" not in record(answer.args[0]).edits[-1]
     assert f"Style Delta: {SWAPPED.format('styled')}." in caplog.messages
 

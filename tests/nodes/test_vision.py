@@ -217,7 +217,7 @@ def test_the_default_layer_is_minus_6_and_every_token(vl_clip, pack):
 
 def test_the_preview_shows_tokens_sizes_and_prompt(vl_clip, pack):
     result = output(pack.VLEncode, clip=[vl_clip], image=[as_input(noise_images(2))], layer=[0])
-    shown = result.ui.as_dict()["text"][0]
+    shown = result.ui["text"][0]
     [conditioning], _ = result.args
     assert f"{len(record(conditioning))} tokens" in shown
     assert "image 1: 256x256" in shown and "image 2: 256x256" in shown

@@ -203,7 +203,7 @@ def test_the_encoder_is_whole_after_an_image_that_failed_half_way(vl_clip, pack)
 
 def test_an_image_of_0_to_255_is_remarked_first_in_the_report_and_in_the_log(vl_clip, pack, caplog):
     answer = output(pack.VLEncode, clip=[vl_clip], image=[image(64, 64), image(64, 64) * 255])
-    [shown] = answer.ui.as_dict()["text"]
+    [shown] = answer.ui["text"]
     first, *rest = shown.split("\n")
     assert first.startswith("image 2 has values from ") and "divide it by 255 first" in first
     assert not any("has values" in line for line in rest)
