@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..core.checks import require_choice
+from ..core.checks import require_choice, require_flag
 from ..core.dit.response import CONTROL
 from ..core.edit.ablations import (
     BOTH,
@@ -30,6 +30,8 @@ from .node import Node
 from .numbers import check_threshold, threshold_input
 from .report import shown_report
 from .types import CATEGORY, Reference
+
+BASE_LABEL = "as it is"
 
 
 class Ablations(Node):
@@ -89,6 +91,14 @@ class Ablations(Node):
                     "from the reference, the first tokens. The variants without all of them lack "
                     "all.",
                 ),
+                io.Boolean.Input(
+                    "with_base",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Also the conditioning as it is, as the first of the list: for a "
+                    "sampler and Compare Grid, which then has it for its baseline.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -112,12 +122,21 @@ class Ablations(Node):
 
     @classmethod
     def execute(
-        cls, conditioning, what, replace, threshold, controls, reference=None, most=16
+        cls,
+        conditioning,
+        what,
+        replace,
+        threshold,
+        controls,
+        reference=None,
+        most=16,
+        with_base=False,
     ) -> io.NodeOutput:
         entries = entries_of(conditioning)
         if not entries:
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
         require_choice("replace", replace, REPLACEMENTS)
+        with_base = require_flag("with_base", with_base)
         if reference is not None:
             require_reference(reference)
         variants, labels, notes = [], [], []
@@ -145,6 +164,8 @@ class Ablations(Node):
                 f"there is nothing to take out: {'; '.join(notes)}. Lower threshold, choose "
                 "single tokens, or ask for controls"
             )
+        if with_base:
+            variants, labels = [list(entries), *variants], [BASE_LABEL, *labels]
         controls = sum(label.startswith(CONTROL) for label in labels)
         of_them = f", {controls} of them controls" if controls else ""
         shown = "\n".join([f"{len(variants)} variants{of_them}", *notes, "", *labels])

@@ -58,6 +58,7 @@ TWO_LAYERS = {"two_layers": True}
 SWITCHES = [
     ("VLEncode", "two_layers"),
     ("OutlierMask", "exclude_sinks"),
+    ("Ablations", "with_base"),
     ("Blend", "keep_sinks"),
     ("Normalize", "keep_sinks"),
     ("LoadReference", "any_model"),

@@ -197,6 +197,7 @@ CONTRACT = {
             ("controls", 4),
             ("reference?", None),
             ("most?", 16),
+            ("with_base?", False),
         ],
         [("conditioning", "CONDITIONING"), ("label", "STRING")],
     ),

@@ -40,6 +40,8 @@ def inputs_of(api: dict, kind: str) -> list[dict]:
 
 def test_names_that_scripts_use_are_still_there():
     assert NAMES == [
+        "dit_response_layers",
+        "dit_response_outliers",
         "layer_compare",
         "layer_compare_grid",
         "layer_mix",
@@ -67,13 +69,27 @@ def conditionings(api: dict, source: list) -> set[tuple]:
     return {tuple(source)}
 
 
-def test_samplers_differ_only_by_their_conditioning(api):
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("dit_response")])
+def test_samplers_differ_only_by_their_conditioning(name):
+    api = read(WORKFLOWS / "api" / f"{name}.json")
     samplers = inputs_of(api, "LayerLabZImageSampler")
     shared = [{k: v for k, v in inputs.items() if k != "positive"} for inputs in samplers]
     assert all(inputs == shared[0] for inputs in shared)
     assert len(samplers) == 1 or is_link(shared[0]["seed"])
     compared = [conditionings(api, inputs["positive"]) for inputs in samplers]
     assert len(set().union(*compared)) == sum(map(len, compared)) >= 2, "nothing to compare"
+
+
+@pytest.mark.parametrize("name", ["dit_response_layers", "dit_response_outliers"])
+def test_each_response_is_of_one_list_and_its_base(name):
+    api = read(WORKFLOWS / "api" / f"{name}.json")
+    [response] = inputs_of(api, "LayerLabDitResponse")
+    assert response["labels"] == [response["variants"][0], 1], "labels of another list"
+    assert api[response["base"][0]]["inputs"]["layer"] == -2
+    for sampler in inputs_of(api, "LayerLabZImageSampler"):
+        assert sampler["positive"] == response["variants"]
+        same = ("seed", "steps", "sampler_name", "scheduler", "shift", "width", "height")
+        assert [sampler[key] for key in same] == [response[key] for key in same]
 
 
 def test_files_are_saved_under_the_workflows_own_name(api, name):

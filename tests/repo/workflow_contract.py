@@ -59,6 +59,29 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["row_titles", "column_titles", "difference"],
         ["image", "report"],
     ),
+    "LayerLabAblations": (
+        ["conditioning", "what", "replace", "threshold", "controls"],
+        ["reference", "most", "with_base"],
+        ["conditioning", "label"],
+    ),
+    "LayerLabDitResponse": (
+        [
+            "model",
+            "base",
+            "variants",
+            "labels",
+            "width",
+            "height",
+            "seed",
+            "steps",
+            "at",
+            "sampler_name",
+            "scheduler",
+            "shift",
+        ],
+        ["latent"],
+        ["image", "report", "latent"],
+    ),
     "LayerLabZImageSampler": (
         [
             "model",

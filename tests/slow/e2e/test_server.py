@@ -133,6 +133,16 @@ def test_layer_mix_sweeps_one_sampler_over_the_layers_of_the_plain_rows(server, 
     require_all_different(pictures)
 
 
+def test_dit_response_outliers_gives_the_response_and_the_pictures(server, workflow):
+    graph = workflow("dit_response_outliers")
+    for node in graph.values():
+        if node["class_type"] == "LayerLabDitResponse":
+            node["inputs"].update(width=128, height=128, steps=2, at="1, 2")
+    pictures = run(server, graph)
+    assert {"response", "grid"} <= set(pictures)
+    assert pictures["response"].shape[1] > 1000 and pictures["grid"].shape[1] > 3 * 128
+
+
 def test_layer_sweep_grid_shows_each_layers_own_picture_under_its_label(server, workflow):
     graph = workflow("layer_sweep_grid")
     [sweep] = inputs_of(graph, "LayerLabLayerSweep")
