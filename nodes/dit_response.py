@@ -36,7 +36,14 @@ from .numbers import check_numbers
 from .pictures import require_matplotlib, to_image
 from .predictions import BASE, sample_and_ask
 from .report import shown_report
-from .sampling import HIGHEST, MOST_STEPS, SIZE_STEP, WHOLE_LIMITS, check_latent
+from .sampling import (
+    HIGHEST,
+    MOST_STEPS,
+    WHOLE_LIMITS,
+    check_latent,
+    schedule_inputs,
+    size_inputs,
+)
 from .types import CATEGORY
 
 EMPTIED = "emptied"
@@ -45,7 +52,6 @@ EMPTIED = "emptied"
 class DitResponse(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": SIZE_STEP, "max": host_nodes.MAX_RESOLUTION, "step": SIZE_STEP}
         return io.Schema(
             node_id="LayerLabDitResponse",
             display_name="DiT Response",
@@ -80,8 +86,7 @@ class DitResponse(Node):
                     tooltip="Start from this latent, its noise mask too (width and height are then "
                     "its own).",
                 ),
-                io.Int.Input("width", default=1024, **size, tooltip="Pixels, multiple of 16."),
-                io.Int.Input("height", default=1024, **size, tooltip="Pixels, multiple of 16."),
+                *size_inputs(),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -99,18 +104,7 @@ class DitResponse(Node):
                     tooltip="The steps at which every variant is asked for, from 1: one evaluation "
                     "of the model per variant and step.",
                 ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    default="res_multistep",
-                    tooltip="res_multistep in the official template.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    default="simple",
-                    tooltip="simple in the official template.",
-                ),
+                *schedule_inputs(),
                 io.Float.Input(
                     "shift",
                     default=3.0,

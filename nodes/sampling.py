@@ -39,10 +39,36 @@ HIGHEST = {"cfg": 100.0, "shift": 100.0, "denoise": 1.0}
 """Limits of the numbers, whole ones and those from 0 on. The host checks typed ones only."""
 
 
+def size_inputs() -> list[io.Input]:
+    """Width and height of a new latent."""
+    size = {"min": SIZE_STEP, "max": host_nodes.MAX_RESOLUTION, "step": SIZE_STEP}
+    tooltip = "Pixels, multiple of 16."
+    return [
+        io.Int.Input(name, default=1024, **size, tooltip=tooltip) for name in ("width", "height")
+    ]
+
+
+def schedule_inputs() -> list[io.Input]:
+    """Sampler and scheduler, as the official template has them."""
+    return [
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.KSampler.SAMPLERS,
+            default="res_multistep",
+            tooltip="res_multistep in the official template.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=comfy.samplers.KSampler.SCHEDULERS,
+            default="simple",
+            tooltip="simple in the official template.",
+        ),
+    ]
+
+
 class ZImageSampler(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": SIZE_STEP, "max": host_nodes.MAX_RESOLUTION, "step": SIZE_STEP}
         return io.Schema(
             node_id="LayerLabZImageSampler",
             display_name="Z-Image Sampler",
@@ -71,8 +97,7 @@ class ZImageSampler(Node):
                     tooltip="Start from this latent (width, height and batch_size are then its "
                     "own); lower denoise to keep some of it.",
                 ),
-                io.Int.Input("width", default=1024, **size, tooltip="Pixels, multiple of 16."),
-                io.Int.Input("height", default=1024, **size, tooltip="Pixels, multiple of 16."),
+                *size_inputs(),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=MOST_IMAGES, tooltip="Images from one run."
                 ),
@@ -95,18 +120,7 @@ class ZImageSampler(Node):
                     step=0.1,
                     tooltip="1 for Z-Image Turbo: the negative is then not computed.",
                 ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    default="res_multistep",
-                    tooltip="res_multistep in the official template.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    default="simple",
-                    tooltip="simple in the official template.",
-                ),
+                *schedule_inputs(),
                 io.Float.Input(
                     "shift",
                     default=3.0,

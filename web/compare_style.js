@@ -1,6 +1,6 @@
 /* How the compare viewer looks: in the theme's colours, as large as its node allows. */
 
-const STYLE = `
+export const STYLE = `
 .layer-lab-compare {
   display: flex; flex-direction: column; gap: 4px; box-sizing: border-box;
   width: 100%; height: 100%; min-height: 240px; padding: 4px; overflow: hidden;
@@ -68,12 +68,3 @@ const STYLE = `
 .layer-lab-compare .words { flex: none; min-height: 1.3em; opacity: 0.85; }
 .layer-lab-compare [hidden] { display: none !important; }
 `;
-
-export function addStyle() {
-  const id = "layer-lab-compare-style";
-  if (document.getElementById(id)) return;
-  const style = document.createElement("style");
-  style.id = id;
-  style.textContent = STYLE;
-  document.head.append(style);
-}

@@ -1,5 +1,6 @@
 import { differenceOf, drawDifference } from "./compare_difference.js";
-import { addStyle } from "./compare_style.js";
+import { STYLE } from "./compare_style.js";
+import { addStyle } from "./style.js";
 
 /* A viewer of two cells: a slider over them, flicker, their difference; and the whole grid. It is
    an element of the page, so it is the same in the classic renderer and in Nodes 2.0. */
@@ -30,7 +31,7 @@ function fill(select, names) {
 export class CompareView {
   /* words: see compare_words.js. */
   constructor(words) {
-    addStyle();
+    addStyle("layer-lab-compare-style", STYLE);
     this.words = words;
     this.run = null;
     this.mode = "grid";

@@ -1,4 +1,5 @@
 import { inChinese } from "./language.js";
+import { addStyle } from "./style.js";
 
 /* What a node says of its run: the verdict in one line, the table, the rest folded away. All of it
    goes in as text, never as HTML. */
@@ -54,15 +55,6 @@ const STYLE = `
 .layer-lab-report [hidden] { display: none !important; }
 `;
 
-function addStyle() {
-  const id = "layer-lab-report-style";
-  if (document.getElementById(id)) return;
-  const style = document.createElement("style");
-  style.id = id;
-  style.textContent = STYLE;
-  document.head.append(style);
-}
-
 function element(tag, name, parent) {
   const made = document.createElement(tag);
   if (name) made.className = name;
@@ -83,7 +75,7 @@ async function copy(text) {
 
 export class ReportBox {
   constructor() {
-    addStyle();
+    addStyle("layer-lab-report-style", STYLE);
     this.words = WORDS[inChinese() ? "zh" : "en"];
     this.text = "";
     this.root = element("div", "layer-lab-report");
