@@ -176,3 +176,25 @@ def test_krea_2_attends_to_a_planted_tap(krea2, pack):
         if line.startswith("tap ")
     ]
     assert max(attended) == attended[7] > 80
+
+
+def test_scaled_float8_counts_with_its_scale(host, pack):
+    import comfy.sd
+    import comfy.utils
+
+    path = host.folder_paths.get_full_path("diffusion_models", "z_image_turbo_bf16.safetensors")
+    state = comfy.utils.load_torch_file(path)
+    name = "cap_embedder.1.weight"
+    whole = state[name].float()
+    scale = whole.abs().max() / 448
+    stored = (whole / scale).to(torch.float8_e4m3fn)
+    state[name] = stored
+    state["cap_embedder.1.scale_weight"] = scale
+    state["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    w = (stored.float() * scale).double().numpy()
+    g = state["cap_embedder.0.weight"].double().numpy()
+    loaded = comfy.sd.load_diffusion_model_state_dict(state)
+    report = run(pack.DitGain, model=loaded)[1]
+    gain = np.abs(g) * np.sqrt((w**2).sum(0))
+    for dimension in (396, 4):
+        assert float(cells(report, dimension)[1]) == pytest.approx(gain[dimension], rel=5e-3)

@@ -176,3 +176,56 @@ def test_other_models_are_asked_too(request, pack, name, width):
     report = respond(pack, model, given[0], given, ["itself", "noise"], at="1").args[1]
     cells = rows(report)
     assert cells["itself"][1] == "0 %" and cells["noise"][1] not in ("0 %", "-")
+
+
+NAME = "diffusion_model.cap_embedder.1"
+
+
+def lora(rank: int = 4) -> dict[str, torch.Tensor]:
+    """Of the first caption layer, by the names of the host."""
+    generator = torch.Generator().manual_seed(4)
+    return {
+        f"{NAME}.lora_up.weight": torch.randn(3840, rank, generator=generator) * 0.2,
+        f"{NAME}.lora_down.weight": torch.randn(rank, 2560, generator=generator) * 0.2,
+    }
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_lora_on_the_first_layer_counts(host, model, pack, text, loaded):
+    """As if its product stood in the weights."""
+    import comfy.model_management
+
+    variant = other(text)
+    plain = rows(respond(pack, model, text, [variant], ["noise"], at="1").args[1])["noise"]
+    parts = lora()
+    delta = parts[f"{NAME}.lora_up.weight"] @ parts[f"{NAME}.lora_down.weight"]
+    weight = model.model.diffusion_model.cap_embedder[1].weight
+    kept = weight.clone()
+    try:
+        weight.copy_(kept + delta)
+        said = rows(respond(pack, model, text, [variant], ["noise"], at="1").args[1])["noise"]
+    finally:
+        weight.copy_(kept)
+    patched = model.clone()
+    patched.add_patches({f"{NAME}.weight": ("diff", (delta,))}, 1.0)
+    if loaded:
+        comfy.model_management.load_models_gpu([patched])
+    report = respond(pack, patched, text, [variant], ["noise"], at="1").args[1]
+    share, truth, without = (
+        float(cells[1].split()[0]) for cells in (rows(report)["noise"], said, plain)
+    )
+    assert share == pytest.approx(truth, rel=1e-2) and abs(share - without) > 0.02 * without
+    comfy.model_management.load_models_gpu([model])
+    assert torch.equal(weight, kept)
+
+
+def test_a_hook_on_one_variant_leaves_the_base_alone(model, pack, text):
+    import comfy.hooks
+
+    group = comfy.hooks.create_hook_lora(lora=lora(), strength_model=1.0, strength_clip=0.0)
+    hooked = comfy.hooks.set_hooks_for_conditioning(text, hooks=group)
+    answer = respond(pack, model, text, [text, hooked], ["itself", "hooked"], at="1, 2")
+    cells = rows(answer.args[1])
+    assert cells["itself"][1] == cells["itself"][2] == "0 %" and cells["hooked"][1] != "0 %"
+    sampled = run(pack.ZImageSampler, model=model, positive=text, seed=5, **SMALL)[1]
+    assert torch.equal(answer.args[2]["samples"], sampled["samples"])
