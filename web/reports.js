@@ -20,7 +20,7 @@ const WITH_PICTURE = new Set([
   "LayerLabDitResponse",
 ]);
 const BESIDE_A_PROMPT = 100; // where the prompt is what the node is for, at the most
-const PICTURE = [700, 380]; // width of such a fresh node, and the room for its picture
+const PICTURE = [720, 520]; // width of such a fresh node, and the room for its picture
 
 const boxes = new WeakMap();
 const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);

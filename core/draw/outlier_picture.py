@@ -29,8 +29,13 @@ from .fonts import printable, text_style
 from .labels import Mark, broken, name_on_the_right
 from .token_columns import Column, largest, token_columns
 
-SIZE, DPI = (16.0, 8.4), 110
-"""Inches and pixels per inch; the same for every picture, so that they make one batch."""
+SIZE, DPI = (11.0, 8.8), 110
+"""Inches and pixels per inch; the same for every picture, so that they make one batch. On a node
+700 pixels wide a font of 10 points is 9 pixels high."""
+POINTS, SMALL = 11.0, 10.0
+"""Sizes of the fonts: titles, and all else."""
+LEFT, RIGHT = 3.4, 5.8
+"""Inches that the titles of either side have."""
 ROWS, NAMED = 14, 8
 """Dimensions in the panel of tokens, and dimensions named in the panel of stds."""
 TOKEN_LETTERS = 18
@@ -71,7 +76,7 @@ def outlier_figure(
     norms = torch.linalg.vector_norm(hidden.double(), dim=-1).amax(0)
     columns = token_columns(norms, always)
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.9], height_ratios=[1.25, 1])
+    grid = figure.add_gridspec(2, 2, width_ratios=[1, 2.1], height_ratios=[1.25, 1])
     _draw_stds(figure.add_subplot(grid[:, 0]), survey, measured_against)
     tokens = figure.add_subplot(grid[0, 1])
     _draw_tokens(figure, tokens, magnitude, rows, columns, survey)
@@ -146,16 +151,18 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
             marks += _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
     plain_ticks(axes.xaxis, *wide)
     plain_ticks(axes.yaxis, low, high)
-    name_on_the_right(axes, marks, 5.5)
+    name_on_the_right(axes, marks, 5.5, SMALL)
     axes.set_xlabel(
         "std of the reference" + (" (equal values are spread out)" if _is_flat(reference) else "")
         if measured_against
-        else "rank of the dimension by std over all tokens (1: the loudest)"
+        else "rank by std over all tokens (1: the loudest)"
     )
     axes.set_ylabel(
         f"std of these states (dotted: {survey.threshold:g}x more and less than the reference)"
     )
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=4, frameon=False, fontsize=8)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=2, frameon=False, fontsize=SMALL
+    )
 
 
 def _draw_findings(
@@ -195,7 +202,7 @@ def _draw_tokens(
     grid = largest(magnitude[:, rows].T / scale, columns).clamp(min=0.1).log10().numpy()
     top = max(float(grid.max()), 1.0)
     image = axes.imshow(grid, aspect="auto", cmap="magma", vmin=-1, vmax=top)
-    axes.set_yticks(range(len(rows)), [str(dimension) for dimension in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [str(dimension) for dimension in rows], fontsize=SMALL)
     directions = {f.dimension: _direction(f) for f in survey.outliers}
     colors = {"loud": LOUD, "quiet": QUIET}
     for label, dimension in zip(axes.get_yticklabels(), rows, strict=True):
@@ -203,8 +210,8 @@ def _draw_tokens(
             label.set(color=colors[directions[dimension]], fontweight="bold")
     axes.set_ylabel("dimension")
     bar = figure.colorbar(image, ax=axes, pad=0.01)
-    bar.set_label("|x| over the median |x|", fontsize=8)
-    name_decades(bar, -1, top, fontsize=8)
+    bar.set_label("|x| over the median |x|", fontsize=SMALL)
+    name_decades(bar, -1, top, fontsize=SMALL)
     flagged = min(len(survey.outliers), len(rows))
     what = f"{flagged} of {len(survey.outliers)} out of line (coloured), then the loudest others"
     if flagged == 0:
@@ -219,7 +226,7 @@ def _draw_tokens(
             f". {len(columns) - len(runs)} tokens alone (sinks, largest norms), the other {hidden} "
             f"as {len(runs)} runs, each by its largest value"
         )
-    _title(axes, title, 9.3)
+    _title(axes, title, RIGHT)
 
 
 def _draw_seen(
@@ -243,7 +250,10 @@ def _draw_seen(
     axes.plot(places, after, "o", color=LOUD, ms=3.5, label="share after it")
     axes.set_ylim(0, 1.2 * max(1.0, float(change.max())))
     axes.set_ylabel("per token")
-    axes.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.85, edgecolor="none")
+    close = {"handletextpad": 0.3, "columnspacing": 0.8, "borderpad": 0.2}
+    axes.legend(
+        loc="upper right", ncols=3, fontsize=SMALL - 1, framealpha=0.85, edgecolor="none", **close
+    )
     number = len(survey.outliers)
     which = f"the {number} out of line" if number else f"the {len(rows)} above"
     norm = (
@@ -253,7 +263,7 @@ def _draw_seen(
         if matrix is not None
         else "RMSNorm with this MODEL's own cap_embedder[0].weight"
     )
-    _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", 9.3)
+    _title(axes, f"What the DiT sees of {which}: share of each token's squared norm. {norm}", RIGHT)
 
 
 def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Survey) -> None:
@@ -265,7 +275,7 @@ def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Sur
         else f"'{printable(record.texts[column.first], TOKEN_LETTERS)}' {column.first}"
         for column in columns
     ]
-    axes.set_xticks(range(len(columns)), labels, rotation=90, fontsize=7.5, **text_style(*labels))
+    axes.set_xticks(range(len(columns)), labels, rotation=90, fontsize=SMALL, **text_style(*labels))
     axes.set_xlim(-0.6, len(columns) - 0.4)
     for label, column in zip(axes.get_xticklabels(), columns, strict=True):
         if column.is_run:
@@ -273,7 +283,7 @@ def _name_columns(axes: Axes, columns: list[Column], record: Record, survey: Sur
         elif bool(sinks[column.first]):
             label.set(color=LOUD, fontweight="bold")
     named = "tokens (position last; sink tokens in orange)" if bool(sinks.any()) else "tokens"
-    axes.set_xlabel(named, fontsize=9)
+    axes.set_xlabel(named, fontsize=SMALL)
 
 
 def _only_without_sinks(finding: SurveyedOutlier) -> bool:
@@ -317,10 +327,10 @@ def _spread_out(reference: np.ndarray) -> np.ndarray:
     return x
 
 
-def _title(axes: Axes, text: str, width: float = 4.8) -> None:
+def _title(axes: Axes, text: str, width: float = LEFT) -> None:
     """``width`` in inches."""
-    shown = broken(text, 9.5, width, 4)
-    axes.set_title(shown, loc="left", fontsize=9.5, **text_style(shown))
+    shown = broken(text, POINTS, width, 4)
+    axes.set_title(shown, loc="left", fontsize=POINTS, pad=10, **text_style(shown))
 
 
 def _message(axes: Axes, text: str) -> None:

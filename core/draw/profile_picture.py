@@ -17,8 +17,9 @@ from .heat_map_picture import draw_heat_map, name_loudest, shared_columns
 from .labels import broken
 from .profile_pictures import events
 
-WIDTH, DPI = 16.0, 110
-"""Inches and pixels per inch."""
+WIDTH, MAP_WIDTH, DPI = 12.0, 5.2, 110
+"""Inches of the picture and of its map, pixels per inch. On a node 700 pixels wide a font of 10
+points is 8 pixels high."""
 
 
 def profile_picture(profile: Profile, heat: HeatMap, threshold: float) -> np.ndarray:
@@ -40,16 +41,17 @@ def profile_figure(profile: Profile, heat: HeatMap, threshold: float) -> Figure:
     _draw_magnitudes(sizes, profile)
     _draw_counts(counts, profile.layers, threshold)
     bar = draw_heat_map(figure, cells, heat, upward=True, darkest=1.0)
-    bar.ax.tick_params(labelsize=8)
-    name_loudest(cells, heat, 7.5)
+    bar.ax.tick_params(labelsize=10)
+    name_loudest(cells, heat, MAP_WIDTH)
+    what = f"Largest |x| of every dimension over the layer's median |x|{shared_columns(heat)}"
     cells.set_title(
-        f"Largest |x| of every dimension over the layer's median |x|{shared_columns(heat)}",
+        broken(what, 11, MAP_WIDTH, 2),
         loc="left",
-        fontsize=10,
+        fontsize=11,
         pad=28,
     )
-    cells.set_xlabel("dimension; the loudest are named above", fontsize=9)
-    cells.tick_params(axis="x", labelsize=8)
+    cells.set_xlabel("dimension; the loudest are named above", fontsize=10)
+    cells.tick_params(axis="x", labelsize=10)
     title = f"{profile.model}: {profile.measured}"
     shown = broken(title, 12, WIDTH - 0.5, 1)
     figure.suptitle(shown, x=0.01, ha="left", fontsize=12, **text_style(shown))
@@ -59,7 +61,7 @@ def profile_figure(profile: Profile, heat: HeatMap, threshold: float) -> Figure:
 def _draw_magnitudes(axes: Axes, profile: Profile) -> None:
     """Largest and median |x|; a row's label says what happens there."""
     open_frame(axes)
-    axes.set_title("Magnitudes", loc="left", fontsize=10)
+    axes.set_title("Magnitudes", loc="left", fontsize=11)
     rows = np.arange(len(profile.layers))
     peaks = positive(layer.max_abs for layer in profile.layers)
     medians = positive(layer.median_abs for layer in profile.layers)
@@ -74,7 +76,7 @@ def _draw_magnitudes(axes: Axes, profile: Profile) -> None:
         f"{happens.get(layer.index, '')}   {layer.index}  ({layer.layer})".strip()
         for layer in profile.layers
     ]
-    axes.set_yticks(rows, names, fontsize=8)
+    axes.set_yticks(rows, names, fontsize=10)
     for row, layer in enumerate(profile.layers):
         if layer.index in happens:
             axes.axhline(row, color=GREY, lw=1, ls=":", zorder=0)
@@ -86,7 +88,7 @@ def _draw_magnitudes(axes: Axes, profile: Profile) -> None:
 def _draw_counts(axes: Axes, layers: tuple[LayerProfile, ...], threshold: float) -> None:
     """How many dimensions are out of line, and how many hold a massive activation."""
     open_frame(axes)
-    axes.set_title("Outlier dimensions", loc="left", fontsize=10)
+    axes.set_title("Outlier dimensions", loc="left", fontsize=11)
     rows = np.arange(len(layers))
     axes.barh(rows + 0.2, [len(layer.outliers) for layer in layers], 0.38, color=LOUD)
     axes.barh(rows - 0.2, [len(layer.massive) for layer in layers], 0.38, color=CALM)
@@ -104,9 +106,9 @@ def _legend(axes: Axes, *entries: tuple[str, str]) -> None:
             words,
             (0, 0),
             xycoords="axes fraction",
-            xytext=(0, -26 - 13 * number),
+            xytext=(0, -28 - 15 * number),
             textcoords="offset points",
             va="top",
             color=color,
-            fontsize=9,
+            fontsize=10,
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MOST_COLUMNS, SINGLES = 60, 20
+MOST_COLUMNS, SINGLES = 40, 16
 """At most so many columns, and so many of them for single tokens of a longer sequence."""
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 from matplotlib.colors import to_hex  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 from zimage_layer_lab.core.draw.outlier_picture import outlier_figure, outlier_picture  # noqa: E402
 from zimage_layer_lab.core.draw.token_columns import MOST_COLUMNS, SINGLES, largest, token_columns  # noqa: E402
 from zimage_layer_lab.core.measure.reference import Reference, published_qwen3_4b  # noqa: E402
@@ -95,12 +96,12 @@ def test_every_picture_is_readable_and_has_one_size(hidden, threshold):
     with no_warning():
         figure = figure_of(hidden, threshold=threshold)
         assert_readable(figure)
-    assert figure.bbox.size.tolist() == [1760.0, 924.0]
+    assert figure.bbox.size.round().tolist() == [1210.0, 968.0]
 
 
 def test_the_picture_is_its_figures_pixels():
     picture = draw(states())
-    assert picture.shape == (924, 1760, 3)
+    assert picture.shape == (968, 1210, 3)
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
     assert picture.std() > 0.05
 
@@ -180,7 +181,7 @@ def test_stds_are_drawn_by_rank_with_and_without_sinks():
     assert np.allclose(dots.get_ydata(), whole, rtol=1e-5)
     assert np.allclose(rings.get_ydata(), bare, rtol=1e-5)
     assert to_hex(rings.get_markeredgecolor()) == BLUE and dots.get_color() == "black"
-    assert std.get_xlabel() == "rank of the dimension by std over all tokens (1: the loudest)"
+    assert std.get_xlabel() == "rank by std over all tokens (1: the loudest)"
     assert std.get_ylabel() == "std of these states (dotted: 10x more and less than the reference)"
     title = std.get_title(loc="left").replace("\n", " ")
     assert title == "Std of every dimension, against the median std of its own dimensions"
@@ -348,3 +349,10 @@ def test_any_name_of_a_model_or_a_reference_is_readable(name):
 
 def test_cells_are_aligned():
     assert align([("a", "bbb"), ("cc", "d")]) == ["a   bbb", "cc  d"]
+
+
+def test_on_a_node_700_pixels_wide_every_font_is_large_enough():
+    figure = figure_of(planted())
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    pixels = [text.get_fontsize() * figure.dpi / 72 * 700 / figure.bbox.width for text in texts]
+    assert texts and min(pixels) > 7.9
