@@ -12,6 +12,8 @@ const WORDS = {
     failed: "Select it and press Ctrl+C",
     more: "More",
     earlier: "Of an earlier run, saved with the workflow",
+    picture: "Picture",
+    open: "Open the picture full size in a new tab",
   },
   zh: {
     empty: "运行后在此显示报告",
@@ -20,6 +22,8 @@ const WORDS = {
     failed: "请选中文字后按 Ctrl+C",
     more: "更多",
     earlier: "来自较早的运行，随工作流保存",
+    picture: "图片",
+    open: "在新标签页中以原尺寸打开图片",
   },
 };
 
@@ -36,8 +40,8 @@ const STYLE = `
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
 }
 .layer-lab-report.empty .verdict { font-weight: 400; opacity: 0.7; }
-.layer-lab-report button {
-  flex: none; padding: 0 6px; font: inherit; cursor: pointer; color: inherit;
+.layer-lab-report button, .layer-lab-report .open {
+  flex: none; padding: 0 6px; text-decoration: none; font: inherit; cursor: pointer; color: inherit;
   background: var(--comfy-menu-bg, #353535); border: 1px solid var(--border-color, #4e4e4e);
   border-radius: 4px;
 }
@@ -81,6 +85,11 @@ export class ReportBox {
     this.root = element("div", "layer-lab-report");
     const head = element("div", "head", this.root);
     this.verdict = element("div", "verdict", head);
+    this.link = element("a", "open", head);
+    this.link.textContent = this.words.picture;
+    this.link.title = this.words.open;
+    this.link.target = "_blank";
+    this.link.hidden = true;
     this.button = element("button", "copy", head);
     this.button.type = "button";
     this.button.textContent = this.words.copy;
@@ -120,6 +129,12 @@ export class ReportBox {
     this.rest.textContent = rest;
     this.more.hidden = !rest;
     this.more.open = !table;
+  }
+
+  /* A link to the node's picture at its own size; none where `address` is empty. */
+  linkTo(address) {
+    this.link.hidden = !address;
+    if (address) this.link.href = address;
   }
 
   /* A button under the verdict that does what the report asks for; none where `words` is empty. */

@@ -1,3 +1,4 @@
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { outputHooks } from "./outputs.js";
 import { ReportBox } from "./report_box.js";
@@ -77,6 +78,8 @@ function show(node, output) {
   const text = (output.text ?? []).join("\n\n");
   const box = boxes.get(node);
   box.show(text, parts);
+  const [picture] = (WITH_PICTURE.has(node.comfyClass) && output.images) || [];
+  box.linkTo(picture && api.apiURL(`/view?${new URLSearchParams(picture)}`));
   box.suggestion = output.suggested_value;
   suggest(node, box, box.suggestion);
   const saved = [...parts, text];

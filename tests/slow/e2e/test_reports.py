@@ -1,6 +1,9 @@
 """Each report as the page shows it: after Run, in a fresh tab after a cached run, reloaded."""
 
+import io
+
 import pytest
+from PIL import Image
 
 from .page import Frontend
 
@@ -86,6 +89,14 @@ def test_every_report_is_on_its_node(page, after_run, renderer):
     assert len(heights) >= 5 and min(heights) >= 60
     page.screenshot(f"reports_{renderer}")
     assert page.problems == []
+
+
+def test_the_picture_of_a_report_opens_at_its_own_size(page, after_run):
+    link = page.page.locator(".layer-lab-report .open:not([hidden])")
+    assert link.count() == 1
+    answer = page.page.request.get(f"http://{page.address}{link.get_attribute('href')}")
+    width, height = Image.open(io.BytesIO(answer.body())).size
+    assert answer.ok and width > 1000 and height > 800
 
 
 def test_what_a_prompt_says_is_text_and_nothing_else(page, after_run):
