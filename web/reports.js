@@ -20,8 +20,10 @@ const WITH_PICTURE = new Set([
   "LayerLabDitGain",
   "LayerLabDitResponse",
 ]);
-const BESIDE_A_PROMPT = 100; // where the prompt is what the node is for, at the most
-const PICTURE = [720, 520]; // width of such a fresh node, and the room for its picture
+const BESIDE_A_PROMPT = 100;
+const BESIDE_A_PICTURE = 180;
+const WITH_PICTURE_WIDTH = 720;
+const PICTURE_HEIGHT = 520;
 
 const boxes = new WeakMap();
 const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);
@@ -34,9 +36,16 @@ export function keepReportLast(node) {
   if (at >= 0) node.widgets.push(...node.widgets.splice(at, 1));
 }
 
-function isPromptNode(node) {
+/* What a fresh node has for the picture of its report. */
+export function roomForPicture(node) {
+  return WITH_PICTURE.has(node.comfyClass) ? PICTURE_HEIGHT : 0;
+}
+
+/* The room that the report has at the most, where something else is what the node is for. */
+function mostOf(node) {
+  if (WITH_PICTURE.has(node.comfyClass)) return BESIDE_A_PICTURE;
   const prompt = node.widgets?.some((one) => one.element && PROMPTS.has(one.name));
-  return prompt && !WITH_PICTURE.has(node.comfyClass);
+  return prompt ? BESIDE_A_PROMPT : undefined;
 }
 
 function create(node) {
@@ -44,8 +53,8 @@ function create(node) {
   boxes.set(node, box);
   const labels = node.widgets?.find((one) => one.name === "labels");
   if (labels?.options) labels.options.getMaxHeight = () => LABELS_AT_MOST;
-  const most = isPromptNode(node) ? BESIDE_A_PROMPT : undefined;
-  let least = most ?? FRESH;
+  const most = mostOf(node);
+  let least = Math.min(FRESH, most ?? FRESH);
   if (most) box.root.style.maxHeight = `${most}px`;
   const before = node.computeSize()[1];
   const height = node.size[1];
@@ -58,7 +67,8 @@ function create(node) {
   });
   widget.serialize = false;
   const [width, after] = node.computeSize();
-  const [narrowest, room] = WITH_PICTURE.has(node.comfyClass) ? PICTURE : [NARROWEST, 0];
+  const room = roomForPicture(node);
+  const narrowest = room ? WITH_PICTURE_WIDTH : NARROWEST;
   node.setSize([Math.max(node.size[0], width, narrowest), height + after - before + room]);
   const configured = node.onConfigure;
   node.onConfigure = function () {

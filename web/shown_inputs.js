@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { inChinese } from "./language.js";
-import { keepReportLast, PROMPTS } from "./reports.js";
+import { keepReportLast, PROMPTS, roomForPicture } from "./reports.js";
 
 /* Which inputs a node shows. What is hidden keeps its value, is saved, and is sent as ever.
 
@@ -128,7 +128,7 @@ function makeRoom(node) {
   const rows = isVue() ? ROOM_OF_ROWS : 0;
   node.setSize([
     Math.max(width, node.size[0]),
-    height + (prompt ? Math.max(0, PROMPT_HEIGHT - least) + rows : 0),
+    height + roomForPicture(node) + (prompt ? Math.max(0, PROMPT_HEIGHT - least) + rows : 0),
   ]);
 }
 
