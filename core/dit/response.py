@@ -79,7 +79,8 @@ class Responses:
 
     @cached_property
     def controls(self) -> dict[str, tuple[float, float]]:
-        """Of each kind of controls the smallest and the largest share at any step."""
+        """Kind of control ("dimension", "token", "") -> the smallest and the largest share that any
+        control of that kind has at any step; empty without controls."""
         shares: dict[str, list[float]] = {}
         for row in self.rows:
             if row.is_control:
@@ -88,7 +89,8 @@ class Responses:
         return {kind: (min(some), max(some)) for kind, some in shares.items() if some}
 
     def controls_of(self, row: Response) -> tuple[float, float] | None:
-        """Those of the row's kind, else the widest span of all; None without a control."""
+        """The smallest and the largest share of the controls to compare ``row`` with: those of its
+        kind, or of all kinds where there are none of its own; None without a control."""
         if not self.controls:
             return None
         lows, highs = zip(*self.controls.values(), strict=True)
