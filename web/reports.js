@@ -23,7 +23,7 @@ const WITH_PICTURE = new Set([
 const BESIDE_A_PROMPT = 100;
 const BESIDE_A_PICTURE = 180;
 const WITH_PICTURE_WIDTH = 720;
-const PICTURE_HEIGHT = 520;
+const PICTURE_HEIGHT = 550;
 
 const boxes = new WeakMap();
 const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);
