@@ -17,7 +17,7 @@ from .figures import CALM, GREY, LOUD, QUIET, open_frame, to_pixels
 from .fonts import text_style
 from .labels import Mark, broken, name_on_the_right
 
-WIDTH, ROW, LEAST, DPI = 13.0, 0.27, 5.6, 100
+WIDTH, ROW, LEAST, DPI = 10.5, 0.27, 5.6, 100
 """Inches of the picture, of a variant's row and of the lowest picture; pixels per inch."""
 POINTS = 11
 CURVES = 7
@@ -70,7 +70,8 @@ def _lowest(responses: Responses) -> float:
 def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
     open_frame(axes)
     band = "; grey: controls" if responses.controls else ""
-    axes.set_title(f"Share of what removing the prompt changes{band}", loc="left", fontsize=POINTS)
+    title = f"Share of what removing the prompt\nchanges{band}"
+    axes.set_title(title, loc="left", fontsize=POINTS)
     places = np.arange(len(responses.rows))[::-1]
     for place, row in zip(places, responses.rows, strict=True):
         span = responses.controls_of(row)
@@ -83,7 +84,7 @@ def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
         axes.semilogx(shares, places, "o", color=color, ms=6, label=f"step {step}")
     axes.axvline(1.0, color=GREY, lw=1)
     axes.set_xlim(low / 1.3, 3.0)
-    labels = [broken(row.label, POINTS - 1, 3.0, 1) for row in responses.rows]
+    labels = [broken(row.label, POINTS - 1, 2.6, 1) for row in responses.rows]
     axes.set_yticks(places, labels, fontsize=POINTS - 1)
     for tick, label, row in zip(axes.get_yticklabels(), labels, responses.rows, strict=True):
         tick.set(color=GREY if row.is_control else "black", **text_style(label))
