@@ -113,10 +113,11 @@ def test_the_search_for_templates_finds_all_and_shows_their_pictures(page, names
     search = page.page.locator("[role='dialog'] input[placeholder*='earch']").first
     search.fill("Layer Lab", timeout=WAIT)
     for name in names:
-        picture = page.page.locator(f'[data-testid="template-workflow-{name}"] img').first
-        picture.scroll_into_view_if_needed(timeout=WAIT)
+        card = page.page.locator(f'[data-testid="template-workflow-{name}"]').first
+        card.scroll_into_view_if_needed(timeout=WAIT)  # before, it has no picture
+        picture = card.locator("img").first.element_handle(timeout=WAIT)
         page.page.wait_for_function(
-            "(image) => image.naturalWidth > 400", arg=picture.element_handle(), timeout=WAIT
+            "(image) => image.naturalWidth > 400", arg=picture, timeout=WAIT
         )
     page.screenshot("templates_found")
     page.page.locator(f'[data-testid="template-workflow-{names[0]}"]').first.click()
