@@ -355,3 +355,13 @@ def test_options_are_chinese_on_a_chinese_page_and_english_in_the_prompt(page, s
             assert page.page.evaluate(placeholder) == "文本"
     finally:
         set_settings(server.address, Comfy_Locale="en")
+
+
+def test_a_new_nodes_picture_has_the_colours_of_the_page(page, server, renderer):
+    kind = "LayerLabDitGain"
+    for palette, theme in (("light", "light"), ("dark", "dark")):
+        set_settings(server.address, Comfy_ColorPalette=palette)
+        page.open()
+        add(page, kind)
+        assert exported(page)["theme"] == theme
+        wait_shown(page, kind, {"threshold"}, {"theme"})
