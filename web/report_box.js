@@ -57,7 +57,7 @@ const STYLE = `
 .layer-lab-report .note { opacity: 0.7; }
 /* Nodes 2.0 shares a node's height out evenly: there the picture gets what the inputs do not need. */
 .lg-node-widgets:has(.layer-lab-report.beside-picture) { flex: none !important; }
-.lg-node-widget .layer-lab-report.beside-picture { min-height: 180px; }
+.lg-node-widget .layer-lab-report.beside-picture { min-height: 140px; }
 .lg-node-widgets:has(.layer-lab-report.beside-picture) textarea { min-height: 100px; }
 .layer-lab-report :focus-visible { outline: 1px solid var(--p-primary-color, #60a5fa); }
 .layer-lab-report [hidden] { display: none !important; }

@@ -258,10 +258,9 @@ DRAWN_WIDTH = """(type) => {
   const node = app.graph.nodes.find((one) => one.type === type);
   const image = document.querySelector(`[data-node-id="${node.id}"] img`);
   const { naturalWidth: wide, naturalHeight: high } = image ?? node.imgs[0];
-  const last = node.widgets.at(-1);
   const [width, height] = image
     ? [image.clientWidth, image.clientHeight]
-    : [node.size[0], node.size[1] - last.y - last.computedHeight];
+    : [node.size[0], node.widgets.find((one) => one.name.includes("preview")).computedHeight];
   return Math.min(width, (height * wide) / high);
 }"""
 
