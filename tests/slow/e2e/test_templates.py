@@ -38,7 +38,7 @@ RESULTS = """() => app.graph.nodes.map((node) => node.type)
 
 # The tiny encoder has 8 blocks, and every evaluation of the model takes its time.
 SHORT = """() => {
-  const short = {width: 128, height: 128, steps: 2, at: "1, 2"};
+  const short = {width: 128, height: 128, steps: 2, at: "1"};
   for (const node of app.graph.nodes)
     for (const widget of node.widgets ?? []) {
       if (widget.name === "layers" && widget.value.includes("-22")) widget.value = "-2, -3, -4";
