@@ -37,7 +37,7 @@ def response_picture(responses: Responses, title: str) -> np.ndarray:
 
 def response_figure(responses: Responses, title: str) -> Figure:
     """Every variant's share at every step, and the curves of the largest over the noise level."""
-    layers = swept_layers(responses)
+    layers = _swept_layers(responses)
     height = LEAST if layers else max(LEAST, 2.0 + ROW * (len(responses.rows) + 1))
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     shown = broken(title, POINTS + 1, WIDTH - 0.5, 1)
@@ -52,7 +52,7 @@ def response_figure(responses: Responses, title: str) -> Figure:
     return figure
 
 
-def swept_layers(responses: Responses) -> list[int]:
+def _swept_layers(responses: Responses) -> list[int]:
     """The layers that the labels name, if they name :data:`SWEEP` of them or more and nothing
     else."""
     named = [re.fullmatch(r"layer (-\d+)", row.label) for row in responses.rows]

@@ -38,13 +38,15 @@ RESULTS = """() => app.graph.nodes.map((node) => node.type)
 
 # The tiny encoder has 8 blocks, and every evaluation of the model takes its time.
 SHORT = """() => {
-  const short = {width: 128, height: 128, steps: 2, at: "1, 2"};
+  const short = {
+    LayerLabDitResponse: {width: 128, height: 128, steps: 2, at: "1"},
+    LayerLabAblations: {controls: 1, most: 1},
+  };
   for (const node of app.graph.nodes)
     for (const widget of node.widgets ?? []) {
       if (widget.name === "layers" && widget.value.includes("-22")) widget.value = "-2, -3, -4";
       if (widget.name === "layers" && widget.value === "-1..-36") widget.value = "-1..-8";
-      if (node.type === "LayerLabDitResponse" && widget.name in short)
-        widget.value = short[widget.name];
+      widget.value = short[node.type]?.[widget.name] ?? widget.value;
     }
 }"""
 
