@@ -260,7 +260,7 @@ DRAWN_WIDTH = """(type) => {
   const { naturalWidth: wide, naturalHeight: high } = image ?? node.imgs[0];
   const [width, height] = image
     ? [image.clientWidth, image.clientHeight]
-    : [node.size[0], node.widgets.find((one) => one.name.includes("preview")).computedHeight];
+    : [node.size[0], node.widgets.find((one) => one.name.includes("preview"))?.computedHeight ?? 0];
   return Math.min(width, (height * wide) / high);
 }"""
 
