@@ -1,4 +1,4 @@
-"""Two real servers on Ray, of which one is killed while it draws; then what is left of them."""
+"""Two real servers that share a list, of which one is killed while it draws; then what is left."""
 
 import json
 import os
@@ -7,11 +7,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from zimage_layer_lab.cli.comfy.client import get_json
+from zimage_layer_lab.cli.comfy.address import Address
+from zimage_layer_lab.cli.comfy.client import get_json, post_prompt
 from zimage_layer_lab.cli.comfy.prompt import Limits
-from zimage_layer_lab.cli.queue.worker import DONE, FAILED, Job
-
-pytest.importorskip("ray", reason="ray, an optional extra, is not installed")
+from zimage_layer_lab.cli.queue.keeping import Keeper
+from zimage_layer_lab.cli.queue.sharing import Lost, Sharing
+from zimage_layer_lab.cli.queue.worker import DONE, FAILED, UNREACHED, Job, Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -40,43 +41,52 @@ def is_running(server):
     return bool(get_json(server.address, "/queue")["queue_running"])
 
 
-def jobs(graph, *losses):
-    """A job for each number of servers that went away before."""
-    return [Job(n, str(uuid.uuid4()), graph, lost) for n, lost in enumerate(losses, start=1)]
+def share(folder, servers, jobs, contact=1.0):
+    """What the servers tell of ``jobs``: (outcomes by job, lost servers)."""
+    sharing = Sharing(
+        [Address.parse(server) for server in servers],
+        jobs,
+        Limits(60, contact),
+        Keeper(folder, str).keep,
+        str(uuid.uuid4()),
+    )
+    news = list(sharing.news())
+    outcomes = [one for one in news if isinstance(one, Outcome)]
+    assert len(outcomes) == len({outcome.job.number for outcome in outcomes})
+    return {o.job.number: o for o in outcomes}, [one for one in news if isinstance(one, Lost)]
 
 
-def test_another_server_is_looked_for_as_long_as_contact_says(server, proxy):
-    """One that loads a model gives no answer for a while."""
-    from zimage_layer_lab.cli.queue.on_ray import least_busy
-
-    proxy.lose_requests["GET /system_stats"] = 3
-    assert least_busy([proxy.address, "127.0.0.1:9"], Limits(20, 20)) == proxy.address
-    assert proxy.seen.count("GET /system_stats") == 4
-    proxy.refusing = True
-    assert least_busy([proxy.address, "127.0.0.1:9"], Limits(20, 0.5)) is None
-
-
-def test_a_worker_that_finds_no_server_leaves_its_prompt_to_the_others(server, proxy, work):
-    """The living server runs prompts, but gives those who look for one no answer."""
-    from zimage_layer_lab.cli.queue.on_ray import run_on_servers
-
-    proxy.lose_requests["GET /system_stats"] = 10**6
-    servers = ["127.0.0.1:9", proxy.address]
+def make_jobs(work, count, **more):
     work.graph()
     graph = json.loads(work.workflow.read_text())
-    outcomes = list(run_on_servers("local", servers, jobs(graph, 0, 0, 0), Limits(60, 1)))
-    assert sorted(outcome.job.number for outcome in outcomes) == [1, 2, 3]
-    assert {(outcome.status, outcome.server) for outcome in outcomes} == {(DONE, proxy.address)}
-    assert any("answers at 127.0.0.1:9" in line for line in outcomes[-1].lost)
+    return [Job(n, str(uuid.uuid4()), graph, **more) for n in range(1, count + 1)]
 
 
-def test_a_prompt_that_three_servers_died_of_is_failed_whoever_had_it(work):
-    from zimage_layer_lab.cli.queue.on_ray import ServerWorker
+def test_a_server_that_is_away_leaves_its_prompt_to_the_others(server, work):
+    outcomes, lost = share(work.out, ["127.0.0.1:9", server.address], make_jobs(work, 3))
+    assert {(o.status, str(o.server)) for o in outcomes.values()} == {(DONE, server.address)}
+    assert sorted(outcomes) == [1, 2, 3]
+    assert [(str(one.server), one.passed_on) for one in lost] == [("127.0.0.1:9", True)]
 
-    worker = ServerWorker("127.0.0.1:9", ["127.0.0.1:9"], Limits(20, 0.2))
-    (job,) = jobs({}, 2)
-    outcome = worker.run(job)
-    assert outcome.status == FAILED and "3 servers went away while they had it" in outcome.error
+
+def test_a_prompt_that_three_servers_went_away_with_is_failed_and_others_are_not_reached(work):
+    away = ["127.0.0.1:9", "127.0.0.2:9", "127.0.0.3:9", "127.0.0.4:9"]
+    outcomes, lost = share(work.out, away, make_jobs(work, 1), contact=0.1)
+    assert outcomes[1].status == FAILED and "3 servers went away" in outcomes[1].error
+    assert len(lost) == 3
+    outcomes, _ = share(work.out, away[:2], iter(make_jobs(work, 3)), contact=0.1)
+    assert UNREACHED in {outcome.status for outcome in outcomes.values()}
+
+
+def test_what_a_server_has_from_an_earlier_run_is_left_to_it(server, pair, work, history):
+    """It was queued there; the other server is idle, and asked first."""
+    job = make_jobs(work, 1)[0]
+    post_prompt(server.address, job.graph, "someone", job.prompt_id)
+    before = set(history(pair[0]))
+    job = job._replace(holder=Address.parse(server.address))
+    outcomes, _ = share(work.out, [pair[0].address, server.address], [job])
+    assert str(outcomes[1].server) == server.address and outcomes[1].status == DONE
+    assert set(history(pair[0])) == before
 
 
 def test_a_server_killed_in_mid_run_costs_only_time(
@@ -138,18 +148,18 @@ def test_a_server_that_was_started_anew_gets_the_prompt_again(
 def test_when_the_last_server_dies_the_rest_is_left_for_a_later_run(
     pair, server, work, layerlab_process, layerlab, history, wait_until
 ):
-    """With --ray and one server, which dies; then without, on another."""
+    """Then the same command goes on with another server."""
     dying, _ = pair
     work.graph(**SLOW)
     before = set(history(dying))
     table = ["--settings", work.colours(*range(1, 7))]
-    more = [*table, "--contact", "1", "--ray"]
+    more = [*table, "--contact", "1"]
     process = layerlab_process(work.arguments(dying.address, more=more))
     wait_until(lambda: len(set(history(dying)) - before) >= 2 and is_running(dying))
     kill(dying)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 4, (out, err)
-    assert "no server is left" in err and "not reached" in " ".join(out.split())
+    assert f"answers at {dying.address}" in err and "not reached" in " ".join(out.split())
     done = [number for number, line in work.ends().items() if line["status"] == "done"]
     assert 1 <= len(done) < 6
     before = set(history(server))
