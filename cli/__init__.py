@@ -210,7 +210,8 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         "workflow",
         type=Path,
         metavar="WORKFLOW",
-        help="a workflow in API format (ComfyUI: Workflow > Export (API))",
+        help="a workflow: exported in API format, saved from the page, or a PNG or WebP that "
+        "ComfyUI wrote it into",
     )
     queue.add_argument(
         "--server",
@@ -277,6 +278,11 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         metavar="S",
         help="seconds that a server may be out of reach before it is given up "
         "(default: %(default)g)",
+    )
+    queue.add_argument(
+        "--upload",
+        action="store_true",
+        help="send the local files that LoadImage and its like name to the servers",
     )
     queue.add_argument(
         "--json",

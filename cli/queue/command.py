@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import urllib.parse
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 from ...core.checks import LayerLabError
 from ..comfy.address import Address
-from ..comfy.client import ComfyClientError, get_json
+from ..comfy.client import ComfyClientError
 from ..comfy.prompt import Limits
+from ..comfy.saved_graph import SavedGraphError, to_api
+from ..comfy.widgets import inputs_of
 from ..out_folder import require_folder, writing_in
 from ..show.console import make_console
+from .graph_file import read_graph_file
 from .keeping import RESUME, Keeper
 from .lock import sole_run
 from .repeats import Repeats
 from .reporting import ConsoleReport, JsonReport
 from .results import Results
 from .seeds import find_seeds
-from .servers import DEFAULT_SERVER, holder_of, living, read_servers
+from .servers import DEFAULT_SERVER, Kinds, holder_of, living, read_servers
 from .settings import Fraction, Row, make_rows, read_table
-from .sharing import Begun, Lost, Progress, Sharing
-from .worker import DONE, FAILED, REFUSED, RUNS_ON, TAKEN_BACK, UNREACHED, Job, Outcome
+from .sharing import Back, Begun, Lost, Progress, Sharing
+from .uploads import Uploads
+from .worker import DONE, FAILED, REFUSED, RUNS_ON, TAKEN_BACK, UNREACHED, Job, Outcome, Prepare
 from .workflow import QueueError, Workflow
 
 ALL_DONE, NOT_ALL_DONE, NO_SERVER = 0, 3, ComfyClientError.exit_status
@@ -63,11 +68,22 @@ def run_queue(options: argparse.Namespace) -> int:
 def queue_workflow(options: argparse.Namespace, report: ConsoleReport) -> int:
     """The whole run; ``report`` is told how it goes."""
     servers = read_servers(options.server or [DEFAULT_SERVER], options.header, options.insecure)
-    workflow = Workflow.read(options.workflow)
-    table = read_table(options.settings) if options.settings else None
-    rows, fractions = make_rows(workflow, options.set, table, options.repeat)
     limits = Limits(_seconds("--timeout", options.timeout), _seconds("--contact", options.contact))
     require_folder(options.out)
+    table = read_table(options.settings) if options.settings else None
+    found = read_graph_file(options.workflow)
+    if found.saved or options.upload:
+        servers = living(servers, report.warn)
+    kinds = Kinds(servers[0], limits)
+    workflow = Workflow(found.graph or convert(options.workflow, found.saved, kinds))
+    rows, fractions = make_rows(workflow, options.set, table, options.repeat)
+    uploads = None
+    if options.upload:
+        folders = [Path.cwd(), options.workflow.parent]
+        uploads = Uploads(workflow, kinds.describe, folders, limits)
+        rows, absent = uploads.find(rows)
+        for line in absent:
+            report.say(line)
     results = Results(options.out)
     waiting = [row for row in rows if not results.is_done(row)]
     done = len(rows) - len(waiting)
@@ -81,8 +97,9 @@ def queue_workflow(options: argparse.Namespace, report: ConsoleReport) -> int:
             f"All are done already, says {results.path}. To run them again name another --out."
         )
         return ALL_DONE
-    servers = living(servers, report.warn)
-    refuse_fractions(servers[0], fractions)
+    if not (found.saved or options.upload):
+        servers = living(servers, report.warn)
+    refuse_fractions(Kinds(servers[0], limits), fractions)
     with ExitStack() as stack:
         with writing_in(options.out, RESUME):
             stack.enter_context(sole_run(options.out))
@@ -91,7 +108,8 @@ def queue_workflow(options: argparse.Namespace, report: ConsoleReport) -> int:
         waiting = [row for row in rows if not results.is_done(row)]
         report.start(workflow, rows, len(waiting), _varying(rows))
         keeper = Keeper(options.out, workflow.title, options.only == "images")
-        run = Run(report, results, limits, keeper)
+        prepare = uploads.prepare if uploads else lambda server, job: job
+        run = Run(report, results, limits, keeper, prepare)
         if options.repeat > 1:
             run.remember(rows)
         run.run(waiting, servers)
@@ -102,13 +120,19 @@ class Run:
     """One run: gives rows to servers and notes how they end; ``ends`` has the status by row."""
 
     def __init__(
-        self, report: ConsoleReport, results: Results, limits: Limits, keeper: Keeper
+        self,
+        report: ConsoleReport,
+        results: Results,
+        limits: Limits,
+        keeper: Keeper,
+        prepare: Prepare,
     ) -> None:
         self.ends: dict[int, str] = {}
         self._report = report
         self._results = results
         self._limits = limits
         self._keeper = keeper
+        self._prepare = prepare
         self._repeats: Repeats | None = None
 
     def remember(self, rows: Sequence[Row]) -> None:
@@ -131,6 +155,7 @@ class Run:
             self._limits,
             self._keeper.keep,
             self._results.client_id,
+            self._prepare,
         )
         try:
             self._listen(sharing, by_number)
@@ -174,6 +199,8 @@ class Run:
                 more = "; what it had goes to another server." if news.passed_on else ""
                 if more:
                     self._report.warn(f"{news.error}{more}")
+            elif isinstance(news, Back):
+                self._report.say(f"{news.server} answers again.")
             else:
                 self._end(rows[news.job.number], news)
 
@@ -202,16 +229,28 @@ class Run:
         )
 
 
-def refuse_fractions(server: Address, fractions: Sequence[Fraction]) -> None:
+def convert(path: Path, saved: dict[str, Any] | None, kinds: Kinds) -> dict[str, Any]:
+    """What the page saved in API format. Raises QueueError if it cannot be converted."""
+    try:
+        graph = to_api(saved or {}, kinds.describe)
+    except SavedGraphError as error:
+        raise QueueError(
+            f"{path} is as ComfyUI's page saves it, and cannot be queued: {error}. Or open it in "
+            "ComfyUI and take Workflow > Export (API)"
+        ) from None
+    if not graph:
+        raise QueueError(f"{path} has no node that could be queued: all are muted, or notes")
+    return graph
+
+
+def refuse_fractions(kinds: Kinds, fractions: Sequence[Fraction]) -> None:
     """Raise QueueError if a whole number of the server is set to one with decimals.
 
     ComfyUI would cut the decimals off without a word.
     """
     for fraction in fractions:
-        listed = get_json(server, f"/object_info/{urllib.parse.quote(fraction.class_type)}")
-        inputs = (listed.get(fraction.class_type) or {}).get("input") or {}
-        for group in inputs.values():
-            if isinstance(group, dict) and (group.get(fraction.input) or [None])[0] == "INT":
+        for one in inputs_of(kinds.describe(fraction.class_type)):
+            if one.name == fraction.input and one.kind == "INT":
                 raise QueueError(fraction.message)
 
 

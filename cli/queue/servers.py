@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..comfy.address import Address, parse_header, without_secrets
-from ..comfy.client import ComfyClientError, comfyui_at, find_prompt
+from ..comfy.client import ComfyClientError, comfyui_at, find_prompt, get_json
 from ..comfy.errors import ServerUnreachable
 from ..comfy.prompt import Limits, patiently
 from .workflow import QueueError
@@ -64,6 +66,26 @@ def living(servers: Sequence[Address], warn: Callable[[str], None]) -> list[Addr
     for error in errors:
         warn(f"Left out: {error}")
     return found
+
+
+class Kinds:
+    """The node classes that a server has, each asked for once."""
+
+    def __init__(self, server: Address, limits: Limits) -> None:
+        self._server = server
+        self._limits = limits
+        self._known: dict[str, Mapping[str, Any]] = {}
+
+    def describe(self, kind: str) -> Mapping[str, Any]:
+        """Its part of ``/object_info``; empty for one that the server does not know."""
+        if kind not in self._known:
+            path = f"/object_info/{urllib.parse.quote(kind, safe='')}"
+            listed = patiently(
+                lambda: get_json(self._server, path, self._limits.answer), self._limits.contact
+            )
+            found = listed.get(kind)
+            self._known[kind] = found if isinstance(found, dict) else {}
+        return self._known[kind]
 
 
 def holder_of(prompt_id: str, servers: Sequence[Address], limits: Limits) -> Address | None:

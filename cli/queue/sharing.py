@@ -1,6 +1,7 @@
 """Several servers share prompts out: a thread each, which waits for its server nearly always.
 
-A server that goes away gives its prompt to the others, and gets none any more.
+A server that goes away gives its prompt to the others. When it comes back while they work it gets
+prompts again, and what it still has of the one that another took is taken back.
 """
 
 from __future__ import annotations
@@ -8,16 +9,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..comfy.address import Address
+from ..comfy.client import ComfyClientError, cancel_prompt, comfyui_at
 from ..comfy.prompt import Limits, PromptState
 from ..comfy.socket import EventSocket
-from .worker import FAILED, LOST, UNREACHED, Job, Keep, Outcome, attempt
+from .worker import FAILED, LOST, UNREACHED, Job, Keep, Outcome, Prepare, attempt
 
 MOST_LOSSES = 3
 """A prompt that so many servers went away with is not tried on another: it may be the cause."""
+
+BETWEEN_VISITS = 2.0
+"""Seconds between two looks whether a server has come back."""
 
 LOOK_UP = 0.2
 """Seconds after which the caller's thread wakes up, for the keyboard's interrupt to reach it."""
@@ -46,7 +51,13 @@ class Lost(NamedTuple):
     passed_on: bool
 
 
-News = Begun | Progress | Lost | Outcome
+class Back(NamedTuple):
+    """A server that went away answers again."""
+
+    server: Address
+
+
+News = Begun | Progress | Lost | Back | Outcome
 
 
 class Sharing:
@@ -56,7 +67,7 @@ class Sharing:
         jobs: taken one by one, when a server is free, by that server's thread.
         keep: saves what a prompt made, in that server's thread.
         client_id: that under which the servers send events.
-        prepare: makes of a server and a job's graph the one that this server is sent.
+        prepare: makes of a job the one that a server is sent, in that server's thread.
     """
 
     def __init__(
@@ -66,7 +77,7 @@ class Sharing:
         limits: Limits,
         keep: Keep,
         client_id: str,
-        prepare: Callable[[Address, Job], Job] = lambda server, job: job,
+        prepare: Prepare = lambda server, job: job,
     ) -> None:
         self._servers = list(servers)
         self._limits = limits
@@ -76,6 +87,7 @@ class Sharing:
         self._jobs = iter(jobs)
         self._given_back: deque[Job] = deque()
         self._held: deque[Job] = deque()
+        self._is_empty = False
         self._busy = 0
         self._change = threading.Condition()
         self._stop = threading.Event()
@@ -119,7 +131,7 @@ class Sharing:
             with EventSocket(server, self._client_id) as events:
                 while (job := self._take(server)) is not None:
                     self._news.put(Begun(server, job))
-                    if not self._run(server, job, events):
+                    if not self._run(server, job, events) and not self._comes_back(server, job):
                         break
         except BaseException as error:  # It is the caller's to handle.
             self._news.put(error)
@@ -131,12 +143,13 @@ class Sharing:
         try:
             outcome = attempt(
                 server,
-                self._prepare(server, job),
+                job,
                 self._limits,
                 self._keep,
                 lambda state: self._news.put(Progress(server, job, state)),
                 events,
                 self._stop.is_set,
+                self._prepare,
             )
         except LOST as error:
             self._lose(server, job, str(error))
@@ -144,6 +157,31 @@ class Sharing:
         self._news.put(outcome)
         self._end_one()
         return True
+
+    def _comes_back(self, server: Address, lost: Job) -> bool:
+        """Whether the server answers again while others work, without a copy of the job that it
+        had, if one of them has that now."""
+        while True:
+            with self._change:
+                self._change.wait(BETWEEN_VISITS)
+                if self._stop.is_set() or not self._living or self._is_over():
+                    return False
+                is_free = any(job.number == lost.number for job in self._given_back)
+            try:
+                comfyui_at(server, self._limits.answer)
+                if not is_free:
+                    cancel_prompt(server, lost.prompt_id, self._limits.answer)
+            except ComfyClientError:
+                continue
+            with self._change:
+                if not self._living:
+                    return False
+                self._living.add(server)
+            self._news.put(Back(server))
+            return True
+
+    def _is_over(self) -> bool:
+        return self._is_empty and not (self._busy or self._given_back or self._held)
 
     def _take(self, server: Address) -> Job | None:
         """The next job for the server; None when there will be none any more."""
@@ -158,7 +196,8 @@ class Sharing:
                 if job is not None:
                     self._busy += 1
                     return job
-                if not self._busy and not self._held:
+                if self._is_over():
+                    self._change.notify_all()
                     return None
                 self._change.wait(LOOK_UP)
         return None
@@ -169,6 +208,7 @@ class Sharing:
             if job.holder in (None, server) or job.holder not in self._living:
                 return job
             self._held.append(job)
+        self._is_empty = True
         return None
 
     def _lose(self, server: Address, job: Job, error: str) -> None:

@@ -56,6 +56,10 @@ Keep = Callable[[Address, int, Mapping[str, Any], Limits], Kept]
 """Saves what a history entry names, of a server and a row's number."""
 
 
+Prepare = Callable[[Address, Job], Job]
+"""Makes of a job the one that this server is sent."""
+
+
 def attempt(
     server: Address,
     job: Job,
@@ -64,11 +68,13 @@ def attempt(
     on_progress: Callable[[PromptState], None] = lambda state: None,
     events: EventSocket | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    prepare: Prepare = lambda server, job: job,
 ) -> Outcome:
     """Run ``job`` on ``server``. Raises one of :data:`LOST`, so that another can be asked."""
     started = time.monotonic()
     status, kept, error = DONE, Kept(), ""
     try:
+        job = prepare(server, job)
         finished = run_prompt(
             server, job.graph, job.prompt_id, limits, on_progress, events, job.is_new, stopped
         )

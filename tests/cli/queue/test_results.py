@@ -18,8 +18,7 @@ from zimage_layer_lab.cli.comfy.prompt import Limits
 from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.queue.keeping import Keeper, Kept
 from zimage_layer_lab.cli.queue.lock import sole_run
-from zimage_layer_lab.cli.queue.results import FILE, Results
-from zimage_layer_lab.cli.queue.servers import read_servers
+from zimage_layer_lab.cli.queue.results import Results
 from zimage_layer_lab.cli.queue.settings import Row
 from zimage_layer_lab.cli.queue.worker import DONE, FAILED, UNREACHED, Job, Outcome
 from zimage_layer_lab.cli.queue.workflow import QueueError

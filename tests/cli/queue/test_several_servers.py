@@ -1,8 +1,10 @@
 """Two real servers that share a list, of which one is killed while it draws; then what is left."""
 
+import itertools
 import json
 import os
 import signal
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +13,7 @@ from zimage_layer_lab.cli.comfy.address import Address
 from zimage_layer_lab.cli.comfy.client import get_json, post_prompt
 from zimage_layer_lab.cli.comfy.prompt import Limits
 from zimage_layer_lab.cli.queue.keeping import Keeper
-from zimage_layer_lab.cli.queue.sharing import Lost, Sharing
+from zimage_layer_lab.cli.queue.sharing import Back, Lost, Progress, Sharing
 from zimage_layer_lab.cli.queue.worker import DONE, FAILED, UNREACHED, Job, Outcome
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,45 @@ def test_a_server_that_is_away_leaves_its_prompt_to_the_others(server, work):
     assert {(o.status, str(o.server)) for o in outcomes.values()} == {(DONE, server.address)}
     assert sorted(outcomes) == [1, 2, 3]
     assert [(str(one.server), one.passed_on) for one in lost] == [("127.0.0.1:9", True)]
+
+
+def test_a_server_that_comes_back_while_others_work_gets_prompts_again(
+    server, proxy, pair, work, wait_until
+):
+    """Its copy of the prompt that the other took is taken back, or has ended."""
+    work.graph(**SLOW)
+    graph = json.loads(work.workflow.read_text())
+    again = threading.Event()
+
+    def jobs():
+        """As many as it takes for the server to come back, and one more for each."""
+        for number in itertools.count(1):
+            left = again.is_set()
+            graph["1"]["inputs"]["color"] = number
+            yield Job(number, str(uuid.uuid4()), json.loads(json.dumps(graph)))
+            if left:
+                return
+
+    addresses = [Address.parse(pair[0].address), Address.parse(proxy.address)]
+    keep = Keeper(work.out, str).keep
+    sharing = Sharing(addresses, jobs(), Limits(120, 2), keep, str(uuid.uuid4()))
+    told = []
+    for news in sharing.news():
+        told.append(news)
+        if isinstance(news, Progress) and str(news.server) == proxy.address and not proxy.refused:
+            proxy.refusing = True
+            proxy.cut("")
+        if isinstance(news, Lost):
+            proxy.refusing = False
+        if isinstance(news, Back):
+            again.set()
+    outcomes = [one for one in told if isinstance(one, Outcome)]
+    assert {outcome.status for outcome in outcomes} == {DONE}
+    numbers = [outcome.job.number for outcome in outcomes]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    back = next(n for n, one in enumerate(told) if isinstance(one, Back))
+    assert str(told[back].server) == proxy.address
+    assert proxy.address in {str(o.server) for o in told[back:] if isinstance(o, Outcome)}
 
 
 def test_a_prompt_that_three_servers_went_away_with_is_failed_and_others_are_not_reached(work):
