@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 COMFYUI_PORT = 8188
 """ComfyUI's own port, for an address that is a host's name alone."""
 
-_SCHEMES = {"": "http", "http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w-][\w.-]*)(?::(\d{1,9}))?")
 _IN_PATH = "/%:@!$&'()*+,;=~-._"
@@ -55,17 +56,18 @@ class Address:
         Raises:
             ValueError: if it cannot be read. The message shows nothing of ``text``.
         """
-        named, has_scheme, rest = text.strip().rpartition("://")
-        if named.lower() not in _SCHEMES:
+        named = _SCHEME.match(text.strip())
+        if named and named[1].lower() not in _SCHEMES:
             raise ValueError("it begins with neither http:// nor https://")
-        scheme = _SCHEMES[named.lower()]
+        scheme = _SCHEMES[named[1].lower()] if named else "http"
+        rest = text.strip()[named.end() if named else 0 :]
         rest, _, query = rest.partition("#")[0].partition("?")
         authority, _, path = rest.partition("/")
         user, _, place = authority.rpartition("@")
         found = _HOST.fullmatch(place)
         if not found or found[2] and not 0 < int(found[2]) < 65536:
             raise ValueError("it names no host, or a port that there is not")
-        port = int(found[2]) if found[2] else _PORTS[scheme] if has_scheme else COMFYUI_PORT
+        port = int(found[2]) if found[2] else _PORTS[scheme] if named else COMFYUI_PORT
         host = found[1].lower() + ("" if port == _PORTS[scheme] else f":{port}")
         if user:
             if any(name.lower() == "authorization" for name, _ in headers):
@@ -97,7 +99,10 @@ class Address:
     def is_loopback(self) -> bool:
         """This machine's own: no proxy that is set for the outside world must be asked for it."""
         host = self.host.rpartition(":")[0] if self._has_port else self.host
-        return host.startswith("127.") or host in ("localhost", "[::1]")
+        return re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None or host in (
+            "localhost",
+            "[::1]",
+        )
 
     def url(self, path: str) -> str:
         """Where a request for ``path`` goes, such as "/queue". Not to be shown."""

@@ -140,15 +140,20 @@ def layerlab(capsys):
 
 @pytest.fixture
 def layerlab_process():
-    """Start the command in a process of its own: arguments -> Popen. Ended with the test."""
+    """Start the command in a process of its own: arguments, variables -> Popen. Ended with the
+    test."""
     paths = [entry for entry in sys.path if entry and Path(entry).resolve() != ROOT]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     started = []
 
-    def start(arguments):
+    def start(arguments, **variables):
         command = [sys.executable, "-m", "zimage_layer_lab.cli", *arguments]
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         return process

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from zimage_layer_lab.cli.comfy.client import ComfyClientError, get_json, post_prompt
+from zimage_layer_lab.cli.comfy.outputs import named_outputs
 from zimage_layer_lab.cli.comfy.prompt import Limits, run_prompt
 from zimage_layer_lab.cli.comfy.socket import EventSocket
 
@@ -161,7 +162,7 @@ def test_the_end_of_a_prompt_is_seen_while_others_talk_on_the_socket(server):
     finally:
         done.set()
         talker.join()
-    assert len(again.images) == 1
+    assert [output.key for output in named_outputs(again.entry)] == ["images"]
 
 
 class OldServer(BaseHTTPRequestHandler):
