@@ -49,6 +49,8 @@ class EventSocket:
                     self._address.websocket(self.client_id),
                     timeout=_CONNECT_SECONDS,
                     suppress_origin=True,
+                    # Decoding checks it too.
+                    skip_utf8_validation=True,
                     header=[f"{name}: {value}" for name, value in self._address.headers],
                     redirect_limit=0,
                     sslopt={"context": tls(self._address)} if self._is_secure else None,

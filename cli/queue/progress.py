@@ -38,7 +38,7 @@ class TimeLeft:
     def __str__(self) -> str:
         """Such as "about 1:05 left"."""
         left = self.seconds
-        return "" if left is None else f"about {clock(left)} left"
+        return "" if not left else f"about {clock(left)} left"
 
 
 def clock(seconds: float) -> str:

@@ -72,8 +72,8 @@ class ConsoleReport:
 
     def progress(self, row: Row, server: str, state: PromptState) -> None:
         """Where a row is."""
-        title = self._workflow.title(state.node) if state.node is not None else ""
-        if self._bars:
+        if self._bars and self._console.is_terminal:
+            title = self._workflow.title(state.node) if state.node is not None else ""
             self._bars.show(server, state, title)
 
     def end(self, row: Row, server: str, outcome: Outcome) -> None:

@@ -78,11 +78,12 @@ class Results:
                 seconds=round(outcome.seconds, 3),
             )
 
-    def _add(self, row: Row, **more: Any) -> None:
+    def _add(self, row: Row, status: str, **more: Any) -> None:
         line = {
             "key": row.key,
             "row": row.number,
             "settings": row.settings,
+            "status": status,
             **more,
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
@@ -94,7 +95,9 @@ class Results:
                     file.write(b"\n")
                 file.write(json.dumps(line).encode() + b"\n")
                 file.flush()
-                os.fsync(file.fileno())
+                # The line of a prompt that is only queued outlives a killed process without it.
+                if status != QUEUED:
+                    os.fsync(file.fileno())
             self._last[row.key] = line
 
     def _lines(self) -> Sequence[dict[str, Any]]:
