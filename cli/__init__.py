@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the chosen command; what a user can mend becomes a message and an exit status."""
-    from ..core.checks import LayerLabError
+    from ..core.errors import LayerLabError
 
     module, function = options.run
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.checks import LayerLabError
+from ...core.errors import LayerLabError
 
 
 class ComfyClientError(LayerLabError, RuntimeError):

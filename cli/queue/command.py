@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ...core.checks import LayerLabError
+from ...core.errors import LayerLabError
 from ..comfy.address import Address
 from ..comfy.client import ComfyClientError
 from ..comfy.prompt import Limits

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.checks import LayerLabError
+from ...core.errors import LayerLabError
 from ...core.tables import enumerate_some
 from ..comfy.errors import node_name
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ..checks import LayerLabError
+from ..errors import LayerLabError
 
 UNFINISHED = ".writing-"
 """Prefix of the temporary folders in which files are written until they are whole."""

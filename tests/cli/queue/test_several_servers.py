@@ -43,7 +43,7 @@ def is_running(server):
     return bool(get_json(server.address, "/queue")["queue_running"])
 
 
-def share(folder, servers, jobs, contact=1.0):
+def share(folder, servers, jobs, contact=5.0):
     """What the servers tell of ``jobs``: (outcomes by job, lost servers)."""
     sharing = Sharing(
         [Address.parse(server) for server in servers],
@@ -90,7 +90,7 @@ def test_a_server_that_comes_back_while_others_work_gets_prompts_again(
 
     addresses = [Address.parse(pair[0].address), Address.parse(proxy.address)]
     keep = Keeper(work.out, str).keep
-    sharing = Sharing(addresses, jobs(), Limits(120, 2), keep, str(uuid.uuid4()))
+    sharing = Sharing(addresses, jobs(), Limits(120, 5), keep, str(uuid.uuid4()))
     told = []
     for news in sharing.news():
         told.append(news)
@@ -137,7 +137,7 @@ def test_a_server_killed_in_mid_run_costs_only_time(
     work.graph(**SLOW)
     numbers = list(range(1, 9))
     addresses = [server.address for server in pair]
-    more = ["--contact", "1", "--settings", work.colours(*numbers)]
+    more = ["--contact", "5", "--settings", work.colours(*numbers)]
     process = layerlab_process(work.arguments(*addresses, more=more))
     wait_until(lambda: history(dying))
     ran_there = len(history(dying))
@@ -194,7 +194,7 @@ def test_when_the_last_server_dies_the_rest_is_left_for_a_later_run(
     work.graph(**SLOW)
     before = set(history(dying))
     table = ["--settings", work.colours(*range(1, 7))]
-    more = [*table, "--contact", "1"]
+    more = [*table, "--contact", "5"]
     process = layerlab_process(work.arguments(dying.address, more=more))
     wait_until(lambda: len(set(history(dying)) - before) >= 2 and is_running(dying))
     kill(dying)
