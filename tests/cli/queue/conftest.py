@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from ..conftest import end_all
 
 ROOT = Path(__file__).resolve().parents[3]
 RED = 8 << 16
+POSIX = os.name == "posix"
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +152,8 @@ def layerlab_process():
         command = [sys.executable, "-m", "zimage_layer_lab.cli", *arguments]
         process = subprocess.Popen(
             command,
+            # A shell's background jobs, which tests may be, pass on that Ctrl-C is not heard.
+            preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) if POSIX else None,
             env={**environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
