@@ -16,7 +16,7 @@ from ..comfy.prompt import PromptState
 from .progress import QueueProgress, TimeLeft
 from .results import FILE
 from .settings import Row
-from .worker import DONE, Job, Outcome
+from .worker import DONE, RUNS_ON, TAKEN_BACK, Job, Outcome
 from .workflow import Workflow
 
 TEXT_SHOWN = 200
@@ -78,15 +78,17 @@ class ConsoleReport:
 
     def end(self, row: Row, server: str, outcome: Outcome) -> None:
         """A row has ended."""
-        self._left.end_one()
-        if self._bars:
-            self._bars.end(server)
+        if outcome.status not in (TAKEN_BACK, RUNS_ON):
+            self._left.end_one()
+            if self._bars:
+                self._bars.end(server)
         settings = [f"{key}={row.settings[key]}" for key in self._shown if key in row.settings]
         what = f"{row.number} ({', '.join(settings)[:100]}):" if settings else f"{row.number}:"
         rest = self._left.total - self._left.ended
         left = f" ({rest} to go, {self._left})" if rest and not self._console.is_terminal else ""
         if outcome.status != DONE:
-            self.warn(f"{what} {outcome.status}: {outcome.error}")
+            more = f": {outcome.error}" if outcome.error else ""
+            self.warn(f"{what} {outcome.status}{more}")
             return
         names = ", ".join(outcome.kept.files) or "nothing that could be saved"
         self._console.print(f"{what} {outcome.seconds:.1f} s, {names}{left}", markup=False)
