@@ -30,7 +30,7 @@ from .conditioning import (
 )
 from .node import Node
 from .numbers import check_threshold, threshold_input
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .report import shown_report
 from .types import CATEGORY, Reference
 
@@ -66,6 +66,7 @@ class OutlierReport(Node):
                     tooltip="Z-Image: its own first layer (cap_embedder) then says what the image "
                     "model sees of each dimension. Without it every dimension counts alike.",
                 ),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="One picture an entry."),
@@ -78,11 +79,14 @@ class OutlierReport(Node):
         return check_threshold(threshold)
 
     @classmethod
-    def execute(cls, conditioning, threshold, reference=None, model=None) -> io.NodeOutput:
+    def execute(
+        cls, conditioning, threshold, reference=None, model=None, theme="light"
+    ) -> io.NodeOutput:
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
         require_matplotlib()
         from ..core.draw.outlier_picture import outlier_picture
+        from ..core.draw.theme import picture_theme
 
         pictures, sections, verdicts = [], [], []
         weight, matrix = _first_layer(model, conditioning)
@@ -96,7 +100,8 @@ class OutlierReport(Node):
                 hidden, measured, threshold, keep if bool(keep.any()) else None
             )
             name = measured.name_for(record.fingerprint) if measured else ""
-            pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
+            with picture_theme(theme):
+                pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
             verdicts.append(_verdict(survey))
             sections.append(_section(hidden, record, survey, measured, weight, matrix))
         image, report = to_image(pictures), "\n\n".join(sections)
