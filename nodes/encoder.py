@@ -6,6 +6,7 @@ listens in (:mod:`core.encoder.capture`) and takes the captured states instead o
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -15,16 +16,21 @@ from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
+from comfy.sd1_clip import SD1ClipModel, SDTokenizer
+from comfy.text_encoders.qwen3vl import Qwen3VL
 
 from ..core.encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
 from ..core.encoder.fingerprint import fingerprint
 from ..core.encoder.layers import hidden_state_index, negative_layer
 from ..core.record.record import RECORD_KEY, Record, Role, assign_roles
+from .loaded_as import loaded_files, loader_type, require_own_weights
 
 log = logging.getLogger(__name__)
 
 PAD = 151643
 """``<|endoftext|>``, with which the host pads."""
+IMAGE_PAD = 151655
+"""``<|image_pad|>``, which stands for an image."""
 
 WHAT_IS_NEEDED = (
     "Connect a CLIPLoader (type lumina2) with a Qwen3 text encoder such as "
@@ -56,28 +62,24 @@ def encode(
         LayerRangeError: if the encoder has no such layer.
     """
     encoder = _language_model(clip)
-    decoder = _decoder(encoder)
+    decoder = _decoder(clip, encoder)
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
     inner = getattr(tokenizer, "tokenizer", None)
-    if inner is None or len(inner("<|im_start|>")["input_ids"]) != 1:
+    if not isinstance(tokenizer, SDTokenizer) or len(inner("<|im_start|>")["input_ids"]) != 1:
         raise ValueError(
-            "This CLIP cannot be used: its tokenizer does not know <|im_start|>, so Qwen's chat "
-            f"template means nothing to it. {WHAT_IS_NEEDED}."
+            f"This CLIP{_as_loaded(clip)} cannot be used: its tokenizer does not know "
+            f"<|im_start|>, so Qwen's chat template means nothing to it. {WHAT_IS_NEEDED}."
         )
-    if images and not hasattr(encoder.transformer, "visual"):
-        raise ValueError(
-            f"This CLIP ({_source(clip, encoder)}) has no vision tower and cannot read images. "
-            "Connect a CLIPLoader (type lumina2) with qwen3vl_4b_bf16.safetensors or another "
-            "Qwen3-VL-4B file."
-        )
+    require_own_weights(clip)
+    if images:
+        _require_vision(clip, encoder)
     blocks = len(decoder.layers)
     indices = [hidden_state_index(layer, blocks) for layer in layers]
-    keywords = {"images": list(images)} if images else {}
-    tokens = clip.tokenize(prompt, llama_template="{}", **keywords)
+    stage = clip.cond_stage_model
+    sections = _tokenize(clip, tokenizer, prompt, images)
     with capture_hidden_states(decoder, layers) as capture:
-        with _listen(encoder.transformer) as calls:
-            entries = clip.encode_from_tokens_scheduled(tokens)
-    sections = tokens[clip.cond_stage_model.clip_name]
+        with _listen(encoder.transformer) as calls, _states_as_they_are(stage):
+            entries = clip.encode_from_tokens_scheduled({stage.clip_name: sections})
     mask = calls[0]["attention_mask"]
     ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner, mask)
     roles = tuple(
@@ -106,26 +108,97 @@ def encode(
 
 def block_count(clip: Any) -> int:
     """Blocks of ``clip``'s language model. Raises ValueError as :func:`encode` does."""
-    return len(_decoder(_language_model(clip)).layers)
+    return len(_decoder(clip, _language_model(clip)).layers)
 
 
-def _decoder(encoder: Any) -> torch.nn.Module:
+def _decoder(clip: Any, encoder: Any) -> torch.nn.Module:
     try:
         return find_decoder(encoder.transformer)
     except NotADecoderError as error:
-        raise ValueError(f"This CLIP cannot be used: {error}. {WHAT_IS_NEEDED}.") from error
+        raise ValueError(
+            f"This CLIP{_as_loaded(clip)} cannot be used: {error}. {WHAT_IS_NEEDED}."
+        ) from error
 
 
 def _language_model(clip: Any) -> Any:
     """The host's SDClipModel inside ``clip``."""
     stage = getattr(clip, "cond_stage_model", None)
     encoder = getattr(stage, getattr(stage, "clip", ""), None)
-    if not isinstance(getattr(encoder, "transformer", None), torch.nn.Module):
+    known = isinstance(stage, SD1ClipModel)
+    if not known or not isinstance(getattr(encoder, "transformer", None), torch.nn.Module):
         raise ValueError(
             f"This CLIP ({type(stage).__name__}) cannot be used: it is not one decoder language "
             f"model. {WHAT_IS_NEEDED}."
         )
     return encoder
+
+
+def _require_vision(clip: Any, encoder: Any) -> None:
+    """Refuse an encoder that does not read images as Qwen3-VL does.
+
+    Raises:
+        ValueError: saying what to connect.
+    """
+    needed = (
+        "Connect a CLIPLoader (type lumina2) with qwen3vl_4b_bf16.safetensors or another "
+        "Qwen3-VL-4B file."
+    )
+    if not hasattr(encoder.transformer, "visual"):
+        raise ValueError(
+            f"This CLIP ({_source(clip, encoder)}) has no vision tower and cannot read images. "
+            + needed
+        )
+    if type(encoder.transformer).preprocess_embed is not Qwen3VL.preprocess_embed:
+        raise ValueError(
+            f"This CLIP{_as_loaded(clip)} prepares images in a way of its own, so their tokens "
+            f"would not be those of this node's image sizes. {needed}"
+        )
+
+
+def _tokenize(
+    clip: Any, tokenizer: SDTokenizer, prompt: str, images: Sequence[torch.Tensor]
+) -> list[list[tuple]]:
+    """Sections of (token, weight), the same for every type of loader.
+
+    Not by ``clip.tokenize``: types have templates, paddings and ways with quotation marks of their
+    own there. The n-th <|image_pad|> becomes the n-th image, as in the host's Qwen3VLTokenizer.
+    """
+    sections = SDTokenizer.tokenize_with_weights(
+        tokenizer,
+        prompt,
+        disable_weights=True,
+        min_length=1,
+        tokenizer_options=clip.tokenizer_options,
+    )
+    waiting = list(images)
+
+    def place(pair: tuple) -> tuple:
+        if not waiting or not isinstance(pair[0], int) or pair[0] != IMAGE_PAD:
+            return pair
+        return ({"type": "image", "data": waiting.pop(0), "original_type": "image"}, *pair[1:])
+
+    return [[place(pair) for pair in section] for section in sections]
+
+
+@contextmanager
+def _states_as_they_are(stage: SD1ClipModel) -> Iterator[None]:
+    """Keep a model's stage from cutting its template off, or putting layers side by side.
+
+    Which types do so, and how, is the business of their classes; here one layer of all tokens is
+    wanted. The call is the one that Z-Image's stage inherits.
+    """
+    plain = SD1ClipModel.encode_token_weights
+    if type(stage).encode_token_weights is plain and "encode_token_weights" not in vars(stage):
+        yield
+        return
+    before = vars(stage).get("encode_token_weights")
+    stage.encode_token_weights = functools.partial(plain, stage)
+    try:
+        yield
+    finally:
+        del stage.encode_token_weights
+        if before is not None:
+            stage.encode_token_weights = before
 
 
 @contextmanager
@@ -235,10 +308,14 @@ def _conditioning(
 
 def _source(clip: Any, encoder: Any) -> str:
     """The encoder in words: its file where the host remembers it, and its class."""
-    remembered = getattr(clip.patcher, "cached_patcher_init", None)
-    try:
-        name = os.path.basename(remembered[1][0][0])
-    except (TypeError, IndexError):
-        name = ""
+    name = next(map(os.path.basename, loaded_files(clip)), "")
     kind = type(encoder.transformer).__name__.strip("_")
     return f"{name} ({kind})" if name else kind
+
+
+def _as_loaded(clip: Any) -> str:
+    """" (FILE, type TYPE)", as far as the host remembers them."""
+    names = ", ".join(map(os.path.basename, loaded_files(clip)))
+    kind = loader_type(clip)
+    words = ", ".join(filter(None, (names, f"type {kind}" if kind else "")))
+    return f" ({words})" if words else ""
