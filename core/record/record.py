@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..checks import UPDATE
 from ..tables import enumerate_some
+from ..taps.layout import Taps
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Record:
         images: rows and columns of tokens of each image in ``prompt``.
         checksum: CRC-32 of the states that the record was written for (:meth:`sealed`), empty if
             there is none.
+        taps: the layers that lie side by side in every token's state (``layer`` is None then); None
+            for states of one layer.
     """
 
     layer: int | None
@@ -77,6 +80,7 @@ class Record:
     prompt: str = ""
     images: tuple[tuple[int, int], ...] = ()
     checksum: str = ""
+    taps: Taps | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.texts) == len(self.roles):
@@ -144,7 +148,10 @@ class Record:
 
     @property
     def layer_in_words(self) -> str:
-        """ "layer -2", "layers -6 and -2", "a mix of layers" or "unknown layer"."""
+        """ "layer -2", "layers -6 and -2", "layers 9, 18, 27 side by side", "a mix of layers" or
+        "unknown layer"."""
+        if self.taps is not None:
+            return f"{self.taps.in_words} side by side"
         unknown = "unknown layer" if self.source == UNKNOWN_SOURCE else "a mix of layers"
         layers = list(dict.fromkeys(self.token_layers()))
         numbers = [str(layer) for layer in layers if layer is not None]
@@ -195,6 +202,11 @@ def _problem(record: object, hidden: Tensor) -> str | None:
         return (
             f"it describes {len(record)} tokens but the conditioning has {hidden.shape[1]}; "
             "another node changed the length"
+        )
+    if record.taps is not None and record.taps.total != hidden.shape[-1]:
+        return (
+            f"it describes {record.taps.total} dimensions but the conditioning has "
+            f"{hidden.shape[-1]}; another node changed the width"
         )
     if record.checksum and record.checksum != _checksum(hidden):
         return "another node changed the values after it was written"
