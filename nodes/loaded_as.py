@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,18 @@ def require_own_weights(clip: Any) -> None:
                 "lumina2 in its loader (krea2 for Krea 2), or a plain Qwen3 file such as "
                 "qwen_3_4b.safetensors."
             )
+
+
+def source_in_words(clip: Any, encoder: Any) -> str:
+    """The encoder in words: its file where the host remembers it, and its class."""
+    name = next(map(os.path.basename, loaded_files(clip)), "")
+    kind = type(encoder.transformer).__name__.strip("_")
+    return f"{name} ({kind})" if name else kind
+
+
+def as_loaded(clip: Any) -> str:
+    """ " (FILE, type TYPE)", as far as the host remembers them."""
+    names = ", ".join(map(os.path.basename, loaded_files(clip)))
+    kind = loader_type(clip)
+    words = ", ".join(filter(None, (names, f"type {kind}" if kind else "")))
+    return f" ({words})" if words else ""

@@ -23,6 +23,14 @@ UNKNOWN_SOURCE = "unknown encoder"
 """``source`` of a conditioning that came without a record."""
 PROMPT_JOINT = "\n[followed by tokens of another prompt]\n"
 """Between the prompts of two records that were joined."""
+MISTRAL_MARKERS = {
+    "<s>": ("between", ""),
+    "[SYSTEM_PROMPT]": ("body", "system"),
+    "[/SYSTEM_PROMPT]": ("between", ""),
+    "[INST]": ("body", "user"),
+    "[/INST]": ("between", ""),
+}
+"""Special tokens of Mistral's template: the place that follows, and whose body it is."""
 VERSION = 1
 """Version of the fields of :class:`Record`; a record of a newer one is not read."""
 
@@ -225,11 +233,11 @@ def role_mask(roles: Sequence[Role], wanted: Iterable[Role]) -> Tensor:
 
 
 def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
-    """Roles of a ChatML prompt (Qwen, SmolLM) from its tokens as text.
+    """Roles of a ChatML prompt (Qwen, SmolLM), or one of Mistral's, from its tokens as text.
 
-    The template is ``<|im_start|>NAME\\n ... <|im_end|>\\n``: what stands between the newline and
-    ``<|im_end|>`` belongs to the named speaker. A newline that the tokenizer merged with the
-    first characters of the text counts as template.
+    ChatML's template is ``<|im_start|>NAME\\n ... <|im_end|>\\n``: what stands between the newline
+    and ``<|im_end|>`` belongs to the named speaker. A newline that the tokenizer merged with the
+    first characters of the text counts as template. Mistral's has a marker before and after.
     """
     roles: list[Role] = []
     speaker = ""
@@ -241,6 +249,8 @@ def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
             place, speaker, thinking = "name", "", False
         elif text == "<|im_end|>":
             place, thinking = "between", False
+        elif text in MISTRAL_MARKERS:
+            place, speaker = MISTRAL_MARKERS[text]
         elif text in ("<|vision_start|>", "<|vision_end|>"):
             role = Role.VISION_MARKER
         elif text == "<|image_pad|>":

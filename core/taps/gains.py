@@ -86,11 +86,11 @@ def weigh(hidden: Tensor, taps: Taps, gains: list[float], keep_rms: bool = True)
     if all(gain == 1 for gain in gains) or (keep_rms and len(set(gains)) == 1 and gains[0] > 0):
         return hidden
     exact = wide(hidden)
-    weighed = taps.join(
-        [part * gain for part, gain in zip(taps.split(exact), gains, strict=True)]
-    )
+    weighed = taps.join([part * gain for part, gain in zip(taps.split(exact), gains, strict=True)])
     if keep_rms:
-        before, after = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (exact, weighed))
+        before, after = (
+            torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (exact, weighed)
+        )
         weighed = weighed * torch.where(after > 0, before / after, 0.0)
     return to_dtype(weighed, hidden.dtype)
 

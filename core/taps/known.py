@@ -27,12 +27,8 @@ KNOWN = (
     TappedModel("Flux.2 Klein 4B", "Qwen3-4B", Taps((9, 18, 27), 2560, LAYER_MAJOR, 36)),
     TappedModel("Flux.2 Klein 9B", "Qwen3-8B", Taps((9, 18, 27), 4096, LAYER_MAJOR, 36)),
     TappedModel("Flux.2 dev", "Mistral Small 24B", Taps((10, 20, 30), 5120, LAYER_MAJOR, 40)),
-    TappedModel(
-        "Krea 2", "Qwen3-VL-4B", Taps(tuple(range(2, 36, 3)), 2560, LAYER_MAJOR, 36)
-    ),
-    TappedModel(
-        "Ideogram 4", "Qwen3-VL-8B", Taps((*range(1, 35, 3), 36), 4096, INTERLEAVED, 36)
-    ),
+    TappedModel("Krea 2", "Qwen3-VL-4B", Taps(tuple(range(2, 36, 3)), 2560, LAYER_MAJOR, 36)),
+    TappedModel("Ideogram 4", "Qwen3-VL-8B", Taps((*range(1, 35, 3), 36), 4096, INTERLEAVED, 36)),
     TappedModel("Lens", "gpt-oss-20b", Taps((6, 12, 18, 24), 2880, LAYER_MAJOR, 24)),
 )
 
@@ -52,6 +48,4 @@ def models_of_encoder(blocks: int, width: int) -> list[TappedModel]:
     >>> [model.name for model in models_of_encoder(36, 2560)]
     ['Flux.2 Klein 4B', 'Krea 2']
     """
-    return [
-        model for model in KNOWN if (model.taps.blocks, model.taps.width) == (blocks, width)
-    ]
+    return [model for model in KNOWN if (model.taps.blocks, model.taps.width) == (blocks, width)]

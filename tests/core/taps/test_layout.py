@@ -39,7 +39,11 @@ def test_a_number_means_the_taps_of_that_layer_or_without_layers_that_tap():
         known.find(27)
     with pytest.raises(ValueError, match="0 is none of the taps.*taps 1 to 3"):
         unknown.find(0)
-    assert (known.name(0), known.name(1), unknown.name(1)) == ("layer 9 (tap 1)", "layer 18", "tap 2")
+    assert (known.name(0), known.name(1), unknown.name(1)) == (
+        "layer 9 (tap 1)",
+        "layer 18",
+        "tap 2",
+    )
 
 
 @pytest.mark.parametrize(
