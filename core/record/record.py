@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import UPDATE
+from ..encoder.layers import negative_layer
 from ..tables import enumerate_some
 from ..taps.layout import Taps
 
@@ -142,6 +143,13 @@ class Record:
             images=self.images + other.images,
         )
         return joined.with_layers(self.token_layers() + other.token_layers())
+
+    def of_tap(self, tap: int) -> Record:
+        """The record of one tap's states alone; its layer is unknown where the encoder's number of
+        blocks is."""
+        layer, blocks = self.taps.layers[tap], self.taps.blocks
+        number = negative_layer(layer, blocks) if layer is not None and blocks else None
+        return replace(self, layer=number, layers=(), taps=None, checksum="")
 
     def sealed(self, hidden: Tensor) -> Record:
         """A copy with the checksum of its states, ``hidden`` (batch, tokens, width)."""
