@@ -90,9 +90,7 @@ class LayerSweep(Node):
         return True
 
     @classmethod
-    def execute(
-        cls, clip, text, layers, system_prompt, think_block, taps=SINGLE
-    ) -> io.NodeOutput:
+    def execute(cls, clip, text, layers, system_prompt, think_block, taps=SINGLE) -> io.NodeOutput:
         require_choice("taps", taps, TAP_SWEEPS)
         if taps != SINGLE:
             return _sweep_taps(clip, text, system_prompt, taps)

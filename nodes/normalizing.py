@@ -157,5 +157,5 @@ def _by_tap(
     normalized = taps.join(parts)
     if torch.equal(normalized, hidden):
         return hidden, UNCHANGED
-    seen = dit_change(hidden, normalized).summary("all taps together, after RMSNorm")
+    seen = dit_change(hidden, normalized).summary("all taps together, whatever the token's length")
     return normalized, "; ".join([f"normalize by tap: {method}", *targets, seen, *remarks])

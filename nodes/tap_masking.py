@@ -68,7 +68,7 @@ def mask_by_tap(
         *_remarks(done, record, references),
         _table(done, record),
         did,
-        change.summary("all taps together, after RMSNorm")
+        change.summary("all taps together, whatever the token's length")
         + (f"; {gone} tokens are gone" if gone else ""),
     ]
     masked = any(result.masked for result in done.results)
@@ -100,7 +100,8 @@ def _what_was_done(done: TapMaskResult, record: Record, mode: str, direction: st
         wanted = "" if direction == "both" else f"{direction} "
         return f"no {wanted}outlier in any tap, nothing changed"
     count = sum(len(result.masked) for result in done.results)
-    return f"{mode} on {count} dimensions of {len(masked)} taps ({enumerate_some(masked, 6)})"
+    dimensions = f"{count} dimension{'' if count == 1 else 's'}"
+    return f"{mode} on {dimensions} ({enumerate_some(masked, 6)})"
 
 
 def _other_way(done: TapMaskResult, mode: str, masked: bool) -> str | None:

@@ -29,7 +29,15 @@ class TapWeights(Node):
             description="Gives each of several layers that lie side by side in a conditioning "
             "(Flux.2, Krea 2, Ideogram 4) a weight, lets one of them through alone, or leaves one "
             "out. The report says what of it the image model's own first layers leave.",
-            search_aliases=["rebalance", "layer weights", "krea2", "klein", "flux2", "solo", "gain"],
+            search_aliases=[
+                "rebalance",
+                "layer weights",
+                "krea2",
+                "klein",
+                "flux2",
+                "solo",
+                "gain",
+            ],
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
@@ -69,9 +77,7 @@ class TapWeights(Node):
         )
 
     @classmethod
-    def execute(
-        cls, conditioning, weights, solo, keep_rms, model=None, taps=AUTO
-    ) -> io.NodeOutput:
+    def execute(cls, conditioning, weights, solo, keep_rms, model=None, taps=AUTO) -> io.NodeOutput:
         keep_rms = require_flag("keep_rms", keep_rms)
         weighed, reports = [], []
         for entry in entries_of(conditioning):
@@ -141,7 +147,7 @@ def _report(
     if reading is not None:
         seen = reading.change(kept, given).summary(f"{reading.kind}, {reading.where}")
     else:
-        seen = dit_change(kept, given).summary("all taps together, after RMSNorm")
+        seen = dit_change(kept, given).summary("all taps together, whatever the token's length")
         seen += "; connect a MODEL to see what its own first layers leave of it"
     lines = [
         words,

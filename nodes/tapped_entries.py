@@ -27,9 +27,9 @@ def taps_input() -> io.Combo.Input:
         default=AUTO,
         optional=True,
         advanced=True,
-        tooltip="How many layers lie side by side in each token's state. auto: as its record says, "
-        "or, without one, as its width tells (Flux.2: 3, Krea 2: 12, Ideogram 4: 13). 1: all "
-        "dimensions as one layer.",
+        tooltip="How many layers lie side by side in each token's state: auto, 1, 2, 3, 4, 6, 8, "
+        "12 or 13. auto: as its record says or, without one, as its width tells (Flux.2, Krea 2, "
+        "Ideogram 4). 1: all dimensions as one layer.",
     )
 
 

@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 
 from ..outliers.tap_survey import TapSurvey
 from ..profile.heat_map import WIDEST_MAP
-from .figures import LOUD, QUIET, name_decades, to_pixels
+from .figures import LOUD, name_decades, to_pixels
 from .fonts import text_style
 from .labels import Mark, broken, name_above
 from .outlier_picture import DPI, SIZE
 
 POINTS = 11
+UNDER = "#5b21b6"
+"""Of the map's own purple, for the names of dimensions under the reference."""
 NAMED, COLUMNS = 10, 16
 """Dimensions named above the map, and those drawn one by one below it."""
 LEAST, MOST = 1.0, 4.0
@@ -33,7 +35,7 @@ def tap_heat_picture(survey: TapSurvey, title: str) -> np.ndarray:
 def tap_heat_figure(survey: TapSurvey, title: str) -> Figure:
     """Above, all dimensions; below, each of those that are farthest out of line in any tap.
 
-    Orange is over the reference, green under it.
+    Orange is over the reference, purple under it.
     """
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     shown = broken(title, POINTS + 1, SIZE[0] - 0.5, 1)
@@ -53,7 +55,7 @@ def tap_heat_figure(survey: TapSurvey, title: str) -> Figure:
     )
     whole.set_xlim(-0.5, ratios.shape[1] - 0.5)
     marks = [
-        Mark((dimension, 0.0), str(dimension), _color(float(ratios[:, dimension].mean())))
+        Mark((dimension, 0.0), str(dimension), LOUD if _is_loud(ratios[:, dimension]) else UNDER)
         for dimension in farthest[:NAMED]
     ]
     name_above(whole, marks, SIZE[0] - 3, POINTS - 2)
@@ -66,6 +68,7 @@ def tap_heat_figure(survey: TapSurvey, title: str) -> Figure:
         cells = panels[1]
         chosen = ratios[:, farthest]
         cells.imshow(chosen.numpy(), **colors)
+        cells.set_xlim(-0.5, max(len(farthest), 8) - 0.5)
         cells.set_xticks(range(len(farthest)), [str(number) for number in farthest])
         cells.set_xlabel("the dimensions that are farthest out of line in one tap", fontsize=POINTS)
         for (tap, column), value in np.ndenumerate(survey.ratios[:, farthest].numpy()):
@@ -93,5 +96,6 @@ def farthest_of(ratios: torch.Tensor, each: int) -> torch.Tensor:
     return groups.gather(-1, chosen)[..., 0]
 
 
-def _color(mean: float) -> str:
-    return LOUD if mean >= 0 else QUIET
+def _is_loud(ratios: torch.Tensor) -> bool:
+    """Whether the tap that is farthest out of line is over its reference."""
+    return bool(ratios[ratios.abs().argmax()] > 0)
