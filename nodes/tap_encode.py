@@ -89,19 +89,25 @@ class TapEncode(Node):
     @classmethod
     def validate_inputs(cls, layers=None) -> bool | str:
         try:
-            if layers is not None and layers.strip():
-                parse_taps(layers, LARGEST_BLOCKS)
-        except (AttributeError, ValueError) as error:
+            if layers is not None and layers != "":
+                _listed(layers, LARGEST_BLOCKS)
+        except ValueError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, clip, text, layers, system_prompt="", think_block=OWN) -> io.NodeOutput:
         tapped = tapped_clip(clip)
-        listed = parse_taps(layers, tapped.taps.blocks) if layers.strip() else None
+        listed = _listed(layers, tapped.taps.blocks)
         encoding = encode_taps(tapped, text, listed, system_prompt, think_block)
         shown = encoding_in_words(encoding, listed in (None, tapped.taps.layers))
         return io.NodeOutput(encoding.conditioning, encoding.prompt, ui=shown_report(shown))
+
+
+def _listed(layers: str, blocks: int) -> tuple[int, ...] | None:
+    """The layers that the input names, None where it is blank."""
+    blank = isinstance(layers, str) and not layers.strip()
+    return None if blank else parse_taps(layers, blocks)
 
 
 def encoding_in_words(encoding: Encoding, own: bool) -> str:

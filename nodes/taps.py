@@ -110,7 +110,7 @@ def encode_taps(
     wanted = own.layers if layers is None else tuple(layers)
     if len(wanted) != len(own):
         raise ValueError(
-            f"{len(wanted)} layers are listed, and this CLIP's image model takes {len(own)}: list "
+            f"{len(wanted)} layers are listed, and this CLIP's image model takes {len(own)}: give "
             f"{len(own)}, or leave layers empty for its own ({', '.join(map(str, own.layers))})"
         )
     filled = fill_template(tapped.template, text, system_prompt, think_block)

@@ -65,7 +65,7 @@ def parse_solo(text: str, taps: Taps) -> list[bool]:
     named = {tap for number in numbers for tap in taps.find(_whole(number.strip(), "solo"))}
     stays = [(tap in named) != bool(without) for tap in range(len(taps))]
     if not any(stays):
-        raise ValueError(f"solo {shortened(listed)} leaves no tap: name fewer")
+        raise ValueError(f"solo {shortened(listed)} leaves no tap: name fewer, or use none")
     return stays
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import shortened
 from ..encoder.layers import hidden_state_index
 
 LAYER_MAJOR, INTERLEAVED = "layer-major", "interleaved"
@@ -131,7 +132,10 @@ class Taps:
             found = [number - 1] if 1 <= number <= len(self) else []
         if not found:
             there = self.in_words if self.known else f"taps 1 to {len(self)}"
-            raise ValueError(f"{number} is none of the taps of this conditioning: it has {there}")
+            raise ValueError(
+                f"{number} is none of the taps of this conditioning, it has {there}: name one of "
+                "them, or use Describe Conditioning to see them"
+            )
         return found
 
 
@@ -149,7 +153,9 @@ def parse_taps(text: str, blocks: int) -> tuple[int, ...]:
     >>> parse_taps("27, 9, 9, -2", 36)
     (27, 9, 9, 35)
     """
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
+        raise ValueError(f"layers is {shortened(text)}: write for example 9, 18, 27")
+    if not text.strip():
         raise ValueError("the list of layers is empty: write for example 9, 18, 27")
     layers: list[int] = []
     for part in (piece.strip() for piece in text.split(",")):

@@ -33,9 +33,9 @@ def folders(host, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def good(clip, vl_clip, model):
+def good(clip, vl_clip, model, tapped_clips):
     """A function: the name of a source -> what it gives, made once."""
-    made = {"clip": clip, "vl_clip": vl_clip, "model": model}
+    made = {"clip": clip, "vl_clip": vl_clip, "model": model, "tapped clip": tapped_clips("krea2")}
 
     def get(name):
         if name not in made:

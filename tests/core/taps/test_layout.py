@@ -56,7 +56,13 @@ def test_lists_of_taps_keep_their_order_and_repetitions(text, layers):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "empty"), ("9, x", "'x'.*no layer"), ("9,,18", "''"), ("37", "0 to 36"), (None, "empty")],
+    [
+        ("", "empty"),
+        ("9, x", "'x'.*no layer"),
+        ("9,,18", "''"),
+        ("37", "0 to 36"),
+        (None, "layers is None"),
+    ],
 )
 def test_what_is_no_list_of_taps_is_refused(text, says):
     with pytest.raises(ValueError, match=says):
