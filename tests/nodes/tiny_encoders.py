@@ -45,7 +45,7 @@ def filled(clip: object) -> object:
     """``clip`` with random weights, made from each parameter's name; its vision tower, which no
     text goes through, as it is."""
     for name, parameter in clip.cond_stage_model.named_parameters():
-        if ".visual." in name:
+        if ".visual." in name or ".embed_tokens." in name and not parameter.is_contiguous():
             continue
         own = name.split(".", 1)[-1]  # Without the name that the type of loader gives the encoder.
         generator = torch.Generator().manual_seed(zlib.crc32(own.encode()))
