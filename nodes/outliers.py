@@ -29,7 +29,7 @@ from .conditioning import (
 )
 from .node import Node
 from .numbers import check_threshold, threshold_input
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .report import shown_report
 from .tap_reading import read_taps_with
 from .tap_report import report_by_tap
@@ -69,6 +69,7 @@ class OutlierReport(Node):
                     "model sees of each dimension. Without it every dimension counts alike. Of "
                     "several taps: Flux.2, Krea 2 or Ideogram 4.",
                 ),
+                theme_input(),
                 taps_input(),
             ],
             outputs=[
@@ -83,12 +84,13 @@ class OutlierReport(Node):
 
     @classmethod
     def execute(
-        cls, conditioning, threshold, reference=None, model=None, taps=AUTO
+        cls, conditioning, threshold, reference=None, model=None, theme="light", taps=AUTO
     ) -> io.NodeOutput:
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
         require_matplotlib()
         from ..core.draw.outlier_picture import outlier_picture
+        from ..core.draw.theme import picture_theme
 
         pictures, sections, verdicts = [], [], []
         entries = [read_tapped(entry, taps) for entry in conditioning]
@@ -99,7 +101,8 @@ class OutlierReport(Node):
         for hidden, record in entries:
             if record.taps is not None:
                 reading = None if model is None else read_taps_with(model, record.taps)
-                given = report_by_tap(hidden, record, reference, threshold, reading)
+                with picture_theme(theme):
+                    given = report_by_tap(hidden, record, reference, threshold, reading)
                 for collected, one in zip((pictures, sections, verdicts), given, strict=True):
                     collected.append(one)
                 continue
@@ -109,7 +112,8 @@ class OutlierReport(Node):
                 hidden, measured, threshold, keep if bool(keep.any()) else None
             )
             name = measured.name_for(record.fingerprint) if measured else ""
-            pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
+            with picture_theme(theme):
+                pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
             verdicts.append(_verdict(survey))
             sections.append(_section(hidden, record, survey, measured, weight, matrix))
         image, report = to_image(pictures), "\n\n".join(sections)

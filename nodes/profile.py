@@ -24,7 +24,7 @@ from .encoder import Encoding, block_count
 from .image_batch import NOT_CONNECTED, encode_images, images_input
 from .node import Node
 from .numbers import check_threshold, threshold_input
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .prompt_list import (
     check_prompts,
     encode_each,
@@ -71,6 +71,7 @@ class LayerProfileNode(Node):
                 ),
                 threshold_input("its layer's median std"),
                 images_input(),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -84,13 +85,16 @@ class LayerProfileNode(Node):
         return check_threshold(threshold) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None, images=None) -> str:
+    def fingerprint_inputs(
+        cls, clip=None, prompts=None, threshold=None, images=None, theme=None
+    ) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
+    def execute(cls, clip, prompts, threshold, images=None, theme="light") -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.profile_picture import profile_picture
+        from ..core.draw.theme import picture_theme
 
         checked = check_threshold(threshold)
         if checked is not True:
@@ -104,7 +108,8 @@ class LayerProfileNode(Node):
         stats, records = _measure(encoded, roles, len(layers) - 1)
         image_tokens = "" if images is None else "image"
         profile = summarise(stats, records[0].source, threshold, image_tokens=image_tokens)
-        image = to_image([profile_picture(profile, heat_map(stats), threshold)])
+        with picture_theme(theme):
+            image = to_image([profile_picture(profile, heat_map(stats), threshold)])
         document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
         write_whole(

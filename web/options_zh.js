@@ -39,6 +39,7 @@ export const OPTIONS_ZH = {
     "sinks": "汇聚点",
     "single tokens": "单个 token"
   },
+  "theme": { "light": "浅色", "dark": "深色" },
   "replace": { "mean": "取均值", "zero": "置零", "drop": "移除" },
   "direction": { "loud": "偏大", "quiet": "偏小", "both": "两者" },
   "method": {

@@ -19,10 +19,12 @@ from .labels import Mark, broken, name_above
 from .outlier_picture import DPI, SIZE
 
 POINTS = 11
-UNDER = "#5b21b6"
+UNDER = "#7c3aed"
 """Of the map's own purple, for the names of dimensions under the reference."""
 NAMED, COLUMNS = 10, 16
 """Dimensions named above the map, and those drawn one by one below it."""
+ON_PALE = "#111111"
+"""Of numbers in pale cells, which are pale on dark paper too."""
 LEAST, MOST = 1.0, 4.0
 """Decades that the colours span at least and at most, either way."""
 
@@ -79,7 +81,7 @@ def tap_heat_figure(survey: TapSurvey, title: str) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=POINTS - 3,
-                color="white" if dark else "black",
+                color="white" if dark else ON_PALE,
             )
     step = math.ceil(rows / 16)
     for axes in panels:

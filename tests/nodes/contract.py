@@ -198,12 +198,19 @@ CONTRACT = {
             ("threshold", 10.0),
             ("reference?", None),
             ("model?", None),
+            ("theme?", "light"),
             ("taps?", "auto"),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabLayerProfile": (
-        [("clip", None), ("prompts", None), ("threshold", 10.0), ("images?", None)],
+        [
+            ("clip", None),
+            ("prompts", None),
+            ("threshold", 10.0),
+            ("images?", None),
+            ("theme?", "light"),
+        ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabBuildReference": (
@@ -246,6 +253,7 @@ CONTRACT = {
             ("sampler_name", "res_multistep"),
             ("scheduler", "simple"),
             ("shift", 3.0),
+            ("theme?", "light"),
         ],
         [("image", "IMAGE"), ("report", "STRING"), ("latent", "LATENT")],
     ),
@@ -255,10 +263,13 @@ CONTRACT = {
             ("conditioning?", None),
             ("threshold", 10.0),
             ("dimensions?", "396, 4"),
+            ("theme?", "light"),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
 }
+
+THEMES = ["light", "dark"]
 
 TYPES = {
     ("LayerLabQwen3Encode", "clip"): "CLIP",
@@ -325,6 +336,10 @@ OPTIONS = {
         "single tokens",
     ],
     ("LayerLabAblations", "replace"): ["mean", "zero", "drop"],
+    ("LayerLabOutlierReport", "theme"): THEMES,
+    ("LayerLabLayerProfile", "theme"): THEMES,
+    ("LayerLabDitGain", "theme"): THEMES,
+    ("LayerLabDitResponse", "theme"): THEMES,
 }
 
 LIST_OUTPUTS = {"LayerLabLayerSweep", "LayerLabVLEncode", "LayerLabAblations"}

@@ -89,7 +89,7 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
             "scheduler",
             "shift",
         ],
-        ["latent"],
+        ["latent", "theme"],
         ["image", "report", "latent"],
     ),
     "LayerLabZImageSampler": (
