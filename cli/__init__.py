@@ -236,12 +236,13 @@ def _add_dim(commands: argparse._SubParsersAction) -> None:
 def _add_compare(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser(
         "compare",
-        help="put two profiles side by side",
+        help="put two profiles, or two runs of layerlab dim, side by side",
         description="Two models, base against instruct, two quantisations, or two layers of one "
-        "model: a table, a picture, and in words what the numbers say.",
+        "model: a table, a picture, and in words what the numbers say. Of two dim.json, the "
+        "dimensions that both have at the same layers.",
     )
     for name in ("a", "b"):
-        compare.add_argument(name, type=Path, help="profile.json, or the folder that holds it")
+        compare.add_argument(name, type=Path, help="profile.json or dim.json, or its folder")
     compare.add_argument(
         "--layers",
         default="-2,-6",
@@ -251,7 +252,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         "--layers-b", help="the layers of B, as many, where they are others than A's"
     )
     _add_out(compare, "layerlab-compare")
-    compare.set_defaults(run=("profile.compare", "run_compare"))
+    compare.set_defaults(run=("dim.compare", "run_compare"))
 
 
 def _add_queue(commands: argparse._SubParsersAction) -> None:

@@ -17,6 +17,7 @@ from ... import __version__
 from ...core.checks import LayerLabError, require_whole_number
 from ...core.dimension.loss import Variant
 from ...core.dimension.probe import PLAIN, DimensionProbe, LayerProbe, Measures, Task
+from ...core.dimension.words import headline, sink_sentence
 from ...core.encoder.layers import LayerRangeError, hidden_state_index, parse_layers
 from ...core.profile.profile import Profile, summarise
 from ...core.shipped import CORPUS
@@ -112,8 +113,9 @@ def probe_model(options: argparse.Namespace, console: Console) -> list[Dimension
     checkpoint.remove()
     for probe in probes:
         print_table(console, cost_table(probe))
-    for line in run.sentences(probes):
-        console.print(line, markup=False)
+    for probe in probes:
+        for line in (headline(probe), sink_sentence(probe)):
+            console.print(line, markup=False)
     console.print(
         f"\nWrote {options.out / 'report.html'}, dim.json and {len(paths) - 2} more files in "
         f"{time.monotonic() - started:.0f} s. Open report.html in a browser.",
@@ -222,12 +224,6 @@ class _Run:
                     [task.name for task in part],
                     job([probe.variant(task) for task in part], count),
                 )
-
-    def sentences(self, probes: Sequence[DimensionProbe]) -> list[str]:
-        """What is printed after the tables."""
-        from ...core.dimension.words import headline, sink_sentence
-
-        return [line for probe in probes for line in (headline(probe), sink_sentence(probe))]
 
 
 def _measures(options: argparse.Namespace) -> Measures:

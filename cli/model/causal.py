@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...core.encoder.capture import capture_hidden_states
 from ...core.encoder.continuation import (
     continued_from,
     effective_norm_weight,
@@ -73,10 +75,13 @@ class CausalDecoder:
             self.loaded.hidden_states([0], [1])
         return forms[0]
 
+    @torch.no_grad()
     def states(self, prompts: Sequence[Sequence[int]], index: int) -> list[Tensor]:
         """Hidden state ``index`` of each prompt: (tokens, width) on the CPU."""
-        states, _ = self.loaded.batch_states(prompts, [index])
-        return [own[: len(ids)].cpu() for own, ids in zip(states[index], prompts, strict=True)]
+        with capture_hidden_states(self.loaded.decoder, [index]) as capture:
+            self._run(prompts)
+        states = capture.passes[0][index]
+        return [own[: len(ids)].cpu() for own, ids in zip(states, prompts, strict=True)]
 
     @torch.no_grad()
     def finish(
@@ -86,17 +91,15 @@ class CausalDecoder:
         if index == self.blocks:
             return list(states)
         padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
-        ids = padded_ids(prompts).to(self.loaded.device)
-        lengths = torch.tensor([len(one) for one in prompts])
-        valid = torch.arange(ids.shape[1]) < lengths[:, None]
         with continued_from(self.loaded.decoder, index, padded, self._form):
-            output = self.loaded.decoder(
-                input_ids=ids,
-                attention_mask=valid.long().to(self.loaded.device),
-                use_cache=False,
-            )
-        normed = output.last_hidden_state
+            normed = self._run(prompts).last_hidden_state
         return [own[: len(one)] for own, one in zip(normed, prompts, strict=True)]
+
+    def _run(self, prompts: Sequence[Sequence[int]]) -> Any:
+        """One pass of the decoder. Without a mask: the padding follows a prompt's tokens, where
+        none of them can see it."""
+        ids = padded_ids(prompts).to(self.loaded.device)
+        return self.loaded.decoder(input_ids=ids, use_cache=False)
 
     @torch.no_grad()
     def logits(self, normed: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ RULE = (
     "An ablation hurts if its interval lies above 0 and, over the prompts that the controls were "
     "run on, it costs more than in every control. Unused: none of zero (all tokens), mean (all "
     "tokens) and shuffled (the tokens that are no sinks) hurts. Constant bias: zero hurts, and "
-    f"mean and shuffled each do not hurt or cost at most {HARMLESS_SHARE:.0%} of it. Signal: shuffled "
-    "hurts and is not harmless in that sense, and the mean costs at least "
+    f"mean and shuffled each do not hurt or cost at most {HARMLESS_SHARE:.0%} of it. Signal: "
+    "shuffled hurts and is not harmless in that sense, and the mean costs at least "
     f"{SIGNAL_SHARE:.0%} of what zero costs. Mixed: anything else."
 )
 """The rule in words, as reports print it."""

@@ -71,16 +71,14 @@ def sink_sentence(probe: DimensionProbe) -> str:
     )
     if not sinks.tokens:
         return f"At layer {probe.layer} no token is a sink. {zeroed}"
-    fixed = (
-        f"; {probe.kept} of these stand in the beginning that all prompts share"
-        if probe.kept
-        else ""
-    )
+    fixed = ""
+    if probe.kept:
+        fixed = f"; {probe.kept} of these stand in the beginning that all prompts share"
     return (
         f"At layer {probe.layer} {sinks.tokens} sink tokens carry {sinks.share:.1%} of its "
-        f"variance (mean {sinks.mean:.4g}, coefficient of variation {_ratio(sinks.variation)}{fixed}), "
-        f"{others.tokens} others the rest (mean {others.mean:.4g}, {_ratio(others.variation)}). "
-        f"{zeroed}"
+        f"variance (mean {sinks.mean:.4g}, coefficient of variation "
+        f"{_ratio(sinks.variation)}{fixed}), {others.tokens} others the rest "
+        f"(mean {others.mean:.4g}, {_ratio(others.variation)}). {zeroed}"
     )
 
 
