@@ -51,7 +51,7 @@ def probe_json(probe: DimensionProbe) -> dict[str, Any]:
                 "way": way,
                 "place": place,
                 "compared": trial.compared,
-                "hurts": trial.hurts,
+                "matters": trial.matters,
                 "random_controls": list(trial.controls[:drawn]),
                 "matched_controls": list(trial.controls[drawn:]),
             }

@@ -5,7 +5,7 @@ The shares are design choices; the costs they are applied to are measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .ablation import ALL, MEAN, OTHERS, SHUFFLE, ZERO
@@ -19,12 +19,12 @@ SIGNAL_SHARE = 0.5
 DECISIVE = ((ZERO, ALL), (MEAN, ALL), (SHUFFLE, OTHERS))
 """The ablations that decide, which the controls undergo too."""
 RULE = (
-    "An ablation hurts if its interval lies above 0 and, over the prompts that the controls were "
-    "run on, it costs more than in every control. Unused: none of zero (all tokens), mean (all "
-    "tokens) and shuffled (the tokens that are no sinks) hurts. Constant bias: zero hurts, and "
-    f"mean and shuffled each do not hurt or cost at most {HARMLESS_SHARE:.0%} of it. Signal: "
-    "shuffled hurts and is not harmless in that sense, and the mean costs at least "
-    f"{SIGNAL_SHARE:.0%} of what zero costs. Mixed: anything else."
+    "An ablation matters if its interval leaves out 0 and, over the prompts that the controls were "
+    "run on, the loss changes more, up or down, than in every control; it hurts if the loss rises. "
+    "Unused: none of zero (all tokens), mean (all tokens) and shuffled (the tokens that are no "
+    "sinks) matters. Constant bias: zero hurts, and mean and shuffled each do not matter or cost "
+    f"at most {HARMLESS_SHARE:.0%} of it. Signal: shuffled hurts and costs more than that, and the "
+    f"mean costs at least {SIGNAL_SHARE:.0%} of what zero costs. Mixed: anything else."
 )
 """The rule in words, as reports print it."""
 NAMES = {ZERO: "zero", MEAN: "its mean", SHUFFLE: "shuffling the others"}
@@ -46,13 +46,19 @@ class Trial:
 
     @property
     def bar(self) -> float:
-        """The largest cost of a control; 0 without any."""
-        return max(self.controls, default=0.0)
+        """The largest change of the loss in a control, up or down; 0 without any."""
+        return max(map(abs, self.controls), default=0.0)
+
+    @property
+    def matters(self) -> bool:
+        """Whether the loss changes more than by chance and than in every control."""
+        away = self.cost.low > 0 or self.cost.high < 0
+        return away and abs(self.compared) > self.bar
 
     @property
     def hurts(self) -> bool:
-        """Whether it costs more than chance and than every control."""
-        return self.cost.low > 0 and self.compared > self.bar
+        """Whether it matters, and the loss rises."""
+        return self.matters and self.cost.mean > 0
 
 
 @dataclass(frozen=True)
@@ -71,18 +77,19 @@ def judge(trials: Mapping[tuple[str, str], Trial]) -> Verdict:
     because = ", ".join(_in_words(way, trials[way, place]) for way, place in DECISIVE)
     because = f"{because[0].upper()}{because[1:]}."
     limit = HARMLESS_SHARE * costs[ZERO]
-    if not any(trial.hurts for trial in (zero, mean, shuffle)):
-        way, place = max(DECISIVE, key=lambda one: trials[one].compared - trials[one].bar)
+    if not any(trial.matters for trial in (zero, mean, shuffle)):
+        way, place = max(DECISIVE, key=lambda one: abs(trials[one].compared) - trials[one].bar)
         nearest = trials[way, place]
         return Verdict(
             UNUSED,
             because,
-            f"It would not be unused if {NAMES[way]}, which comes nearest to it, cost more than "
-            f"{_nats(max(nearest.bar, 0.0))} (it costs {_nats(nearest.compared)} over the same "
-            "prompts) with an interval above 0.",
+            f"It would not be unused if {NAMES[way]}, which comes nearest to it, changed the loss "
+            f"by more than {nearest.bar:.3g} nats (over the same prompts it changes by "
+            f"{_nats(nearest.compared)}) and the interval left out 0 ({nearest.cost.low:+.3g} to "
+            f"{nearest.cost.high:+.3g}).",
         )
     harmless = {
-        way: not trial.hurts or costs[way] <= limit
+        way: not trial.matters or abs(costs[way]) <= limit
         for way, trial in ((MEAN, mean), (SHUFFLE, shuffle))
     }
     if zero.hurts and all(harmless.values()):
@@ -113,17 +120,12 @@ def judge(trials: Mapping[tuple[str, str], Trial]) -> Verdict:
     )
 
 
-def largest(costs: Sequence[float]) -> str:
-    """The largest cost of some controls, in words."""
-    return _nats(max(costs)) if costs else "no control"
-
-
 def _in_words(way: str, trial: Trial) -> str:
-    verb = "hurts" if trial.hurts else "does not hurt"
-    return (
-        f"{NAMES[way]} {verb} ({_nats(trial.cost.mean)}; the controls at most "
-        f"{largest(trial.controls)})"
+    verb = "hurts" if trial.hurts else "helps" if trial.matters else "does not matter"
+    controls = (
+        f"the controls at most {trial.bar:.3g} either way" if trial.controls else "no control"
     )
+    return f"{NAMES[way]} {verb} ({_nats(trial.cost.mean)}; {controls})"
 
 
 def _nats(value: float) -> str:

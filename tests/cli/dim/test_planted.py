@@ -10,8 +10,14 @@ from zimage_layer_lab.core.dimension.probe import PLAIN, LayerProbe, Measures
 from zimage_layer_lab.core.dimension.prompt_tokens import arrange_prompts
 
 WORDS, WIDTH = 24, 32
-LABEL, CONSTANT, IDLE = 3, 11, 19
-PROBED = (LABEL, CONSTANT, IDLE)
+LABEL, CONSTANT, IDLE, NORM = 3, 11, 19, 27
+PROBED = (LABEL, CONSTANT, IDLE, NORM)
+EXPECTED = {
+    LABEL: "signal",
+    CONSTANT: "constant bias",
+    IDLE: "unused",
+    NORM: "constant bias",
+}
 
 
 def planted(label=True, constant=True, idle=True):
@@ -20,7 +26,9 @@ def planted(label=True, constant=True, idle=True):
     Of two languages, words 4.. and 16.., a text is in one. A word's embedding carries which
     (LABEL), and the head raises the words of that language by it. CONSTANT has one value in every
     word, by which the head lowers the words 28.. that no text has. IDLE varies, and nothing reads
-    it. ``label``, ``constant``: whether the head reads them; ``idle``: whether it does not.
+    it. NORM is large and constant, so that the final norm divides by much the same whatever becomes
+    of the others. ``label``, ``constant``: whether the head reads them; ``idle``: whether it does
+    not.
     """
     import transformers
 
@@ -43,18 +51,18 @@ def planted(label=True, constant=True, idle=True):
         words = model.model.embed_tokens.weight
         words.copy_(0.3 * torch.randn(words.shape, generator=generator))
         side = torch.where(torch.arange(64) < 16, 1.0, -1.0)
-        words[:, LABEL], words[:, CONSTANT] = 2 * side, 4.0
-        words[:, IDLE] = 2 * torch.randn(64, generator=generator)
+        words[:, LABEL], words[:, CONSTANT], words[:, NORM] = side, 0.5, 20.0
+        words[:, IDLE] = torch.randn(64, generator=generator)
         head = model.lm_head.weight
-        head.copy_(0.02 * torch.randn(head.shape, generator=generator))
+        head.copy_(0.06 * torch.randn(head.shape, generator=generator))
         head[:, PROBED] = 0
         used = torch.arange(64) < 28
         if label:
-            head[:, LABEL] = torch.where(used, 2 * side, torch.zeros(64))
+            head[:, LABEL] = torch.where(used, 11 * side, torch.zeros(64))
         if constant:
-            head[:, CONSTANT] = torch.where(used, 1.0, -1.0)
+            head[:, CONSTANT] = torch.where(used, 40.0, -40.0)
         if not idle:
-            head[:, IDLE] = torch.randn(64, generator=generator)
+            head[:, IDLE] = 4 * torch.randn(64, generator=generator)
     return model
 
 
@@ -86,16 +94,13 @@ def verdicts(model):
 
 
 def test_each_plant_gets_its_verdict():
-    assert verdicts(planted()) == {LABEL: "signal", CONSTANT: "constant bias", IDLE: "unused"}
+    assert verdicts(planted()) == EXPECTED
 
 
 @pytest.mark.parametrize(
-    ("taken_out", "dimension", "verdict"),
-    [("label", LABEL, "signal"), ("constant", CONSTANT, "constant bias"), ("idle", IDLE, "unused")],
+    ("taken_out", "dimension"), [("label", LABEL), ("constant", CONSTANT), ("idle", IDLE)]
 )
-def test_without_its_plant_a_dimension_loses_its_verdict(taken_out, dimension, verdict):
+def test_without_its_plant_a_dimension_loses_its_verdict(taken_out, dimension):
     found = verdicts(planted(**{taken_out: False}))
-    assert found[dimension] != verdict
-    others = {LABEL: "signal", CONSTANT: "constant bias", IDLE: "unused"}
-    for other in set(PROBED) - {dimension}:
-        assert found[other] == others[other]
+    assert found.pop(dimension) != EXPECTED[dimension]
+    assert found == {other: EXPECTED[other] for other in found}
