@@ -201,7 +201,7 @@ def _add_dim(commands: argparse._SubParsersAction) -> None:
     dim.add_argument(
         "--loss-prompts",
         type=int,
-        default=24,
+        default=16,
         metavar="N",
         help="prompts on which losses are measured, drawn from all (default: %(default)s)",
     )
@@ -216,7 +216,7 @@ def _add_dim(commands: argparse._SubParsersAction) -> None:
     dim.add_argument(
         "--control-prompts",
         type=int,
-        default=6,
+        default=4,
         metavar="N",
         help="of the former prompts, those on which the controls are run; the dimension is "
         "compared with them on the same (default: %(default)s)",

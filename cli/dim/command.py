@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from ... import __version__
 from ...core.checks import LayerLabError, require_whole_number
@@ -44,6 +45,8 @@ MOST_PROBED = 4
 MOST_CONTROLS, MOST_PROMPTS = 256, 4096
 RUNS_PER_JOB = 48
 """Prompts that a job runs at least: what is checkpointed, and sent to a worker of Ray."""
+MOST_VALUES = 2**27
+"""Values of hidden states that are kept at a time, 512 MB in float32 (or one hidden state's)."""
 RESUME = "the run goes on from its last checkpoint"
 
 
@@ -141,6 +144,7 @@ class _Run:
         self.meters, self.prompts, self.dimensions = meters, prompts, tuple(dimensions)
         self.facts, self.measures, self.options = facts, measures, options
         self.first_layer = first_layer
+        self._kept: dict[int, list[Tensor]] = {}
         self.loss_prompts = min(measures.losses, len(prompts.tokens))
         self.control_prompts = min(measures.control_prompts, self.loss_prompts)
 
@@ -151,11 +155,11 @@ class _Run:
         with progress.waiting("Reading the output weights"):
             columns = self.meters.columns(self.dimensions)
         found = []
+        tokens = self.prompts.tokens
         for index in indices:
             layer = index - self.facts.blocks - 1
             with progress.waiting(f"Measuring layer {layer}"):
-                tokens = self.prompts.tokens
-                states = torch.cat(self.meters.states(tokens.prompts, index))
+                states = torch.cat(self._states(index, indices))
                 probe = LayerProbe(tokens, index, self.facts.blocks, states, self.measures)
                 _require_finite(probe)
             losses = checkpoint.of(index)
@@ -174,6 +178,16 @@ class _Run:
                         )
                     )
         return found
+
+    def _states(self, index: int, indices: Sequence[int]) -> list[Tensor]:
+        """Hidden state ``index`` of all prompts; of those after it as many as fit are kept too, for
+        one pass gives all."""
+        if index not in self._kept:
+            values = len(self.prompts.tokens.ids) * self.facts.width
+            some = max(1, MOST_VALUES // values)
+            ahead = [one for one in indices if one >= index][:some]
+            self._kept = self.meters.states(self.prompts.tokens.prompts, ahead)
+        return self._kept.pop(index)
 
     def _measure(
         self,

@@ -55,15 +55,18 @@ class DimMeter(ProfileMeter):
     def _model(self) -> LoadedDecoder:
         return self._causal.loaded
 
-    def states(self, prompts: Sequence[Ids], index: int) -> list[Tensor]:
-        """Hidden state ``index`` of each prompt: (tokens, width)."""
+    def states(self, prompts: Sequence[Ids], indices: Sequence[int]) -> dict[int, list[Tensor]]:
+        """Hidden states, each a list of (tokens, width), one for each prompt."""
         plan = plan_batches([len(ids) for ids in prompts], self._batch_tokens)
-        found: dict[int, Tensor] = {}
+        found: dict[int, dict[int, Tensor]] = {index: {} for index in indices}
         for shard in range(plan.shards):
             for numbers in plan.numbers(shard):
-                states = self._causal.states([prompts[number] for number in numbers], index)
-                found.update(zip(numbers, states, strict=True))
-        return [found[number] for number in range(len(prompts))]
+                states = self._causal.states([prompts[number] for number in numbers], indices)
+                for index, own in states.items():
+                    found[index].update(zip(numbers, own, strict=True))
+        return {
+            index: [own[number] for number in range(len(prompts))] for index, own in found.items()
+        }
 
     def columns(self, dimensions: Sequence[int]) -> list[Tensor]:
         """Per dimension (vocabulary,), from :meth:`.CausalModel.column`."""
@@ -73,7 +76,7 @@ class DimMeter(ProfileMeter):
         """Per variant the loss of each of the first ``job.count`` prompts."""
         run = self._run
         if run is None or (run.index, run.prompts) != (job.index, job.prompts):
-            states = self.states(job.prompts, job.index)
+            states = self.states(job.prompts, [job.index])[job.index]
             run = self._run = LossRun(
                 self._causal, job.index, job.prompts, job.predicted, states, self._batch_tokens
             )

@@ -30,16 +30,19 @@ class RayDimMeters:
         """:meth:`.DimMeter.measure`, of one worker."""
         return results(self._meters[0].measure.remote(*arguments))
 
-    def states(self, prompts: Sequence[Ids], index: int) -> list[Tensor]:
+    def states(self, prompts: Sequence[Ids], indices: Sequence[int]) -> dict[int, list[Tensor]]:
         """:meth:`.DimMeter.states`, each worker some of the prompts."""
         count = len(self._meters)
         parts = results(
             [
-                meter.states.remote(prompts[number::count], index)
-                for number, meter in enumerate(self._meters)
+                meter.states.remote(prompts[number::count], indices)
+                for number, meter in enumerate(self._meters[: len(prompts)])
             ]
         )
-        return [parts[number % count][number // count] for number in range(len(prompts))]
+        return {
+            index: [parts[number % count][index][number // count] for number in range(len(prompts))]
+            for index in indices
+        }
 
     def columns(self, dimensions: Sequence[int]) -> list[Tensor]:
         """:meth:`.DimMeter.columns`, of one worker."""

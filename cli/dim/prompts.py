@@ -12,7 +12,7 @@ from ..model.prompt_tokenizer import PromptTokenizer
 from ..profile.batches import TokenizedPrompts, TokenLimits
 from ..profile.prompt_file import PromptFile
 
-MOST_TOKENS = 16384
+MOST_TOKENS = 4096
 """Tokens whose states are measured at most: every dimension of each is in memory at a time."""
 PROBES = ("a", "7", ".")
 """Prompts that share no token: what is the same in all of them is the template's."""

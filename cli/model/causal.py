@@ -76,12 +76,17 @@ class CausalDecoder:
         return forms[0]
 
     @torch.no_grad()
-    def states(self, prompts: Sequence[Sequence[int]], index: int) -> list[Tensor]:
-        """Hidden state ``index`` of each prompt: (tokens, width) on the CPU."""
-        with capture_hidden_states(self.loaded.decoder, [index]) as capture:
+    def states(
+        self, prompts: Sequence[Sequence[int]], indices: Sequence[int]
+    ) -> dict[int, list[Tensor]]:
+        """Hidden states, each a list of (tokens, width) on the CPU, one for each prompt; all from
+        one pass."""
+        with capture_hidden_states(self.loaded.decoder, indices) as capture:
             self._run(prompts)
-        states = capture.passes[0][index]
-        return [own[: len(ids)].cpu() for own, ids in zip(states, prompts, strict=True)]
+        return {
+            index: [own[: len(ids)].cpu() for own, ids in zip(states, prompts, strict=True)]
+            for index, states in capture.passes[0].items()
+        }
 
     @torch.no_grad()
     def finish(
@@ -176,7 +181,7 @@ def _require_same_logits(model: CausalDecoder) -> None:
         return
     ids = torch.tensor([CHECKED_TOKENS], device=model.loaded.device)
     output = model.loaded.model(input_ids=ids, use_cache=False, output_hidden_states=False)
-    [normed] = model.finish([CHECKED_TOKENS], 0, model.states([CHECKED_TOKENS], 0))
+    [normed] = model.finish([CHECKED_TOKENS], 0, model.states([CHECKED_TOKENS], [0])[0])
     theirs, ours = output.logits[0].float(), model.logits(normed).float()
     error = float((theirs - ours).abs().max() / theirs.std().clamp(min=1e-12))
     limit = LOGIT_ERROR if model.loaded.dtype in (torch.float32, torch.float64) else 0.1

@@ -33,8 +33,8 @@ class CausalModel(Protocol):
     def width(self) -> int:
         """Dimensions of a hidden state."""
 
-    def states(self, prompts: Sequence[Ids], index: int) -> list[Tensor]:
-        """Hidden state ``index`` (0..blocks) of each prompt: (tokens, width)."""
+    def states(self, prompts: Sequence[Ids], indices: Sequence[int]) -> dict[int, list[Tensor]]:
+        """Hidden states (0..blocks), each a list of (tokens, width), one for each prompt."""
 
     def finish(self, prompts: Sequence[Ids], index: int, states: Sequence[Tensor]) -> list[Tensor]:
         """Of each prompt the normed last state, (tokens, width), were its hidden state ``index``

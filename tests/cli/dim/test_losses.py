@@ -17,7 +17,7 @@ from ..conftest import word_prompt
 
 def compare(model, tokens, index, dimension, places=PLACES):
     """Every ablation of one dimension, all prompts in one pass, against the naive way."""
-    states = torch.cat(model.states(tokens.prompts, index))
+    states = torch.cat(model.states(tokens.prompts, [index])[index])
     probe = LayerProbe(tokens, index, model.blocks, states, Measures(len(tokens), 0, 1))
     predicted = [tokens.predicted(number) for number in range(len(tokens))]
     own = [states[tokens.rows(number)] for number in range(len(tokens))]

@@ -12,12 +12,7 @@ from zimage_layer_lab.core.dimension.prompt_tokens import arrange_prompts
 WORDS, WIDTH = 24, 32
 LABEL, CONSTANT, IDLE, NORM = 3, 11, 19, 27
 PROBED = (LABEL, CONSTANT, IDLE, NORM)
-EXPECTED = {
-    LABEL: "signal",
-    CONSTANT: "constant bias",
-    IDLE: "unused",
-    NORM: "constant bias",
-}
+EXPECTED = {LABEL: "signal", CONSTANT: "constant bias", IDLE: "unused"}
 
 
 def planted(label=True, constant=True, idle=True):
@@ -77,7 +72,7 @@ def verdicts(model):
     """The verdict on each probed dimension at the input of the block."""
     causal = with_head(LoadedDecoder("planted", model, model.model))
     tokens = arrange_prompts(texts(), [], lambda number: f" w{number}", {1}.__contains__)
-    states = torch.cat(causal.states(tokens.prompts, 0))
+    states = torch.cat(causal.states(tokens.prompts, [0])[0])
     probe = LayerProbe(tokens, 0, 1, states, Measures(16, 8, 8))
     predicted = [tokens.predicted(number) for number in range(16)]
     own = [states[tokens.rows(number)] for number in range(16)]
@@ -89,7 +84,7 @@ def verdicts(model):
         dimension: probe.result(
             dimension, PROBED, losses, causal.column(dimension), lambda number: f" w{number}"
         ).verdict.name
-        for dimension in PROBED
+        for dimension in EXPECTED
     }
 
 
