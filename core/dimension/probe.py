@@ -182,7 +182,7 @@ class LayerProbe:
             gains, norm: of the image model: gains of its first layer, weight of its norm.
         """
         costs = {
-            (way, place): self._cost(Task(dimension, way, place, self.losses), losses)
+            (way, place): self.cost(Task(dimension, way, place, self.losses), losses)
             for way in WAYS
             for place in PLACES
         }
@@ -192,7 +192,7 @@ class LayerProbe:
             cost = costs[way, place]
             same = cost.per_prompt[: self.control_prompts]
             theirs = tuple(
-                self._cost(Task(control, way, place, self.control_prompts), losses).mean
+                self.cost(Task(control, way, place, self.control_prompts), losses).mean
                 for control in (*controls.drawn, *controls.matched)
             )
             trials[way, place] = Trial(cost, sum(same) / len(same), theirs)
@@ -233,7 +233,8 @@ class LayerProbe:
                     return other
         return task
 
-    def _cost(self, task: Task, losses: Losses) -> Cost:
+    def cost(self, task: Task, losses: Losses) -> Cost:
+        """What a task costs; 0 where it changes nothing."""
         plain = losses[PLAIN][: task.prompts]
         same = self._same_as(task)
         return cost_of(plain, plain if same is None else losses[same.name])
