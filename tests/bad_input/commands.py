@@ -209,8 +209,14 @@ ROWS = [
         },
         *DIM[1:],
     ),
-    Call("dim", "dimensions", (*DIM, "32"), "DIM 32 does not exist: .* dimensions 0 to 31"),
-    Call("dim", "dimensions", (*DIM, "seven"), "invalid int value: 'seven'", USAGE),
+    Call(
+        "dim",
+        "dimensions",
+        ("{model}", "32", *DIM[2:]),
+        "DIM 32 does not exist: .* dimensions 0 to 31",
+        place=1,
+    ),
+    Call("dim", "dimensions", ("{model}", "seven"), "invalid int value: 'seven'", USAGE),
     *calls("dim", "--tokenizer", DIM, {"{here}/gone": "gone: there is no such folder"}),
     *calls(
         *("dim", "--prompts", DIM),
