@@ -17,6 +17,7 @@ from .fonts import text_style
 
 LINEAR = 0.01
 """Nats up to which the axis of costs is linear, and logarithmic beyond."""
+TINY = 1e-30
 COLORS = {"zero": LOUD, "mean": CALM, "shuffle": QUIET}
 
 
@@ -89,8 +90,14 @@ def _draw_classes(axes: Axes, probe: DimensionProbe) -> None:
     labels = [f"{part.name} ({part.tokens}): {part.share:.0%}" for part in parts]
     axes.set_yticks(places, labels, fontsize=9)
     axes.axvline(0, color=GREY, lw=1)
-    middle = np.median([abs(part.mean) + part.std for part in parts]) or 1.0
-    axes.set_xscale("symlog", linthresh=float(middle))
+    ends = [part.mean + sign * part.std for part in parts for sign in (-1, 1)]
+    far = max(max(map(abs, ends)), TINY)
+    middle = max(float(np.median([abs(part.mean) + part.std for part in parts])), TINY)
+    axes.set_xscale("symlog", linthresh=middle)
+    first = math.ceil(math.log10(middle))
+    powers = [10.0**power for power in range(first, max(first, math.floor(math.log10(far))) + 1)]
+    sides = [-power for power in powers if power <= 2 * -min(ends)]
+    ticks = [*sides[::-1], 0.0, *(power for power in powers if power <= 2 * max(ends))]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     axes.xaxis.set_minor_formatter(lambda *_: "")
-    axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("value; % of its variance beside each name", fontsize=8, color=GREY)
