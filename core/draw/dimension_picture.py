@@ -67,9 +67,10 @@ def _draw_costs(axes: Axes, probe: DimensionProbe) -> None:
         )
     axes.axvline(0, color=GREY, lw=1)
     axes.set_xscale("symlog", linthresh=LINEAR)
-    far = max(max(abs(cost.low), abs(cost.high)) for cost in probe.costs.values())
-    low = min(0.0, *(cost.low for cost in probe.costs.values()))
-    axes.set_xlim(1.5 * low - LINEAR, 4 * max(far, LINEAR))
+    controls = [one for trial in probe.trials.values() for one in trial.controls]
+    far = max(*controls, *(cost.high for cost in probe.costs.values()))
+    low = min(0.0, *controls, *(cost.low for cost in probe.costs.values()))
+    axes.set_xlim(1.5 * low - LINEAR / 2, 4 * max(far, LINEAR))
     axes.set_yticks(places, [f"{NAMES[way]}, {place}" for way, place in pairs], fontsize=9)
     powers = range(-2, max(0, math.ceil(math.log10(max(far, LINEAR)))) + 1)
     negative = [-LINEAR] if low < -LINEAR / 2 else []
@@ -99,5 +100,6 @@ def _draw_classes(axes: Axes, probe: DimensionProbe) -> None:
     sides = [-power for power in powers if power <= 2 * -min(ends)]
     ticks = [*sides[::-1], 0.0, *(power for power in powers if power <= 2 * max(ends))]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+    axes.set_xlim(min(2 * min(ends), 0.0) - middle / 4, max(2 * max(ends), 0.0) + middle / 4)
     axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.set_xlabel("value; % of its variance beside each name", fontsize=8, color=GREY)
