@@ -72,7 +72,8 @@ class DimensionProbeNode(Node):
                     "prompts",
                     multiline=True,
                     tooltip="One prompt a line, two at least, or the name of a .txt file (UTF-8) "
-                    "in ComfyUI's input folder. Eight or more make an interval that says something.",
+                    "in ComfyUI's input folder. Eight or more make an interval that says "
+                    "something.",
                 ),
                 layer_input(-2),
                 io.Combo.Input(
@@ -108,7 +109,12 @@ class DimensionProbeNode(Node):
         if checked is not True:
             return checked
         try:
-            _check_numbers(dimension, replace, controls)
+            # None is a connected input, checked when it runs.
+            _check(
+                0 if dimension is None else dimension,
+                ALL_WAYS if replace is None else replace,
+                0 if controls is None else controls,
+            )
         except ValueError as error:
             return str(error)
         return True
@@ -124,7 +130,7 @@ class DimensionProbeNode(Node):
         require_matplotlib()
         from ..core.draw.dimension_picture import probe_picture
 
-        _check_numbers(dimension, replace, controls)
+        dimension, controls = _check(dimension, replace, controls)
         ways = WAYS if replace == ALL_WAYS else (replace,)
         texts = [build_prompt(prompt) for prompt in read_prompts(prompts)]
         index = hidden_state_index(layer, block_count(clip))
@@ -137,14 +143,13 @@ class DimensionProbeNode(Node):
         return io.NodeOutput(image, report, ui=shown_report(report, first, preview))
 
 
-def _check_numbers(dimension: Any, replace: Any, controls: Any) -> None:
-    """Raise ValueError for a bad value; None is a connected input, checked when it runs."""
-    if dimension is not None:
-        require_whole_number("dimension", dimension, 0, HIGHEST_DIMENSION)
-    if replace is not None:
-        require_choice("replace", replace, (ALL_WAYS, *WAYS))
-    if controls is not None:
-        require_whole_number("controls", controls, 0, MOST_CONTROLS)
+def _check(dimension: Any, replace: Any, controls: Any) -> tuple[int, int]:
+    """``dimension`` and ``controls`` as whole numbers. Raises ValueError for a bad value."""
+    require_choice("replace", replace, (ALL_WAYS, *WAYS))
+    return (
+        require_whole_number("dimension", dimension, 0, HIGHEST_DIMENSION),
+        require_whole_number("controls", controls, 0, MOST_CONTROLS),
+    )
 
 
 def _probe(

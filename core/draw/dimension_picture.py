@@ -92,7 +92,7 @@ def _draw_costs(axes: Axes, probe: DimensionProbe, points: float) -> None:
 
 
 def _draw_classes(axes: Axes, probe: DimensionProbe, points: float) -> None:
-    axes.set_title("Mean and std of its values by class of tokens", loc="left", fontsize=points + 1)
+    axes.set_title("Mean and std of its values", loc="left", fontsize=points + 1)
     sinks, others = probe.where.sides
     parts = [part for part in (*probe.where.classes, others, sinks) if part.tokens]
     places = np.arange(len(parts))[::-1]

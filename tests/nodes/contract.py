@@ -228,6 +228,17 @@ CONTRACT = {
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
+    "LayerLabDimensionProbe": (
+        [
+            ("clip", None),
+            ("dimension", 396),
+            ("prompts", None),
+            ("layer", -2),
+            ("replace", "all three"),
+            ("controls?", 4),
+        ],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
 }
 
 TYPES = {
@@ -248,12 +259,14 @@ TYPES = {
     ("LayerLabDitResponse", "variants"): "CONDITIONING",
     ("LayerLabDitResponse", "latent"): "LATENT",
     ("LayerLabDitGain", "model"): "MODEL",
+    ("LayerLabDimensionProbe", "clip"): "CLIP",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
 }
 
 OPTIONS = {
+    ("LayerLabDimensionProbe", "replace"): ["all three", "zero", "mean", "shuffle"],
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
     ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
     ("LayerLabVLEncode", "tokens"): ["all", "image", "image + markers", "text"],
