@@ -7,6 +7,7 @@ from .blending import Blend
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
 from .describing import Describe
+from .dimension_probe import DimensionProbeNode
 from .dit_gain import DitGain
 from .dit_response import DitResponse
 from .embedding import LoadEmbedding, SaveEmbedding
@@ -54,4 +55,5 @@ class LayerLabExtension(ComfyExtension):
             DitResponse,
             TapEncode,
             TapWeights,
+            DimensionProbeNode,
         ]

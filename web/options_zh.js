@@ -40,7 +40,13 @@ export const OPTIONS_ZH = {
     "single tokens": "单个 token"
   },
   "theme": { "light": "浅色", "dark": "深色" },
-  "replace": { "mean": "取均值", "zero": "置零", "drop": "移除" },
+  "replace": {
+    "mean": "取均值",
+    "zero": "置零",
+    "drop": "移除",
+    "all three": "三者都做",
+    "shuffle": "打乱"
+  },
   "direction": { "loud": "偏大", "quiet": "偏小", "both": "两者" },
   "method": {
     "raw": "原样",

@@ -19,6 +19,7 @@ const WITH_PICTURE = new Set([
   "LayerLabLayerProfile",
   "LayerLabDitGain",
   "LayerLabDitResponse",
+  "LayerLabDimensionProbe",
 ]);
 const BESIDE_A_PROMPT = 100;
 const BESIDE_A_PICTURE = 140;

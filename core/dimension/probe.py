@@ -77,6 +77,7 @@ class DimensionProbe:
             others matched.
         control_std: smallest and largest std of the matched controls.
         gain: in the image model's first layer, where it was given.
+        verdict: None where not every way of replacing was tried.
         sinks: sink tokens, and ``kept`` of them in the beginning that all prompts share.
     """
 
@@ -96,7 +97,7 @@ class DimensionProbe:
     gain: DitGain | None
     sinks: int
     kept: int
-    verdict: Verdict
+    verdict: Verdict | None
 
 
 class LayerProbe:
@@ -140,9 +141,12 @@ class LayerProbe:
         never = {*probed, *self.outliers}
         return choose_controls(self._std, dimension, sorted(never), self._controls)
 
-    def tasks(self, probed: Sequence[int]) -> list[Task]:
+    def tasks(self, probed: Sequence[int], ways: Sequence[str] = WAYS) -> list[Task]:
         """Every run that is needed, each once; those that would change nothing are left out, and
-        so is one that would replace the same values as another."""
+        so is one that would replace the same values as another.
+
+        ``ways``: of replacing, in their own order.
+        """
         found: dict[str, Task] = {}
 
         def need(dimension: int, pairs: Sequence[tuple[str, str]], prompts: int) -> None:
@@ -152,10 +156,10 @@ class LayerProbe:
                     found.setdefault(task.name, task)
 
         for dimension in probed:
-            need(dimension, [(way, place) for way in WAYS for place in PLACES], self.losses)
+            need(dimension, [(way, place) for way in ways for place in PLACES], self.losses)
         for dimension in probed:
             for control in self.controls_of(dimension, probed).all:
-                need(control, DECISIVE, self.control_prompts)
+                need(control, [one for one in DECISIVE if one[0] in ways], self.control_prompts)
         return list(found.values())
 
     def variant(self, task: Task) -> Variant:
@@ -172,8 +176,11 @@ class LayerProbe:
         text: Callable[[int], str],
         gains: Gains | None = None,
         norm: Tensor | None = None,
+        ways: Sequence[str] = WAYS,
     ) -> DimensionProbe:
         """What the losses of :meth:`tasks` come to for one of the ``probed`` dimensions.
+
+        Of some of the ``ways`` alone there is no verdict.
 
         Args:
             losses: by the names of the tasks, and under PLAIN.
@@ -183,12 +190,14 @@ class LayerProbe:
         """
         costs = {
             (way, place): self.cost(Task(dimension, way, place, self.losses), losses)
-            for way in WAYS
+            for way in ways
             for place in PLACES
         }
         controls = self.controls_of(dimension, probed)
         trials = {}
         for way, place in DECISIVE:
+            if way not in ways:
+                continue
             cost = costs[way, place]
             same = cost.per_prompt[: self.control_prompts]
             theirs = tuple(
@@ -214,7 +223,7 @@ class LayerProbe:
             gain=None if gains is None else dit_gain(gains, dimension),
             sinks=int(self.groups.sinks.sum()),
             kept=int(self.groups.kept.sum()),
-            verdict=judge(trials),
+            verdict=judge(trials) if set(ways) == set(WAYS) else None,
         )
 
     def _new(self, task: Task) -> Tensor:

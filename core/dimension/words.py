@@ -56,21 +56,23 @@ DIRECT_PATH = (
 def headline(probe: DimensionProbe) -> str:
     """The verdict on a dimension at a layer, and what would overturn it."""
     verdict = probe.verdict
-    return (
-        f"Dimension {probe.dimension} at layer {probe.layer} (hidden state {probe.index}): "
-        f"{verdict.name}. {verdict.because} {verdict.overturned}"
-    )
+    where = f"Dimension {probe.dimension} at layer {probe.layer} (hidden state {probe.index})"
+    if verdict is None:
+        return f"{where}: no verdict, which takes all three replacements."
+    return f"{where}: {verdict.name}. {verdict.because} {verdict.overturned}"
 
 
 def sink_sentence(probe: DimensionProbe) -> str:
     """What part of it sinks carry, and what it costs to zero either side."""
     sinks, others = probe.where.sides
-    zeroed = (
-        f"Zeroed at the sinks it costs {nats(probe.costs[ZERO, SINKS])}, elsewhere "
-        f"{nats(probe.costs[ZERO, OTHERS])}."
-    )
+    zeroed = ""
+    if (ZERO, SINKS) in probe.costs:
+        zeroed = (
+            f" Zeroed at the sinks it costs {nats(probe.costs[ZERO, SINKS])}, elsewhere "
+            f"{nats(probe.costs[ZERO, OTHERS])}."
+        )
     if not sinks.tokens:
-        return f"At layer {probe.layer} no token is a sink. {zeroed}"
+        return f"At layer {probe.layer} no token is a sink.{zeroed}"
     fixed = ""
     if probe.kept:
         fixed = f"; {probe.kept} of these stand in the beginning that all prompts share"
@@ -78,7 +80,7 @@ def sink_sentence(probe: DimensionProbe) -> str:
         f"At layer {probe.layer} {sinks.tokens} sink tokens carry {sinks.share:.1%} of its "
         f"variance (mean {sinks.mean:.4g}, coefficient of variation "
         f"{_ratio(sinks.variation)}{fixed}), {others.tokens} others the rest "
-        f"(mean {others.mean:.4g}, {_ratio(others.variation)}). {zeroed}"
+        f"(mean {others.mean:.4g}, {_ratio(others.variation)}).{zeroed}"
     )
 
 

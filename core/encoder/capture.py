@@ -154,11 +154,12 @@ class BlockSwap:
         self.whole: nn.ModuleList | None = None
 
     def swap(self) -> None:
-        """Put the other blocks in."""
-        self.whole = self.decoder.layers
-        own = list(self.whole)
+        """Put the other blocks in, if they are others: two swaps of one pass may be nested as long
+        as one of them has nothing to do."""
+        own = list(self.decoder.layers)
         others = list(self.choose(own))
         if others != own:
+            self.whole = self.decoder.layers
             self.decoder.layers = nn.ModuleList(others)
 
     def restore(self) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from .rows import Good, Odd, Row, first_over_http, odd
 
-ENCODERS = ["Qwen3Encode", "LayerSweep", "LayerMix", "VLEncode", "LayerProfile", "BuildReference"]
+ENCODERS = [
+    "Qwen3Encode",
+    "LayerSweep",
+    "LayerMix",
+    "VLEncode",
+    "LayerProfile",
+    "BuildReference",
+    "DimensionProbe",
+]
 
 CLIP = "This CLIP .*cannot be used: it is not one decoder language model. Connect a CLIPLoader"
 NOT_A_DECODER = "This CLIP cannot be used: .*decoder.* Connect a CLIPLoader .type lumina2"

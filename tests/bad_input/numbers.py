@@ -33,6 +33,8 @@ WHOLE = [
     ("ScheduledBlend", "steps"),
     ("CompareGrid", "columns"),
     ("CompareGrid", "baseline"),
+    ("DimensionProbe", "dimension"),
+    ("DimensionProbe", "controls"),
     ("Ablations", "controls"),
     ("Ablations", "most"),
     ("DitResponse", "width"),
@@ -49,6 +51,7 @@ WHOLE = [
 LAYERS = [
     ("Qwen3Encode", "layer"),
     ("BuildReference", "layer"),
+    ("DimensionProbe", "layer"),
     ("VLEncode", "layer"),
     ("VLEncode", "image_layer"),
     ("VLEncode", "text_layer"),
@@ -66,6 +69,7 @@ SWITCHES = [
 ]
 
 CHOICES = {
+    ("DimensionProbe", "replace"): "all three, zero, mean, shuffle",
     ("Qwen3Encode", "think_block"): "none, empty",
     ("LayerSweep", "think_block"): "none, empty",
     ("LayerMix", "think_block"): "none, empty",

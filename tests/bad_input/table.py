@@ -39,6 +39,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "LoadReference": {"name": "good reference.safetensors [input]"},
     "LoadEmbedding": {"name": "good.safetensors [input]"},
     "CompareGrid": {"images": Good("image")},
+    "DimensionProbe": {"clip": Good("clip"), "prompts": "a fox\ntwo owls"},
     "Ablations": {"conditioning": STATES},
     "TapEncode": {"clip": Good("tapped clip"), "text": "a fox"},
     "TapWeights": {"conditioning": STATES, "weights": "", "taps": "2"},

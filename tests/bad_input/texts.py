@@ -14,7 +14,11 @@ TEXTS = [
     ("VLEncode", "text"),
     ("VLEncode", "system_prompt"),
 ]
-PROMPTS = [("LayerProfile", "prompts"), ("BuildReference", "prompts")]
+PROMPTS = [
+    ("LayerProfile", "prompts"),
+    ("BuildReference", "prompts"),
+    ("DimensionProbe", "prompts"),
+]
 LISTS = [("LayerSweep", "layers"), ("LayerMix", "weights")]
 PREFIXES = [("SaveEmbedding", "filename_prefix"), ("SaveReference", "filename_prefix")]
 

@@ -267,6 +267,17 @@ CONTRACT = {
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
+    "LayerLabDimensionProbe": (
+        [
+            ("clip", None),
+            ("dimension", 396),
+            ("prompts", None),
+            ("layer", -2),
+            ("replace", "all three"),
+            ("controls?", 4),
+        ],
+        [("image", "IMAGE"), ("report", "STRING")],
+    ),
 }
 
 THEMES = ["light", "dark"]
@@ -291,6 +302,7 @@ TYPES = {
     ("LayerLabDitGain", "model"): "MODEL",
     ("LayerLabTapEncode", "clip"): "CLIP",
     ("LayerLabTapWeights", "model"): "MODEL",
+    ("LayerLabDimensionProbe", "clip"): "CLIP",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -302,6 +314,7 @@ OPTIONS = {
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,
     ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],
+    ("LayerLabDimensionProbe", "replace"): ["all three", "zero", "mean", "shuffle"],
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
     ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
     ("LayerLabVLEncode", "tokens"): ["all", "image", "image + markers", "text"],

@@ -16,6 +16,7 @@ WITH_PROMPT = {
     "LayerLabLayerMix": "text",
     "LayerLabBuildReference": "prompts",
     "LayerLabLayerProfile": "prompts",
+    "LayerLabDimensionProbe": "prompts",
 }
 SEARCHES = {
     "layer": "Qwen3 Encode at Layer",
