@@ -217,7 +217,17 @@ def broken(change):
     return saved
 
 
+def boxes_of_boxes(saved):
+    """Thirty definitions, each of which uses the next one twice: a billion uses."""
+    saved["nodes"] = [node(1, "0")]
+    saved["definitions"]["subgraphs"] = [
+        {"id": str(n), "nodes": [node(1, str(n + 1)), node(2, str(n + 1))], "links": []}
+        for n in range(30)
+    ]
+
+
 DAMAGED = {
+    "subgraphs without measure": (boxes_of_boxes, "uses subgraphs more than 10000 times"),
     "an unknown node": (
         lambda s: s["nodes"].append(node(99, "NoSuchNode")),
         "the server does not know its nodes NoSuchNode: install",
