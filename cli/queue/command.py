@@ -162,6 +162,7 @@ class Run:
             self._keeper.keep,
             self._results.client_id,
             self._prepare,
+            self._report.watches,
         )
         try:
             self._listen(sharing, by_number)

@@ -70,9 +70,14 @@ class ConsoleReport:
     def begin(self, row: Row, server: str, job: Job) -> None:
         """A server has taken a row."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether :meth:`progress` shows anything."""
+        return self._console.is_terminal
+
     def progress(self, row: Row, server: str, state: PromptState) -> None:
         """Where a row is."""
-        if self._bars and self._console.is_terminal:
+        if self._bars:
             title = self._workflow.title(state.node) if state.node is not None else ""
             self._bars.show(server, state, title)
 
@@ -158,6 +163,10 @@ class JsonReport(ConsoleReport):
 
     def begin(self, row: Row, server: str, job: Job) -> None:
         self._event("queued", row=row.number, server=server, prompt_id=job.prompt_id)
+
+    @property
+    def watches(self) -> bool:
+        return True
 
     def progress(self, row: Row, server: str, state: PromptState) -> None:
         title = self._workflow.title(state.node) if state.node is not None else None
