@@ -204,9 +204,10 @@ class Run:
             elif isinstance(news, Begun):
                 self._report.begin(rows[news.job.number], str(news.server), news.job)
             elif isinstance(news, Lost):
-                more = "; what it had goes to another server." if news.passed_on else ""
-                if more:
-                    self._report.warn(f"{news.error}{more}")
+                self._report.lose(str(news.server))
+                # Else the end of what it had tells.
+                if news.passed_on:
+                    self._report.warn(f"{news.error}; what it had goes to another server.")
             elif isinstance(news, Back):
                 self._report.say(f"{news.server} answers again.")
             else:
@@ -268,7 +269,7 @@ def _tell_seeds(workflow: Workflow, report: ConsoleReport) -> None:
     if not seeds.moved and not seeds.fixed:
         report.warn("No seed to move on was found: the repeats may all be the same picture.")
     for line in seeds.fixed:
-        report.warn(f"A seed stays the same in every repeat: {line}.")
+        report.warn(f"A seed that --repeat cannot move: {line}.")
 
 
 def _varying(rows: Sequence[Row]) -> list[str]:

@@ -24,16 +24,13 @@ TEXT_SHOWN = 200
 
 
 class ConsoleReport:
-    """For people. A context, in which the bars are shown.
+    """For people. A context, in which the bars are shown."""
 
-    Args:
-        shown: the settings in which the rows differ, for each row's line.
-    """
+    _bars: QueueProgress | None = None
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stack = ExitStack()
-        self._bars: QueueProgress | None = None
 
     def introduce(
         self, workflow: Path, total: int, done: int, servers: Sequence[str], out: Path
@@ -80,6 +77,11 @@ class ConsoleReport:
         if self._bars:
             title = self._workflow.title(state.node) if state.node is not None else ""
             self._bars.show(server, state, title)
+
+    def lose(self, server: str) -> None:
+        """A server went away, and does nothing any more."""
+        if self._bars:
+            self._bars.clear(server)
 
     def end(self, row: Row, server: str, outcome: Outcome) -> None:
         """A row has ended."""
