@@ -25,6 +25,7 @@ TEXTS = {
     "twice.csv": "Seed.value,Seed.value\n1,2\n",
     "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
     "long.txt": "w2 " * 61 + "\n",
+    "two prompts.txt": "w1 w2 w3\nw4 w5\n",
 }
 
 

@@ -31,6 +31,7 @@ class Call(NamedTuple):
 
 
 PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
+DIM = ("{model}", "7", "--out={here}/new", "--layers=-2", "--prompts={here}/two prompts.txt")
 QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
 COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
 NO_LAYER = "layer -60 does not exist: .* has 4 blocks.*; the profile has -5, -4, -3, -2, -1"
@@ -200,6 +201,67 @@ ROWS = [
         *("profile", "--reference", PROFILE),
         {REFERENCE: "--reference: the reference .* the states have 32: they cannot be measured"},
     ),
+    *paths(
+        *("dim", "model"),
+        {
+            "gone": "there is no such model; give a folder with config.json and",
+            "prompts.txt": "is neither a GGUF nor a .safetensors file: give a folder",
+            "cut model": "the weights cannot be read",
+        },
+        *DIM[1:],
+    ),
+    Call(
+        "dim",
+        "dimensions",
+        ("{model}", "32", *DIM[2:]),
+        "DIM 32 does not exist: .* dimensions 0 to 31",
+        place=1,
+    ),
+    Call("dim", "dimensions", ("{model}", "seven"), "invalid int value: 'seven'", USAGE),
+    *calls("dim", "--tokenizer", DIM, {"{here}/gone": "gone: there is no such folder"}),
+    *calls(
+        *("dim", "--prompts", DIM),
+        {
+            "{here}/gone.txt": "there is no such file; give --prompts a text file",
+            "{here}/blank.txt": "holds no prompt: write at least one",
+            "{here}/prompts.txt": "at least two prompts are needed, since shuffling takes",
+        },
+    ),
+    *calls(
+        *("dim", "--layers", DIM),
+        {
+            "": "is neither 'all' nor a list like emergence,-2,-6: .* is empty",
+            "two": "is neither 'all' nor a list like emergence",
+            "emergence,,-2": "is neither 'all' nor a list",
+            "-9": "layer -9 does not exist: this encoder has 4 blocks",
+        },
+    ),
+    *calls(
+        *("dim", "--loss-prompts", DIM),
+        {"1": "--loss-prompts is 1: it must be a number between 2 and 4096"},
+    ),
+    *calls(
+        *("dim", "--controls", DIM),
+        {"-1": "--controls is -1: it must be a number between 0 and 256", "257": "--controls is"},
+    ),
+    *calls(
+        *("dim", "--control-prompts", DIM),
+        {"0": "--control-prompts is 0: it must be a number between 1 and 4096"},
+    ),
+    *calls(
+        *("dim", "--dit", DIM),
+        {
+            "{here}/gone.safetensors": "gone.safetensors: there is no such file; give the",
+            "{here}/cut.safetensors": "cannot be read: .*; give the diffusion model's",
+            "{here}/good.safetensors": "has no cap_embedder.0.weight and cap_embedder.1.weight",
+        },
+    ),
+    *calls("dim", "--out", DIM, {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *calls("dim", "--device", DIM, {"cuda:99": "--device cuda:99 cannot be used here"}),
+    *calls("dim", "--dtype", DIM, {"int8": "invalid choice: 'int8'"}, USAGE),
+    *calls("dim", "--batch-tokens", DIM, {"0": "--batch-tokens is 0: it must be at least 1"}),
+    *calls("dim", "--ray", DIM, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
+    *calls("dim", "--workers", (*DIM, "--ray=local"), {"0": "--workers is 0: it must be"}),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
     *(
         Call("compare", "b", ("{profile}", f"{{here}}/{path}", "--out={here}/new"), says, place=1)
