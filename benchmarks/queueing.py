@@ -27,7 +27,7 @@ from zimage_layer_lab.cli.comfy.server import ComfyServer, find_comfyui
 from .measure import Row, part_of
 
 PROMPTS = 200
-ROUNDS = 10
+ROUNDS = 4
 """The prompts are split into so many parts, and each side does one part in turn."""
 
 

@@ -218,16 +218,16 @@ def _follow(
         next_ask = time.monotonic() + seconds
         try:
             entry = find_ended(address, prompt_id, limits.answer) if ended else None
-            place = find_prompt(address, prompt_id, limits.answer) if entry is None else None
-            if place is not None and place.entry is not None:
+            if entry is None:
+                place = find_prompt(address, prompt_id, limits.answer)
+                if stop and place.ahead:
+                    cancel_prompt(address, prompt_id, limits.answer, waiting=True)
+                    # It may have begun before the server read that.
+                    place = find_prompt(address, prompt_id, limits.answer)
                 entry = place.entry
             if entry is not None:
                 raise_if_failed(entry)
                 return entry
-            if stop and place.ahead != 0:
-                cancel_prompt(address, prompt_id, limits.answer, waiting=True)
-                # It may have begun before the server read that.
-                place = find_prompt(address, prompt_id, limits.answer)
             if stop:
                 raise Stopped(runs_on=place.ahead == 0)
             if place.unknown and _is_gone(address, prompt_id, limits):

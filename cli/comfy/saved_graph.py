@@ -20,7 +20,8 @@ FROM_OUTSIDE, TO_OUTSIDE = -10, -20
 REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 _PAGE_ONLY = (REROUTE, PRIMITIVE, "Note", "MarkdownNote")
 MOST_NESTED = 32
-MOST_NODES = 20_000
+MOST_USES = 10_000
+"""How often subgraphs may be used in all: small files could ask for billions."""
 _ANY = ("*", "", None, 0)
 
 
@@ -89,6 +90,7 @@ class _Conversion:
         definitions = (saved.get("definitions") or {}).get("subgraphs") or []
         self._subgraphs = {one["id"]: one for one in definitions}
         self._root = _Scope(saved)
+        self._scopes: dict[str, _Scope] = {}
         self._describe = describe
         self._known: dict[str, Mapping[str, Any]] = {}
 
@@ -121,7 +123,12 @@ class _Conversion:
                 yield scope, node
 
     def _inside(self, scope: _Scope, host: Mapping[str, Any]) -> _Scope:
-        return _Scope(self._subgraphs[host["type"]], f"{scope.prefix}{host['id']}:", scope, host)
+        prefix = f"{scope.prefix}{host['id']}:"
+        if prefix not in self._scopes:
+            if len(self._scopes) >= MOST_USES:
+                raise SavedGraphError(f"it uses subgraphs more than {MOST_USES} times")
+            self._scopes[prefix] = _Scope(self._subgraphs[host["type"]], prefix, scope, host)
+        return self._scopes[prefix]
 
     def _info(self, kind: str) -> Mapping[str, Any]:
         if kind not in self._known:

@@ -149,13 +149,20 @@ class Run:
             Interrupted: if the user asked for an end; what waited on the servers is taken back.
         """
         by_number = {row.number: row for row in rows}
+        # No other server may do again what one has from an interrupted run.
+        holders = {
+            row.number: holder_of(prompt_id, servers, self._limits)
+            for row in rows
+            if len(servers) > 1 and (prompt_id := self._results.open_id(row))
+        }
         sharing = Sharing(
             servers,
-            self._jobs(rows, servers),
+            self._jobs(rows, holders),
             self._limits,
             self._keeper.keep,
             self._results.client_id,
             self._prepare,
+            self._report.watches,
         )
         try:
             self._listen(sharing, by_number)
@@ -176,17 +183,18 @@ class Run:
             return NO_SERVER
         return ALL_DONE if counts[DONE] == waiting else NOT_ALL_DONE
 
-    def _jobs(self, rows: Sequence[Row], servers: Sequence[Address]) -> Iterator[Job]:
+    def _jobs(self, rows: Sequence[Row], holders: dict[int, Address | None]) -> Iterator[Job]:
         for row in rows:
-            prompt_id = self._results.open_id(row)
-            is_new = prompt_id is None
-            prompt_id = prompt_id or str(uuid.uuid4())
-            holder = None
-            if not is_new and len(servers) > 1:
-                # No other server may do again what one has from an interrupted run.
-                holder = holder_of(prompt_id, servers, self._limits)
+            known = self._results.open_id(row)
+            prompt_id = known or str(uuid.uuid4())
             self._results.begin(row, prompt_id)
-            yield Job(row.number, prompt_id, row.graph, is_new=is_new, holder=holder)
+            yield Job(
+                row.number,
+                prompt_id,
+                row.graph,
+                is_new=known is None,
+                holder=holders.get(row.number),
+            )
 
     def _listen(self, sharing: Sharing, rows: dict[int, Row]) -> None:
         for news in sharing.news():
@@ -196,9 +204,10 @@ class Run:
             elif isinstance(news, Begun):
                 self._report.begin(rows[news.job.number], str(news.server), news.job)
             elif isinstance(news, Lost):
-                more = "; what it had goes to another server." if news.passed_on else ""
-                if more:
-                    self._report.warn(f"{news.error}{more}")
+                self._report.lose(str(news.server))
+                # Else the end of what it had tells.
+                if news.passed_on:
+                    self._report.warn(f"{news.error}; what it had goes to another server.")
             elif isinstance(news, Back):
                 self._report.say(f"{news.server} answers again.")
             else:
@@ -260,7 +269,7 @@ def _tell_seeds(workflow: Workflow, report: ConsoleReport) -> None:
     if not seeds.moved and not seeds.fixed:
         report.warn("No seed to move on was found: the repeats may all be the same picture.")
     for line in seeds.fixed:
-        report.warn(f"A seed stays the same in every repeat: {line}.")
+        report.warn(f"A seed that --repeat cannot move: {line}.")
 
 
 def _varying(rows: Sequence[Row]) -> list[str]:

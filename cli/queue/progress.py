@@ -74,7 +74,7 @@ class QueueProgress:
 
     def __exit__(self, *error: object) -> None:
         for server in list(self._steps):
-            self._clear(server)
+            self.clear(server)
         self._bars.stop()
 
     def show(self, server: str, state: PromptState, title: str) -> None:
@@ -94,9 +94,10 @@ class QueueProgress:
 
     def end(self, server: str) -> None:
         """One prompt more has ended, on this server."""
-        self._clear(server)
+        self.clear(server)
         self._bars.update(self._prompts, advance=1, left=str(self._left))
 
-    def _clear(self, server: str) -> None:
+    def clear(self, server: str) -> None:
+        """Take the server's own bar away."""
         if server in self._steps:
             self._bars.remove_task(self._steps.pop(server))

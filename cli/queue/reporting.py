@@ -24,16 +24,13 @@ TEXT_SHOWN = 200
 
 
 class ConsoleReport:
-    """For people. A context, in which the bars are shown.
+    """For people. A context, in which the bars are shown."""
 
-    Args:
-        shown: the settings in which the rows differ, for each row's line.
-    """
+    _bars: QueueProgress | None = None
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stack = ExitStack()
-        self._bars: QueueProgress | None = None
 
     def introduce(
         self, workflow: Path, total: int, done: int, servers: Sequence[str], out: Path
@@ -70,11 +67,21 @@ class ConsoleReport:
     def begin(self, row: Row, server: str, job: Job) -> None:
         """A server has taken a row."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether :meth:`progress` shows anything."""
+        return self._console.is_terminal
+
     def progress(self, row: Row, server: str, state: PromptState) -> None:
         """Where a row is."""
-        if self._bars and self._console.is_terminal:
+        if self._bars:
             title = self._workflow.title(state.node) if state.node is not None else ""
             self._bars.show(server, state, title)
+
+    def lose(self, server: str) -> None:
+        """A server went away, and does nothing any more."""
+        if self._bars:
+            self._bars.clear(server)
 
     def end(self, row: Row, server: str, outcome: Outcome) -> None:
         """A row has ended."""
@@ -158,6 +165,10 @@ class JsonReport(ConsoleReport):
 
     def begin(self, row: Row, server: str, job: Job) -> None:
         self._event("queued", row=row.number, server=server, prompt_id=job.prompt_id)
+
+    @property
+    def watches(self) -> bool:
+        return True
 
     def progress(self, row: Row, server: str, state: PromptState) -> None:
         title = self._workflow.title(state.node) if state.node is not None else None

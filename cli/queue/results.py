@@ -88,17 +88,17 @@ class Results:
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         self.out.mkdir(parents=True, exist_ok=True)
-        with self._writing:
-            with self.path.open("a+b") as file:
+        with self.path.open("a+b") as file:
+            with self._writing:
                 # A line that a crash cut short must not swallow this one.
                 if file.tell() and not _ends_with_newline(file):
                     file.write(b"\n")
                 file.write(json.dumps(line).encode() + b"\n")
                 file.flush()
-                # The line of a prompt that is only queued outlives a killed process without it.
-                if status != QUEUED:
-                    os.fsync(file.fileno())
-            self._last[row.key] = line
+                self._last[row.key] = line
+            # The line of a prompt that is only queued outlives a killed process without it.
+            if status != QUEUED:
+                os.fsync(file.fileno())
 
     def _lines(self) -> Sequence[dict[str, Any]]:
         try:

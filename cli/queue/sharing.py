@@ -68,6 +68,7 @@ class Sharing:
         keep: saves what a prompt made, in that server's thread.
         client_id: that under which the servers send events.
         prepare: makes of a job the one that a server is sent, in that server's thread.
+        watched: whether :meth:`news` tells of progress.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Sharing:
         keep: Keep,
         client_id: str,
         prepare: Prepare = lambda server, job: job,
+        watched: bool = True,
     ) -> None:
         self._servers = list(servers)
         self._limits = limits
         self._keep = keep
         self._client_id = client_id
         self._prepare = prepare
+        self._watched = watched
         self._jobs = iter(jobs)
         self._given_back: deque[Job] = deque()
         self._held: deque[Job] = deque()
@@ -146,7 +149,7 @@ class Sharing:
                 job,
                 self._limits,
                 self._keep,
-                lambda state: self._news.put(Progress(server, job, state)),
+                lambda state: self._watched and self._news.put(Progress(server, job, state)),
                 events,
                 self._stop.is_set,
                 self._prepare,

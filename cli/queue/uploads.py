@@ -44,6 +44,7 @@ class Uploads:
         self._limits = limits
         self._targets = list(_loading(workflow, describe))
         self._files: dict[tuple[int, Target], Path] = {}
+        self._digests: dict[Path, bytes] = {}
         self._sent: dict[tuple[Address, Path], str] = {}
         self._sending = threading.Lock()
 
@@ -53,7 +54,7 @@ class Uploads:
         found, absent = [], {}
         for row in rows:
             chosen = {self._workflow.find(key) for key in row.settings if key != "repeat"}
-            digest = hashlib.sha256()
+            digest, files = hashlib.sha256(), 0
             for target in self._targets:
                 value = row.graph[target.node]["inputs"].get(target.input)
                 if not isinstance(value, str) or _PLACE.search(value):
@@ -64,8 +65,8 @@ class Uploads:
                     absent[value] = f"{named}: {value} is no file here; the server's own is taken"
                     continue
                 self._files[row.number, target] = path
-                digest.update(_digest(path))
-            files = [True for number, _ in self._files if number == row.number]
+                files += 1
+                digest.update(self._digest(path))
             key = f"{row.key}-{digest.hexdigest()[:16]}" if files else row.key
             found.append(row._replace(key=key))
         return found, list(absent.values())
@@ -89,6 +90,15 @@ class Uploads:
                     self._limits.contact,
                 )
             return self._sent[server, path]
+
+    def _digest(self, path: Path) -> bytes:
+        if path not in self._digests:
+            try:
+                self._digests[path] = hashlib.sha256(path.read_bytes()).digest()
+            except OSError as error:
+                reason = error.strerror or error
+                raise QueueError(f"--upload: {path} cannot be read: {reason}") from None
+        return self._digests[path]
 
     def _local(self, value: str, anywhere: bool) -> Path | None:
         for folder in self._folders:
@@ -120,10 +130,3 @@ def _loading(workflow: Workflow, describe: Callable[[str], Mapping[str, Any]]) -
 
 def _is_in(path: Path, folders: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
-
-
-def _digest(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        raise QueueError(f"--upload: {path} cannot be read: {error.strerror or error}") from None

@@ -55,6 +55,7 @@ def every_kind():
     }
 
 
+@pytest.mark.slow
 def test_every_kind_of_output_comes_back_as_the_server_has_it(server, work, layerlab, history):
     work.graph(every_kind())
     status, out, err = layerlab(work.arguments(server.address))

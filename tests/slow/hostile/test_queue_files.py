@@ -1,10 +1,13 @@
 """What `layerlab queue` reads: workflows, tables, results and the lock, whatever is in them."""
 
+import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+from zimage_layer_lab.cli.comfy.saved_graph import SavedGraphError, to_api
 from zimage_layer_lab.cli.queue.graph_file import read_graph_file
 from zimage_layer_lab.cli.queue.lock import FILE as LOCK
 from zimage_layer_lab.cli.queue.lock import sole_run
@@ -63,6 +66,96 @@ def test_a_workflow_of_other_shapes(folder, graph, key, value):
     path = folder / "other.json"
     path.write_text(json.dumps(graph), encoding="utf-8")
     is_refused_or_makes_rows(path, [f"{key}={value}"])
+
+
+SAVED = {
+    "nodes": [
+        {
+            "id": 1,
+            "type": "box",
+            "mode": 0,
+            "inputs": [{"name": "seed", "type": "INT", "link": None, "widget": {"name": "seed"}}],
+            "outputs": [{"name": "LATENT", "type": "LATENT"}],
+            "widgets_values": [7],
+        },
+        {
+            "id": 2,
+            "type": "SaveLatent",
+            "mode": 4,
+            "inputs": [{"name": "samples", "type": "LATENT", "link": 1}],
+            "outputs": [{"name": "LATENT", "type": "LATENT"}],
+            "widgets_values": ["a"],
+        },
+        {"id": 3, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 2}]},
+    ],
+    "links": [[1, 1, 0, 2, 0, "LATENT"], [2, 2, 0, 3, 0, "*"]],
+    "definitions": {
+        "subgraphs": [
+            {
+                "id": "box",
+                "nodes": [
+                    {
+                        "id": 1,
+                        "type": "KSampler",
+                        "inputs": [{"name": "seed", "type": "INT", "link": 1}],
+                        "outputs": [{"name": "LATENT", "type": "LATENT"}],
+                        "widgets_values": [5, "fixed", 8],
+                    }
+                ],
+                "links": [
+                    {"id": 1, "origin_id": -10, "origin_slot": 0},
+                    {"id": 2, "origin_id": 1, "origin_slot": 0},
+                ],
+                "inputs": [{"name": "seed", "linkIds": [1]}],
+                "outputs": [{"name": "LATENT", "linkIds": [2]}],
+            }
+        ]
+    },
+}
+KINDS = {
+    "KSampler": {"input": {"required": {"seed": ["INT", {}], "steps": ["INT", {}]}}},
+    "SaveLatent": {"input": {"required": {"samples": ["LATENT"], "prefix": ["STRING", {}]}}},
+}
+
+
+@fuzz(400)
+@given(saved=changed(SAVED), kinds=changed(KINDS) | st.just(KINDS))
+def test_a_saved_workflow_of_other_shapes_and_a_server_that_says_anything(saved, kinds):
+    def describe(kind):
+        found = kinds.get(kind) if isinstance(kinds, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    try:
+        graph = to_api(saved, describe)
+    except SavedGraphError as error:
+        assert str(error)
+        return
+    json.dumps(graph)
+
+
+def png(text):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", text)
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def webp(text):
+    picture, file = Image.new("RGB", (2, 2)), io.BytesIO()
+    exif = picture.getexif()
+    exif[0x0110] = f"prompt:{text}"
+    picture.save(file, "WEBP", exif=exif)
+    return file.getvalue()
+
+
+@fuzz(300)
+@given(data=st.data())
+def test_a_damaged_picture_that_holds_a_workflow(folder, data):
+    path = folder / "damaged.png"
+    whole = data.draw(st.sampled_from([png(json.dumps(GRAPH)), webp(json.dumps(GRAPH))]))
+    path.write_bytes(data.draw(damaged(whole)))
+    is_refused_or_makes_rows(path)
 
 
 @fuzz(400)
