@@ -33,6 +33,7 @@ from .prompt_list import (
     read_prompts,
 )
 from .report import shown_report
+from .saved_files import named_file
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -117,7 +118,8 @@ class LayerProfileNode(Node):
         )
         report = _report(profile, records, threshold, path)
         preview = ui.PreviewImage(image, cls=cls)
-        return io.NodeOutput(image, report, ui=shown_report(report, _events(profile)[0], preview))
+        shown = shown_report(report, _events(profile)[0], preview)
+        return io.NodeOutput(image, report, ui={**shown, **named_file(path)})
 
 
 def _measure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,7 @@ class RayMeters:
         Raises:
             ClusterError: if they do not have the same model, or died of it.
         """
-        first, *others = _get([meter.facts.remote() for meter in self._meters])
-        for other in others:
-            if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
-                raise ClusterError(
-                    f"the workers have different models under {first.name}: fingerprint "
-                    f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
-                )
-        return first
+        return same_facts(self._meters)
 
     def measure_all(
         self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
@@ -54,34 +47,58 @@ class RayMeters:
         Raises:
             ClusterError: if a worker has died too often.
         """
-        import ray
-
-        idle = deque(self._meters * QUEUED)
-        busy: dict[Any, Any] = {}
-        order: deque[Any] = deque()
-
-        def next_result() -> ProfileStats:
-            stats = _get(order.popleft())
+        calls = in_order(
+            self._meters, lambda meter, shard: meter.measure.remote(shard, tuple(indices)), shards
+        )
+        for stats in calls:
             done(stats.prompts, stats.tokens)
-            return stats
-
-        for shard in shards:
-            if len(order) == AHEAD * len(self._meters):
-                yield next_result()
-            while not idle:
-                finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
-                idle.extend(busy.pop(reference) for reference in finished)
-            meter = idle.popleft()
-            reference = meter.measure.remote(shard, tuple(indices))
-            busy[reference] = meter
-            order.append(reference)
-            while order and ray.wait([order[0]], timeout=0)[0]:
-                yield next_result()
-        while order:
-            yield next_result()
+            yield stats
 
 
-def _get(references: Any) -> Any:
+def in_order(
+    workers: Sequence[Any], call: Callable[[Any, Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """What ``call(worker, item)``, a task of Ray, returns for each item, in the items' order.
+
+    Every item goes to a worker that has the fewest waiting; items are asked for as there is room.
+
+    Raises:
+        ClusterError: if a worker has died too often.
+    """
+    import ray
+
+    idle = deque(list(workers) * QUEUED)
+    busy: dict[Any, Any] = {}
+    order: deque[Any] = deque()
+    for item in items:
+        if len(order) == AHEAD * len(workers):
+            yield results(order.popleft())
+        while not idle:
+            finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
+            idle.extend(busy.pop(reference) for reference in finished)
+        worker = idle.popleft()
+        reference = call(worker, item)
+        busy[reference] = worker
+        order.append(reference)
+        while order and ray.wait([order[0]], timeout=0)[0]:
+            yield results(order.popleft())
+    while order:
+        yield results(order.popleft())
+
+
+def same_facts(meters: Sequence[Any]) -> ModelFacts:
+    """What every worker has loaded. Raises ClusterError if they do not have the same model."""
+    first, *others = results([meter.facts.remote() for meter in meters])
+    for other in others:
+        if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
+            raise ClusterError(
+                f"the workers have different models under {first.name}: fingerprint "
+                f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
+            )
+    return first
+
+
+def results(references: Any) -> Any:
     """``ray.get`` with errors that name what happened on the worker."""
     import ray
 
@@ -123,18 +140,33 @@ def ray_meters(
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
     """
+    with ray_workers(address, workers, device, ProfileMeter) as make:
+        yield RayMeters(make(path, dtype, vision))
+
+
+@contextmanager
+def ray_workers(
+    address: str, workers: int, device: str, kind: type
+) -> Iterator[Callable[..., list[Any]]]:
+    """On a cluster, a function that makes ``workers`` workers of one ``kind``.
+
+    It takes the path of the model, and what the kind is given after the device.
+
+    Raises:
+        ClusterError: as :func:`ray_meters`.
+    """
     with joined_ray(address, workers):
         import ray
 
         device, cpus, gpus = _share(workers, device)
-        remote = ray.remote(ProfileMeter).options(
+        remote = ray.remote(kind).options(
             num_cpus=cpus,
             num_gpus=gpus,
             max_restarts=RESTARTS,
             max_task_retries=RESTARTS,
             scheduling_strategy="SPREAD",
         )
-        yield RayMeters([remote.remote(path, device, dtype, vision) for _ in range(workers)])
+        yield lambda path, *more: [remote.remote(path, device, *more) for _ in range(workers)]
 
 
 def _share(workers: int, device: str) -> tuple[str, int, int]:
