@@ -193,6 +193,24 @@ def response_without_each() -> Sketch:
     return sketch
 
 
+def _each_layer(sketch: Sketch, numbers: tuple[str, ...], rest: str) -> Sketch:
+    for place, number in enumerate(numbers):
+        y = 20 + 19 * place
+        sketch.tile(5, y, 34, 16, number)
+        sketch.arrow(42, y + 8, 13)
+        sketch.tile(60, y, 34, 16, f"only {number}")
+    sketch.text(50, 97, rest, 18)
+    return sketch
+
+
+def klein_layers() -> Sketch:
+    return _each_layer(Sketch("Klein: each layer"), ("9", "18", "27"), "and weights of your own")
+
+
+def krea_layers() -> Sketch:
+    return _each_layer(Sketch("Krea 2: each layer"), ("2", "5", "8", "11"), "to 35")
+
+
 DRAWN: dict[str, Callable[[], Sketch]] = {
     "1": two_layers,
     "2": six_layers,
@@ -203,6 +221,8 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "7": added_style,
     "8": response_by_layer,
     "9": response_without_each,
+    "10": klein_layers,
+    "11": krea_layers,
 }
 """By the number that a workflow's name begins with."""
 

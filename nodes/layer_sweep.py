@@ -58,6 +58,7 @@ class LayerSweep(Node):
                     options=list(TAP_SWEEPS),
                     default=SINGLE,
                     optional=True,
+                    advanced=True,
                     tooltip="For a CLIP of type flux2, krea2 or ideogram4, whose model takes "
                     "several layers side by side. leave one out: all, then all but each. solo: "
                     "all, then each alone. These use the model's own layers and think block, and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from ..core.tables import table
@@ -126,7 +127,7 @@ def encoding_in_words(encoding: Encoding, own: bool) -> str:
     return "\n".join([first, _table(hidden, record, content), encoding.prompt])
 
 
-def _table(hidden, record: Record, content) -> str:
+def _table(hidden: Tensor, record: Record, content: Tensor) -> str:
     selected = content if bool(content.any()) else None
     rms = tap_rms(hidden, record.taps, selected).tolist()
     shares = tap_shares(hidden, record.taps, selected).tolist()

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..core.checks import require_choice
 from ..core.measure.reference import Reference
-from ..core.outliers.detection import default_reference
 from ..core.record.record import UNKNOWN_SOURCE, Record, Role
 from ..core.taps.known import model_of_width
 from ..core.taps.layout import Taps
@@ -81,7 +80,8 @@ def tap_references(reference: Reference | None, record: Record) -> list[Referenc
     records = [record.of_tap(tap) for tap in range(len(record.taps))]
     width = record.taps.width
     if reference is None:
-        return [default_reference(width, None) if own.layer == -2 else None for own in records]
+        # The published figures are Qwen3-4B's with its sink tokens, which Krea 2 never sees.
+        return [None] * len(records)
     if require_reference(reference).width != width:
         raise ValueError(
             f"the reference has {reference.width} dimensions, and each of the {len(records)} taps "

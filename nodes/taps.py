@@ -58,11 +58,6 @@ class TappedClip:
         return self.clip.tokenizer.llama_template
 
 
-def is_tapped(clip: Any) -> bool:
-    """Whether :func:`tapped_clip` takes ``clip``."""
-    return isinstance(getattr(clip, "cond_stage_model", None), tuple(ORDERS))
-
-
 def tapped_clip(clip: Any) -> TappedClip:
     """``clip`` with the list of layers that its image model takes.
 

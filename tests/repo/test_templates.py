@@ -37,6 +37,8 @@ TWINS = {
     "7 The style of a picture added to a prompt": "style_delta_grid",
     "8 How far the image model follows each text layer": "dit_response_layers",
     "9 Which outliers the image model hears": "dit_response_outliers",
+    "10 What each layer of Klein's encoder carries": "klein_taps",
+    "11 What each layer of Krea 2's encoder carries": "krea2_taps",
 }
 RESULTS = ("LayerLabCompareGrid", "LayerLabDitResponse")
 """What a template may end in: pictures, or the image model's answer."""
@@ -54,6 +56,26 @@ ADDRESSES = {
     "qwen3vl_4b_bf16.safetensors",
 }
 """As in ComfyUI's own templates."""
+KLEIN = f"{HOST}flux2-klein/resolve/main/split_files"
+KREA = f"{HOST}Krea-2/resolve/main"
+OTHER_MODELS = {
+    "10": {
+        "flux-2-klein-4b.safetensors": f"{KLEIN}/diffusion_models/flux-2-klein-4b.safetensors",
+        "qwen_3_4b.safetensors": f"{KLEIN}/text_encoders/qwen_3_4b.safetensors",
+        "flux2-vae.safetensors": f"{HOST}flux2-dev/resolve/main/split_files/vae/"
+        "flux2-vae.safetensors",
+    },
+    "11": {
+        "krea2_turbo_fp8_scaled.safetensors": f"{KREA}/diffusion_models/"
+        "krea2_turbo_fp8_scaled.safetensors",
+        "qwen3vl_4b_fp8_scaled.safetensors": f"{KREA}/text_encoders/"
+        "qwen3vl_4b_fp8_scaled.safetensors",
+        "qwen_image_vae.safetensors": f"{KREA}/vae/qwen_image_vae.safetensors",
+    },
+}
+"""The same of other image models, by the number of the template."""
+SAMPLERS = ("LayerLabZImageSampler", "VAEDecode")
+"""What gives a grid its pictures: this pack's sampler, or the end of another model's sampling."""
 ANY_TYPE = "*"
 
 
@@ -67,6 +89,11 @@ def saved(name) -> dict:
     return read(WORKFLOWS / f"{name}.json")
 
 
+@pytest.fixture
+def addresses(name) -> dict[str, str]:
+    return OTHER_MODELS.get(name.split()[0], ADDRESSES)
+
+
 def area(node: dict) -> float:
     width, height = node["size"]
     return width * height
@@ -78,7 +105,7 @@ def note_of(saved: dict) -> dict:
 
 
 def test_names_say_what_one_gets_and_stand_in_an_order():
-    assert TEMPLATES == [f"{title}{SUFFIX}" for title in TWINS]
+    assert TEMPLATES == sorted(f"{title}{SUFFIX}" for title in TWINS)
 
 
 def test_a_thumbnail_is_a_small_square_jpeg(name):
@@ -182,7 +209,7 @@ def test_it_ends_in_a_grid_or_a_response_and_saves_only_these(saved):
     for node in results.values():
         if node["class_type"] == "LayerLabCompareGrid":
             sampled = prompt[node["inputs"]["images"][0]]
-            assert sampled["class_type"] == "LayerLabZImageSampler"
+            assert sampled["class_type"] in SAMPLERS
     savers = [node["inputs"] for node in prompt.values() if node["class_type"] == "SaveImage"]
     assert sorted(inputs["images"] for inputs in savers) == sorted([i, 0] for i in results)
 
@@ -205,20 +232,20 @@ def test_the_note_stands_first_and_the_result_is_the_largest(saved):
     assert min(min(node["size"]) for node in results) >= 500
 
 
-def test_every_loader_can_download_its_file(saved):
+def test_every_loader_can_download_its_file(saved, addresses):
     loaders = [node for node in every_node(saved) if node["type"] in LOADERS]
-    samples = any(node["type"] == "LayerLabZImageSampler" for node in every_node(saved))
+    samples = any(node["type"] in SAMPLERS for node in every_node(saved))
     needed = set(LOADERS) if samples else {"UNETLoader", "CLIPLoader"}  # a VAE makes pictures
     assert {node["type"] for node in loaders} == needed
     for node in loaders:
         [model] = node["properties"]["models"]
         file = node["widgets_values_named"][LOADERS[node["type"]]]
         assert model["name"] == file
-        assert model["url"] == ADDRESSES[file]
+        assert model["url"] == addresses[file]
         assert f"/{model['directory']}/" in model["url"]
 
 
-def test_the_note_links_the_files_of_the_loaders_and_no_others(saved):
+def test_the_note_links_the_files_of_the_loaders_and_no_others(saved, addresses):
     text = note_of(saved)["widgets_values"][0]
     chosen = {
         node["widgets_values_named"][LOADERS[node["type"]]]
@@ -226,10 +253,10 @@ def test_the_note_links_the_files_of_the_loaders_and_no_others(saved):
         if node["type"] in LOADERS
     }
     linked = dict(re.findall(r"\[([^\]]+)\]\(([^)]+)\)", text))
-    assert linked == {file: ADDRESSES[file] for file in chosen}
+    assert linked == {file: addresses[file] for file in chosen}
     assert "ComfyUI/models" in text
     other = "qwen3vl_4b_fp8_scaled.safetensors"
-    assert (other in text) == ("qwen3vl_4b_bf16.safetensors" in chosen)
+    assert (other in text) == bool({"qwen3vl_4b_bf16.safetensors", other} & chosen)
 
 
 def test_the_note_points_at_nodes_and_says_what_a_subgraph_is(saved):

@@ -14,9 +14,17 @@ MODES = ["zero", "clamp", "scale", "mean", "drop sinks", "sink to mean"]
 # Loader input -> folder under models/, and the official files that may be chosen there.
 FOLDERS = {"clip_name": "text_encoders", "unet_name": "diffusion_models", "vae_name": "vae"}
 OFFICIAL = {
-    "text_encoders": {"qwen_3_4b.safetensors", "qwen3vl_4b_bf16.safetensors"},
-    "diffusion_models": {"z_image_turbo_bf16.safetensors"},
-    "vae": {"ae.safetensors"},
+    "text_encoders": {
+        "qwen_3_4b.safetensors",
+        "qwen3vl_4b_bf16.safetensors",
+        "qwen3vl_4b_fp8_scaled.safetensors",
+    },
+    "diffusion_models": {
+        "z_image_turbo_bf16.safetensors",
+        "flux-2-klein-4b.safetensors",
+        "krea2_turbo_fp8_scaled.safetensors",
+    },
+    "vae": {"ae.safetensors", "flux2-vae.safetensors", "qwen_image_vae.safetensors"},
 }
 
 
@@ -42,6 +50,8 @@ def test_names_that_scripts_use_are_still_there():
     assert NAMES == [
         "dit_response_layers",
         "dit_response_outliers",
+        "klein_taps",
+        "krea2_taps",
         "layer_compare",
         "layer_compare_grid",
         "layer_mix",
@@ -69,7 +79,12 @@ def conditionings(api: dict, source: list) -> set[tuple]:
     return {tuple(source)}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("dit_response")])
+TAPS = ["klein_taps", "krea2_taps"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if not name.startswith("dit_response") and name not in TAPS]
+)
 def test_samplers_differ_only_by_their_conditioning(name):
     api = read(WORKFLOWS / "api" / f"{name}.json")
     samplers = inputs_of(api, "LayerLabZImageSampler")
@@ -90,6 +105,27 @@ def test_each_response_is_of_one_list_and_its_base(name):
         assert sampler["positive"] == response["variants"]
         same = ("seed", "steps", "sampler_name", "scheduler", "shift", "width", "height")
         assert [sampler[key] for key in same] == [response[key] for key in same]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("klein_taps", "flux2"), ("krea2_taps", "krea2")])
+def test_each_layer_alone_and_the_weights_are_sampled_with_one_seed(name, kind):
+    api = read(WORKFLOWS / "api" / f"{name}.json")
+    [loader] = inputs_of(api, "CLIPLoader")
+    [sweep] = inputs_of(api, "LayerLabLayerSweep")
+    [encode] = inputs_of(api, "LayerLabTapEncode")
+    assert loader["type"] == kind and sweep["taps"] == "solo"
+    assert (sweep["clip"], sweep["text"]) == (encode["clip"], encode["text"])
+    [sampled] = [one for one in api.values() if "positive" in one["inputs"]]
+    kinds = [
+        api[source[0]]["class_type"]
+        for source in api[sampled["inputs"]["positive"][0]]["inputs"].values()
+    ]
+    assert kinds == ["LayerLabLayerSweep", "LayerLabTapWeights"]
+    for measured in (
+        *inputs_of(api, "LayerLabOutlierReport"),
+        *inputs_of(api, "LayerLabTapWeights"),
+    ):
+        assert api[measured["model"][0]]["class_type"] == "UNETLoader"
 
 
 def test_files_are_saved_under_the_workflows_own_name(api, name):

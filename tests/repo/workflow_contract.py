@@ -44,6 +44,11 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["conditioning"],
     ),
     "LayerLabDescribe": (["conditioning"], ["taps"], ["text"]),
+    "LayerLabOutlierReport": (
+        ["conditioning", "threshold"],
+        ["reference", "model", "theme", "taps"],
+        ["image", "report"],
+    ),
     "LayerLabTapEncode": (
         ["clip", "text", "layers", "system_prompt", "think_block"],
         [],

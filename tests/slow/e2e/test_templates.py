@@ -56,6 +56,28 @@ def names(pack_root) -> list[str]:
     return sorted(path.stem for path in (pack_root / "workflows").glob("*.json"))
 
 
+OTHER_MODELS = ("10", "11")
+"""Templates of image models of which the tiny host has no weights: they are opened, and not run."""
+PLACEHOLDERS = (
+    "diffusion_models/flux-2-klein-4b.safetensors",
+    "diffusion_models/krea2_turbo_fp8_scaled.safetensors",
+    "text_encoders/qwen3vl_4b_fp8_scaled.safetensors",
+    "vae/flux2-vae.safetensors",
+    "vae/qwen_image_vae.safetensors",
+)
+"""Their files, empty, so that the page finds what it offers a download of otherwise."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def placeholders(tiny_base):
+    files = [tiny_base / "models" / name for name in PLACEHOLDERS]
+    for file in files:
+        file.touch()
+    yield
+    for file in files:
+        file.unlink()
+
+
 def open_template(page, name: str, renderer: str) -> None:
     page.page.evaluate(OPEN, name)
     page.page.wait_for_function(SETTLED, arg=renderer != "classic", timeout=WAIT)
@@ -68,7 +90,7 @@ def test_every_template_opens_legible_and_nothing_overlaps(page, renderer, names
     for name in names:
         page.problems.clear()
         open_template(page, name, renderer)
-        page.screenshot(f"template_{name[0]}_{size[0]}_{renderer}")
+        page.screenshot(f"template_{name.split()[0]}_{size[0]}_{renderer}")
         scale, unreadable = page.page.evaluate(
             "() => [app.canvas.ds.scale, app.canvas.low_quality]"
         )
@@ -88,19 +110,21 @@ def test_the_prompt_of_each_template_is_its_api_twin(page, renderer, names, pack
     for name in names:
         open_template(page, name, renderer)
         made = page.page.evaluate("async () => (await app.graphToPrompt()).output")
-        for one in made.values():
-            one["inputs"].pop("theme", None)  # Of a picture: the page's own.
         for one in made.values():  # newer frontends tell more of a node than its title
             one["_meta"] = {"title": one["_meta"]["title"]}
         saved = json.loads((pack_root / f"workflows/{name}.json").read_text(encoding="utf-8"))
         twin = f"workflows/api/{saved['extra']['layerlab_api_twin']}.json"
-        assert made == json.loads((pack_root / twin).read_text(encoding="utf-8")), name
+        known = json.loads((pack_root / twin).read_text(encoding="utf-8"))
+        for one in (*made.values(), *known.values()):
+            one["inputs"].pop("theme", None)  # Of a picture: the page's own.
+        assert made == known, name
 
 
 def test_every_template_runs_and_ends_in_a_picture(page, renderer, names):
     """Half of them in each renderer: the server does the same in both."""
     page.page.set_viewport_size({"width": SMALL[0], "height": SMALL[1]})
-    for name in names[::2] if renderer == "classic" else names[1::2]:
+    runnable = [name for name in names if name.split()[0] not in OTHER_MODELS]
+    for name in runnable[::2] if renderer == "classic" else runnable[1::2]:
         open_template(page, name, renderer)
         page.page.evaluate(SHORT)
         results = page.page.evaluate(RESULTS)
@@ -109,7 +133,7 @@ def test_every_template_runs_and_ends_in_a_picture(page, renderer, names):
             [[[width, height]]] = page.run(result)
             assert width > 2 * 128 and height > 128, name
         assert page.toasts() == [], name
-        page.screenshot(f"template_{name[0]}_run_{renderer}")
+        page.screenshot(f"template_{name.split()[0]}_run_{renderer}")
 
 
 def test_the_search_for_templates_finds_all_and_shows_their_pictures(page, names):
