@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 AUTOGROW, DYNAMIC_COMBO = "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3"
 _SIMPLE = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+_DRAWN = ("COLOR", "COLORS", "CURVE", "RANGE", "BOUNDING_BOXES", "COMPOSITOR", "WEBCAM")
+_COMPARE = "IMAGECOMPARE"
+"""A slider over two pictures, of which nothing is saved; the server wants it all the same."""
+_WIDGETS = (*_SIMPLE, *_DRAWN, DYNAMIC_COMBO, _COMPARE)
 _CONTROLS = ("fixed", "increment", "increment-wrap", "decrement", "randomize")
 """What the page does with a seed after a run: a widget of its own, which is never sent."""
 _SEEDS = ("seed", "noise_seed")
@@ -31,7 +35,8 @@ class Input(NamedTuple):
     @property
     def is_widget(self) -> bool:
         """Whether the page shows a widget for it."""
-        return self.kind in (*_SIMPLE, DYNAMIC_COMBO) and not self.options.get("forceInput")
+        known = self.kind in _WIDGETS or "widgetType" in self.options
+        return known and not self.options.get("forceInput")
 
 
 def inputs_of(described: Mapping[str, Any]) -> Iterator[Input]:
@@ -116,7 +121,7 @@ def _checked(one: Input, value: Any) -> Any:
     node has changed since then and the values belong to other inputs."""
     if value is None:
         choices = one.options.get("options") or [None]
-        first = choices[0] if one.kind == "COMBO" else None
+        first = {"COMBO": choices[0], _COMPARE: {}}.get(one.kind)
         return one.options.get("default", first)
     fits = {
         "INT": isinstance(value, int) or isinstance(value, float) and value.is_integer(),
@@ -127,6 +132,7 @@ def _checked(one: Input, value: Any) -> Any:
     if not fits or isinstance(value, bool) and one.kind in ("INT", "FLOAT"):
         raise UnreadableNode(
             f"its {one.name!r} would be {str(value)[:60]!r}, but the server's node takes "
-            f"{one.kind} there: it has changed since the workflow was saved"
+            f"{one.kind} there: it has changed since the workflow was saved, or has widgets that only "
+            "the page knows"
         )
     return value

@@ -226,6 +226,45 @@ def test_what_is_done_with_a_seed_after_a_run_is_not_sent_and_shifts_nothing(des
     assert to_api(saved, describe)["1"]["inputs"] == expected
 
 
+WIDGETS = {
+    "a choice with inputs of its own": (
+        node(1, "ResizeImageMaskNode", ["scale dimensions", 512, 256, "center", "area"]),
+        {
+            "resize_type": "scale dimensions",
+            "resize_type.width": 512,
+            "resize_type.height": 256,
+            "resize_type.crop": "center",
+            "scale_method": "area",
+        },
+    ),
+    "another choice": (
+        node(1, "ResizeImageMaskNode", ["scale by multiplier", 2, "area"]),
+        {
+            "resize_type": "scale by multiplier",
+            "resize_type.multiplier": 2,
+            "scale_method": "area",
+        },
+    ),
+    "a colour": (node(1, "ColorToRGBInt", ["#ffffff"]), {"color": "#ffffff"}),
+    "a slider that is not saved": (node(1, "ImageCompare", []), {"compare_view": {}}),
+    "a button of the page's": (
+        node(1, "LoadImage", ["a.png", "image"]),
+        {"image": "a.png"},
+    ),
+    "values by name": (
+        node(1, "ImageBlur", widgets_values_named={"sigma": 2, "blur_radius": 3, "other": 1}),
+        {"blur_radius": 3, "sigma": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WIDGETS)
+def test_the_widgets_of_stock_nodes_in_the_order_in_which_the_page_saves_them(describe, what):
+    """The orders are those of ComfyUI's own templates."""
+    saved, expected = WIDGETS[what]
+    assert to_api({"nodes": [saved], "links": []}, describe)["1"]["inputs"] == expected
+
+
 def broken(change):
     saved = subgraph()
     change(saved)
