@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the chosen command; what a user can mend becomes a message and an exit status."""
-    from ..core.checks import LayerLabError
+    from ..core.errors import LayerLabError
 
     module, function = options.run
     try:
@@ -259,19 +259,38 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
     queue = commands.add_parser(
         "queue",
         help="run a workflow on ComfyUI servers without a browser, with many settings",
-        description="Queues a workflow in API format (ComfyUI: Workflow > Export (API)), follows "
-        "it, and saves its images, which carry the workflow that made them, with a line for each "
-        "prompt in results.jsonl. Started again with the same --out it takes up what is not done. "
-        "Exit status: 0 all done, 1 bad input, 3 a prompt was refused or failed, 4 no server "
-        "answers (any more).",
+        description="Queues a workflow, follows it, and saves everything that it made, with a "
+        "line for each prompt in results.jsonl. Started again with the same --out it takes up what "
+        "is not done. Exit status: 0 all done, 1 bad input, 3 a prompt was refused or failed, 4 no "
+        "server answers (any more).",
     )
-    queue.add_argument("workflow", type=Path, metavar="WORKFLOW", help="a workflow in API format")
+    queue.add_argument(
+        "workflow",
+        type=Path,
+        metavar="WORKFLOW",
+        help="a workflow: exported in API format, saved from the page, or a PNG or WebP that "
+        "ComfyUI wrote it into",
+    )
     queue.add_argument(
         "--server",
         action="append",
-        metavar="HOST:PORT",
-        help="a ComfyUI; repeat it to share the prompts out on several, with Ray (default: "
-        "127.0.0.1:8188)",
+        metavar="ADDRESS",
+        help="a ComfyUI: HOST:PORT, or an address with https://, a base path, user:password@ or "
+        "?token=...; repeat it to share the prompts out on several (default: 127.0.0.1:8188)",
+    )
+    queue.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send this header with every request to every --server, such as 'Authorization: "
+        "Bearer ...'; may be repeated",
+    )
+    queue.add_argument(
+        "--insecure",
+        action="store_true",
+        help="do not check the certificates of https servers: whoever is on the way can then read "
+        "and change everything",
     )
     queue.add_argument(
         "--set",
@@ -292,16 +311,15 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="run the whole list N times, each time with every seed (inputs called seed or "
-        "noise_seed, or the number they are linked to) one higher than the time before",
+        help="run the whole list N times, each time with every seed one higher than the time "
+        "before; a seed that cannot be moved is named",
     )
+    queue.add_argument("--ray", nargs="?", const="local", help=argparse.SUPPRESS)
     queue.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="use the Ray cluster at ADDRESS for several servers, which its machines must reach "
-        "too; without ADDRESS start one here (the default for several servers)",
+        "--only",
+        choices=("images",),
+        help="save nothing but the images that the workflow saves, or else its previews (default: "
+        "everything that it gives out: texts, files, video, audio, latents and previews too)",
     )
     _add_out(queue, "layerlab-queue")
     queue.add_argument(
@@ -318,6 +336,16 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         metavar="S",
         help="seconds that a server may be out of reach before it is given up "
         "(default: %(default)g)",
+    )
+    queue.add_argument(
+        "--upload",
+        action="store_true",
+        help="send the local files that LoadImage and its like name to the servers",
+    )
+    queue.add_argument(
+        "--json",
+        action="store_true",
+        help="tell everything as JSON, one event a line, for scripts",
     )
     queue.set_defaults(run=("queue.command", "run_queue"))
 

@@ -170,6 +170,29 @@ def added_style() -> Sketch:
     return sketch
 
 
+def response_by_layer() -> Sketch:
+    sketch = Sketch("Response by layer")
+    sketch.layers(6, lit=range(1, 25))
+    sketch.arrow(31, 55, 9)
+    for y, share, label in ((26, "100 %", "no prompt"), (84, "0 %", "layer -2")):
+        sketch.box(44, y - 0.5, 52, 1, INK, linewidth=0)
+        sketch.text(70, y + (-5 if y < 50 else 5.5), f"{share}: {label}", 18)
+    for number in range(12):
+        sketch.box(45.5 + 4.2 * number, 28, 2.6, 54.5, PALE, linewidth=0)
+    sketch.text(70, 55, "?", 60, color=MASK, weight="bold")
+    return sketch
+
+
+def response_without_each() -> Sketch:
+    sketch = Sketch("Outliers: heard?")
+    for number, label in enumerate(("no outlier", "no sink token", "neither", "a control")):
+        y, color = 20 + 19 * number, MASK if number < 3 else "#8d9499"
+        sketch.tile(5, y, 48, 16, label, color=color)
+        sketch.arrow(56, y + 8, 13)
+        sketch.text(82, y + 8, "? %", 24, color=color, weight="bold")
+    return sketch
+
+
 DRAWN: dict[str, Callable[[], Sketch]] = {
     "1": two_layers,
     "2": six_layers,
@@ -178,6 +201,8 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "5": plain_and_masked,
     "6": six_masks,
     "7": added_style,
+    "8": response_by_layer,
+    "9": response_without_each,
 }
 """By the number that a workflow's name begins with."""
 

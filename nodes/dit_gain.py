@@ -24,7 +24,7 @@ from .caption_path import CaptionPath, caption_path
 from .conditioning import entries_of, read_entry, reference_for
 from .node import Node
 from .numbers import check_threshold, threshold_input
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .report import shown_report
 from .tap_fusion import TapFusion, tap_fusion
 from .types import CATEGORY
@@ -67,6 +67,7 @@ class DitGain(Node):
                     tooltip="Dimensions that are told of in any case, with commas between them. "
                     "396 and 4 are those of the published Qwen3-4B figures.",
                 ),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -83,8 +84,12 @@ class DitGain(Node):
         return check_threshold(threshold)
 
     @classmethod
-    def execute(cls, model, conditioning=None, threshold=10.0, dimensions="") -> io.NodeOutput:
+    def execute(
+        cls, model, conditioning=None, threshold=10.0, dimensions="", theme="light"
+    ) -> io.NodeOutput:
         require_matplotlib()
+        from ..core.draw.theme import picture_theme
+
         entry = None
         if conditioning is not None:
             if not entries_of(conditioning):
@@ -92,12 +97,13 @@ class DitGain(Node):
             entry = read_entry(conditioning[0])
             require_finite_states(entry[0], "the conditioning")
         fusion = tap_fusion(model)
-        if fusion is not None:
-            picture, report, verdict = _by_tap(fusion, entry)
-        else:
-            picture, report, verdict = _by_dimension(
-                caption_path(model), entry, threshold, dimensions
-            )
+        with picture_theme(theme):
+            if fusion is not None:
+                picture, report, verdict = _by_tap(fusion, entry)
+            else:
+                picture, report, verdict = _by_dimension(
+                    caption_path(model), entry, threshold, dimensions
+                )
         image = to_image([picture])
         preview = ui.PreviewImage(image, cls=cls)
         return io.NodeOutput(image, report, ui=shown_report(report, verdict, preview))

@@ -33,7 +33,7 @@ from .lists import only
 from .model import require_model
 from .node import Node
 from .numbers import check_numbers
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .predictions import BASE, sample_and_ask
 from .report import shown_report
 from .sampling import (
@@ -114,6 +114,7 @@ class DitResponse(Node):
                     tooltip="Of ModelSamplingAuraFlow; 3 for Z-Image. Other models keep their own "
                     "sampling, whatever this is.",
                 ),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -151,9 +152,11 @@ class DitResponse(Node):
         scheduler,
         shift,
         latent=None,
+        theme=("light",),
     ) -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.response_picture import response_picture
+        from ..core.draw.theme import picture_theme
 
         model, base = _one("model", model), _one("base", base)
         require_model(model)
@@ -217,7 +220,8 @@ class DitResponse(Node):
         heading = f"{source}: {tokens} tokens, {len(names)} variants"
         said = verdict(responses, lumina)
         report = "\n".join([*said, heading, response_table(responses)])
-        image = to_image([response_picture(responses, heading)])
+        with picture_theme(only("theme", theme)):
+            image = to_image([response_picture(responses, heading)])
         preview = ui.PreviewImage(image, cls=cls)
         shown = shown_report(report, said[0] if said else heading, preview)
         return io.NodeOutput(image, report, sampled, ui=shown)

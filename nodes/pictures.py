@@ -7,6 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from comfy_api.latest import io
+
+
+def theme_input() -> io.Combo.Input:
+    """The colours of the node's picture; a page of the host sets those of its own on a new node."""
+    return io.Combo.Input(
+        "theme",
+        options=["light", "dark"],
+        default="light",
+        optional=True,
+        advanced=True,
+        tooltip="Colours of the picture: dark text on white, or light text on dark. On a new node: "
+        "as the page has them.",
+    )
 
 
 def require_matplotlib() -> None:

@@ -17,13 +17,14 @@ from ..core.outliers.detection import ratio_in_words
 from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
 from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.profile.tapped import tapped_layers
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
 from .encoder import Encoding, block_count
 from .image_batch import NOT_CONNECTED, encode_images, images_input
 from .node import Node
 from .numbers import check_threshold, threshold_input
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .prompt_list import (
     check_prompts,
     encode_each,
@@ -32,6 +33,7 @@ from .prompt_list import (
     read_prompts,
 )
 from .report import shown_report
+from .saved_files import named_file
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -70,6 +72,7 @@ class LayerProfileNode(Node):
                 ),
                 threshold_input("its layer's median std"),
                 images_input(),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -83,13 +86,16 @@ class LayerProfileNode(Node):
         return check_threshold(threshold) if checked is True else checked
 
     @classmethod
-    def fingerprint_inputs(cls, clip=None, prompts=None, threshold=None, images=None) -> str:
+    def fingerprint_inputs(
+        cls, clip=None, prompts=None, threshold=None, images=None, theme=None
+    ) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, prompts, threshold, images=None) -> io.NodeOutput:
+    def execute(cls, clip, prompts, threshold, images=None, theme="light") -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.profile_picture import profile_picture
+        from ..core.draw.theme import picture_theme
 
         checked = check_threshold(threshold)
         if checked is not True:
@@ -103,7 +109,8 @@ class LayerProfileNode(Node):
         stats, records = _measure(encoded, roles, len(layers) - 1)
         image_tokens = "" if images is None else "image"
         profile = summarise(stats, records[0].source, threshold, image_tokens=image_tokens)
-        image = to_image([profile_picture(profile, heat_map(stats), threshold)])
+        with picture_theme(theme):
+            image = to_image([profile_picture(profile, heat_map(stats), threshold)])
         document = profile.to_json(lambda place: _text(place, records))
         path = _new_file()
         write_whole(
@@ -111,7 +118,8 @@ class LayerProfileNode(Node):
         )
         report = _report(profile, records, threshold, path)
         preview = ui.PreviewImage(image, cls=cls)
-        return io.NodeOutput(image, report, ui=shown_report(report, _events(profile)[0], preview))
+        shown = shown_report(report, _events(profile)[0], preview)
+        return io.NodeOutput(image, report, ui={**shown, **named_file(path)})
 
 
 def _measure(
@@ -143,6 +151,7 @@ def _report(profile: Profile, records: list[Record], threshold: float, path: Pat
         f"{profile.model}: {profile.measured}, {profile.blocks} blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
+        *(tapped.in_words for tapped in tapped_layers(profile)),
         *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",

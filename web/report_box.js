@@ -55,6 +55,10 @@ const STYLE = `
 }
 .layer-lab-report summary { cursor: pointer; opacity: 0.85; }
 .layer-lab-report .note { opacity: 0.7; }
+/* Nodes 2.0 shares a node's height out evenly: there the picture gets what the inputs do not need. */
+.lg-node-widgets:has(.layer-lab-report.beside-picture) { flex: none !important; }
+.lg-node-widget .layer-lab-report.beside-picture { min-height: 140px; }
+.lg-node-widgets:has(.layer-lab-report.beside-picture) textarea { min-height: 100px; }
 .layer-lab-report :focus-visible { outline: 1px solid var(--p-primary-color, #60a5fa); }
 .layer-lab-report [hidden] { display: none !important; }
 `;
@@ -134,6 +138,7 @@ export class ReportBox {
   /* A link to the node's picture at its own size; none where `address` is empty. */
   linkTo(address) {
     this.link.hidden = !address;
+    this.root.classList.toggle("beside-picture", Boolean(address));
     if (address) this.link.href = address;
   }
 

@@ -22,9 +22,9 @@ const WITH_PICTURE = new Set([
   "LayerLabDimensionProbe",
 ]);
 const BESIDE_A_PROMPT = 100;
-const BESIDE_A_PICTURE = 180;
+const BESIDE_A_PICTURE = 140;
 const WITH_PICTURE_WIDTH = 720;
-const PICTURE_HEIGHT = 520;
+const PICTURE_HEIGHT = 600;
 
 const boxes = new WeakMap();
 const hasReport = (node) => node.comfyClass?.startsWith("LayerLab") && !WITHOUT.has(node.comfyClass);

@@ -20,6 +20,7 @@ const SERVES = {
 const PROMPT_HEIGHT = 150;
 const ROOM_OF_ROWS = 50; // by how much Nodes 2.0 draws the rows of such a node higher
 const BUTTON = "advanced_inputs";
+const THEME = "theme"; // Of a picture; a new node has the page's, a saved one its own.
 
 /* node -> {defaults: widget -> a fresh node's value, button, loading} */
 const known = new WeakMap();
@@ -40,7 +41,7 @@ function isConnected(node, name) {
 function isWanted(node, widget, edited) {
   if (widget === edited && !widget.options.advanced && !servedBy(node, widget)) return true;
   if (isConnected(node, widget.name)) return true;
-  if (widget.value !== known.get(node).defaults.get(widget)) return true;
+  if (widget.name !== THEME && widget.value !== known.get(node).defaults.get(widget)) return true;
   const [name, choice] = servedBy(node, widget) ?? [];
   return name ? isConnected(node, name) || find(node, name).value === choice : false;
 }
@@ -147,6 +148,9 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("LayerLab") || !node.widgets) return;
+    const theme = find(node, THEME);
+    const dark = document.querySelector("html.dark-theme, body.dark-theme");
+    if (theme) theme.value = dark ? "dark" : "light";
     follow(node);
     makeRoom(node);
   },

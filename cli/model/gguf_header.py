@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from functools import lru_cache
 from pathlib import Path
 
 from ...core.checks import LayerLabError
@@ -35,8 +36,16 @@ class GgufHeaderError(LayerLabError, ValueError):
 def check_gguf_header(path: Path) -> None:
     """Raise GgufHeaderError if the file's header promises what the file cannot hold.
 
-    Also raised where it names more keys, tensors, array elements or blocks than any model has.
+    Also raised where it names more keys, tensors, array elements or blocks than any model has. A
+    file that has passed is not read again until it changes.
     """
+    state = Path(path).stat()
+    _check(str(path), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _check(path: str, size: int, changed: int) -> None:
+    """:func:`check_gguf_header` of the file of this size and time of change (st_mtime_ns)."""
     with open(path, "rb") as file:
         if not file.seek(0, 2):
             raise GgufHeaderError("it is empty")

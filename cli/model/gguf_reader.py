@@ -3,7 +3,8 @@
 The reader of the package gguf makes several NumPy views of each word of a vocabulary, at some
 10 microseconds a word, and transformers opens the file anew for the configuration, the tokenizer
 and the weights: a minute for Gemma's 262,144 words. Here the file that was opened last stays open
-until :func:`forget_gguf_reader`.
+until :func:`forget_gguf_reader`. transformers also asks for the same map of names once for every
+module of the model: here the map is made once.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import Any
 @contextmanager
 def fast_gguf_reader() -> Iterator[None]:
     """Within the context ``gguf.GGUFReader``, which transformers looks up, reads arrays fast, and
-    a file that has not changed is read once.
+    a file that has not changed is read once; ``gguf.get_tensor_name_map`` makes each map once.
 
     A transformers that reads GGUF files with code of its own is not affected.
     """
     import gguf
 
-    before = gguf.GGUFReader
+    before, map_before = gguf.GGUFReader, gguf.get_tensor_name_map
     reader = _fast(before)
 
     def open_once(path: Any, mode: str = "r") -> Any:
@@ -33,10 +34,11 @@ def fast_gguf_reader() -> Iterator[None]:
         return _opened(reader, str(path), mode, state.st_size, state.st_mtime_ns)
 
     gguf.GGUFReader = open_once
+    gguf.get_tensor_name_map = lru_cache(maxsize=1)(map_before)
     try:
         yield
     finally:
-        gguf.GGUFReader = before
+        gguf.GGUFReader, gguf.get_tensor_name_map = before, map_before
 
 
 def forget_gguf_reader() -> None:

@@ -18,6 +18,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from .theme import follow_theme
+
 LOUD, CALM, QUIET, GREY = "#c2410c", "#1d4ed8", "#047857", "#64748b"
 """Colours: orange what is too large (and sink tokens), blue what is ordinary, green what is too
 small, grey lines and notes beside the data."""
@@ -49,7 +51,8 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_pixels(figure: Figure) -> np.ndarray:
-    """The figure as (height, width, 3) float32 in 0..1."""
+    """The figure as (height, width, 3) float32 in 0..1, in the theme that is on."""
+    follow_theme(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255

@@ -6,6 +6,7 @@ Needs matplotlib, so nothing imports this module before a picture is asked for.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,32 +17,48 @@ from .figures import CALM, GREY, LOUD, QUIET, open_frame, to_pixels
 from .fonts import text_style
 from .labels import Mark, broken, name_on_the_right
 
-WIDTH, ROW, LEAST, DPI = 13.0, 0.27, 5.6, 100
+WIDTH, ROW, LEAST, DPI = 10.5, 0.27, 5.6, 100
 """Inches of the picture, of a variant's row and of the lowest picture; pixels per inch."""
 POINTS = 11
 CURVES = 7
 """Variants that have a curve: those of the largest response."""
 COLORS = (CALM, LOUD, QUIET, "#7c3aed", "#b45309", "#0e7490", "#be185d")
+SWEEP = 12
+"""From so many layers on, they are a curve and not rows."""
 LOWEST = 1e-6
 """The left edge of a logarithmic axis of shares, where 0 is drawn too."""
 
 
 def response_picture(responses: Responses, title: str) -> np.ndarray:
-    """(height, width, 3) float32 in 0..1; the height grows with the variants."""
+    """(height, width, 3) float32 in 0..1; the height grows with the variants, but for a sweep of
+    layers."""
     return to_pixels(response_figure(responses, title))
 
 
 def response_figure(responses: Responses, title: str) -> Figure:
     """Every variant's share at every step, and the curves of the largest over the noise level."""
-    height = max(LEAST, 2.0 + ROW * (len(responses.rows) + 1))
+    layers = _swept_layers(responses)
+    height = LEAST if layers else max(LEAST, 2.0 + ROW * (len(responses.rows) + 1))
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     shown = broken(title, POINTS + 1, WIDTH - 0.5, 1)
     figure.suptitle(shown, x=0.01, ha="left", fontsize=POINTS + 1, **text_style(shown))
-    rows, curves = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    rows, curves = figure.subplots(1, 2, width_ratios=[2 if layers else 1.25, 1])
     low = _lowest(responses)
-    _draw_rows(rows, responses, low)
+    if layers:
+        _draw_layers(rows, responses, layers)
+    else:
+        _draw_rows(rows, responses, low)
     _draw_curves(curves, responses, low, height)
     return figure
+
+
+def _swept_layers(responses: Responses) -> list[int]:
+    """The layers that the labels name, if they name :data:`SWEEP` of them or more and nothing
+    else."""
+    named = [re.fullmatch(r"layer (-\d+)", row.label) for row in responses.rows]
+    layers = [int(match[1]) for match in named if match]
+    whole = len(layers) == len(set(layers)) == len(named)
+    return layers if whole and len(layers) >= SWEEP else []
 
 
 def _lowest(responses: Responses) -> float:
@@ -53,7 +70,8 @@ def _lowest(responses: Responses) -> float:
 def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
     open_frame(axes)
     band = "; grey: controls" if responses.controls else ""
-    axes.set_title(f"Share of what removing the prompt changes{band}", loc="left", fontsize=POINTS)
+    title = f"Share of what removing the prompt\nchanges{band}"
+    axes.set_title(title, loc="left", fontsize=POINTS)
     places = np.arange(len(responses.rows))[::-1]
     for place, row in zip(places, responses.rows, strict=True):
         span = responses.controls_of(row)
@@ -66,19 +84,44 @@ def _draw_rows(axes: Axes, responses: Responses, low: float) -> None:
         axes.semilogx(shares, places, "o", color=color, ms=6, label=f"step {step}")
     axes.axvline(1.0, color=GREY, lw=1)
     axes.set_xlim(low / 1.3, 3.0)
-    labels = [broken(row.label, POINTS - 1, 3.0, 1) for row in responses.rows]
+    labels = [broken(row.label, POINTS - 1, 2.6, 1) for row in responses.rows]
     axes.set_yticks(places, labels, fontsize=POINTS - 1)
     for tick, label, row in zip(axes.get_yticklabels(), labels, responses.rows, strict=True):
         tick.set(color=GREY if row.is_control else "black", **text_style(label))
     axes.set_ylim(-0.7, len(responses.rows) - 0.3)
+    _name_steps(axes, responses, -0.07)
+    _name_shares(axes.xaxis, low)
+
+
+def _draw_layers(axes: Axes, responses: Responses, layers: list[int]) -> None:
+    """From the first layer on the left to the last on the right, 0 % at the bottom; -2, Z-Image's
+    own, is among the named ones."""
+    open_frame(axes)
+    axes.set_title("Share of what removing the prompt changes", loc="left", fontsize=POINTS)
+    order = np.argsort(layers)
+    for number, step in enumerate(responses.steps):
+        shares = [100 * responses.rows[place].share[number] for place in order]
+        color = COLORS[number % len(COLORS)]
+        axes.plot(np.sort(layers), shares, "o-", color=color, ms=4, lw=1.5, label=f"step {step}")
+    axes.axhline(100, color=GREY, lw=1)
+    axes.set_ylim(0, max(105.0, axes.get_ylim()[1]))
+    apart = math.ceil((max(layers) - min(layers)) / 10)
+    between = range(min(layers), max(layers) + 1)
+    axes.set_xticks([layer for layer in between if (layer + 2) % apart == 0])
+    axes.yaxis.set_major_formatter("{x:g} %")
+    axes.set_xlabel("layer", fontsize=POINTS)
+    axes.tick_params(labelsize=POINTS - 1)
+    _name_steps(axes, responses, -0.12)
+
+
+def _name_steps(axes: Axes, responses: Responses, below: float) -> None:
     axes.legend(
         fontsize=POINTS - 1,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.07),
+        bbox_to_anchor=(0.5, below),
         ncols=min(4, len(responses.steps)),
         frameon=False,
     )
-    _name_shares(axes.xaxis, low)
 
 
 def _draw_curves(axes: Axes, responses: Responses, low: float, height: float) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 NODE = {"class_type": "EmptyImage", "inputs": {"width": 64}}
 SAVED = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
@@ -18,6 +18,7 @@ TEXTS = {
     "list.json": json.dumps([NODE]),
     "save.json": json.dumps(SAVED),
     "no class.json": json.dumps({"1": {"inputs": {}}}),
+    "half a class.json": json.dumps({"1": NODE, "2": {"inputs": {}}}),
     "deep.json": "[" * 100_000,
     "rows of text.json": json.dumps(["a", "b"]),
     "empty.csv": "",
@@ -35,6 +36,9 @@ def write_command_files(folder: Path, model: Path) -> None:
     (folder / "bare model").mkdir()
     (folder / "good images").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "good images" / "a.png")
+    painted = PngImagePlugin.PngInfo()
+    painted.add_text("Software", "Paint")
+    Image.new("RGB", (8, 8)).save(folder / "paint.png", pnginfo=painted)
     (folder / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     cut = Path(shutil.copytree(model, folder / "cut model")) / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1])

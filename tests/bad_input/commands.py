@@ -69,8 +69,9 @@ WORKFLOWS = {
     "latin.txt": "is not UTF-8 .byte 5.; save it as UTF-8",
     "empty.json": "is no workflow: it must be an object of nodes by id",
     "list.json": "is no workflow",
-    "save.json": "Export .API.",
-    "no class.json": "'1' has no class_type. In ComfyUI: Workflow > Export",
+    "no class.json": "none of its parts has a class_type, .*; they are '1'. In ComfyUI: Workflow >",
+    "half a class.json": "'2' has no class_type, only 'inputs'. In ComfyUI: Workflow > Export",
+    "paint.png": "is a PNG without a workflow of ComfyUI: the texts in it are 'Software'",
     "deep.json": "nested too deeply",
     "a folder.safetensors": "cannot be read",
 }
@@ -292,17 +293,33 @@ ROWS = [
         "cannot be written: .*name another --out",
     ),
     *paths("queue", "workflow", WORKFLOWS, *QUEUE[1:]),
+    *(
+        call._replace(status=NO_SERVER)
+        for call in paths("queue", "workflow", {"save.json": "Start ComfyUI"}, *QUEUE[1:])
+    ),
     *calls(
         *("queue", "--server", QUEUE[:3]),
         {
-            "": "give HOST:PORT, such as 127.0.0.1:8188",
-            "nonsense": "--server nonsense: give HOST:PORT",
-            "127.0.0.1:99999": "give HOST:PORT",
-            "127.0.0.1:-1": "give HOST:PORT",
-            "a b:80": "give HOST:PORT",
-            "https://gpu1:8188": "give HOST:PORT",
+            "": "Give HOST:PORT, such as 127.0.0.1:8188",
+            "host:": "--server host:: it names no host, or a port that there is not. Give HOST",
+            "127.0.0.1:99999": "Give HOST:PORT",
+            "127.0.0.1:-1": "Give HOST:PORT",
+            "a b:80": "Give HOST:PORT",
+            "ftp://gpu1:8188": "it begins with neither http:// nor https://. Give HOST:PORT",
         },
     ),
+    *calls(
+        *("queue", "--header", QUEUE),
+        {
+            "secret": "--header: it is not of the form 'Name: value'; such as 'Authorization",
+            "A b: secret": "it is not of the form 'Name: value'",
+            "A: \u1234": "the value of A has a character that no header can have",
+        },
+    ),
+    Call("queue", "--insecure", (*QUEUE, "--insecure=x"), "ignored explicit argument", USAGE),
+    Call("queue", "--json", (*QUEUE, "--json=x"), "ignored explicit argument", USAGE),
+    Call("queue", "--upload", (*QUEUE, "--upload=x"), "ignored explicit argument", USAGE),
+    *calls("queue", "--only", QUEUE, {"text": "invalid choice: 'text'"}, USAGE),
     Call("queue", "--server", (*QUEUE, "--server=127.0.0.1:1"), "an address is given twice"),
     Call("queue", "--server", QUEUE, "Start ComfyUI, or give its address with", NO_SERVER),
     *calls(
@@ -336,11 +353,7 @@ ROWS = [
         {"0": "--repeat is 0: it must be at least 1", "-3": "--repeat is -3: it must be"},
     ),
     *calls("queue", "--repeat", QUEUE, {"twice": "invalid int value: 'twice'"}, USAGE),
-    *calls(
-        *("queue", "--ray", (*QUEUE[:3], "--server=gpu1:8188")),
-        {"somewhere": "give 'local', 'auto', or HOST:PORT"},
-    ),
-    *calls("queue", "--ray", QUEUE, {"head:6379": "Give this machine's own name"}),
+    *calls("queue", "--ray", QUEUE, {"head:6379": "Leave --ray out and repeat --server"}),
     *calls("queue", "--out", QUEUE, {"{here}/prompts.txt": NOT_A_FOLDER}),
     *(
         call

@@ -55,6 +55,7 @@ CONTRACT = {
             ("tokens", "auto"),
             ("exclude_sinks", False),
             ("reference?", None),
+            ("taps?", "auto"),
         ],
         [("conditioning", "CONDITIONING"), ("report", "STRING")],
     ),
@@ -79,6 +80,7 @@ CONTRACT = {
             ("layers", "-2, -6"),
             ("system_prompt", ""),
             ("think_block", "none"),
+            ("taps?", "single layers"),
         ],
         [("conditioning", "CONDITIONING"), ("label", "STRING")],
     ),
@@ -99,6 +101,7 @@ CONTRACT = {
             ("method", "rms per token"),
             ("reference?", None),
             ("keep_sinks", True),
+            ("taps?", "auto"),
         ],
         [("conditioning", "CONDITIONING")],
     ),
@@ -147,7 +150,28 @@ CONTRACT = {
         [],
     ),
     "LayerLabLoadEmbedding": ([("name", None)], [("conditioning", "CONDITIONING")]),
-    "LayerLabDescribe": ([("conditioning", None)], [("text", "STRING")]),
+    "LayerLabDescribe": ([("conditioning", None), ("taps?", "auto")], [("text", "STRING")]),
+    "LayerLabTapEncode": (
+        [
+            ("clip", None),
+            ("text", None),
+            ("layers", ""),
+            ("system_prompt", ""),
+            ("think_block", "the model's own"),
+        ],
+        [("conditioning", "CONDITIONING"), ("prompt", "STRING")],
+    ),
+    "LayerLabTapWeights": (
+        [
+            ("conditioning", None),
+            ("weights", "23: 2.5, 26: 5"),
+            ("solo", ""),
+            ("keep_rms", True),
+            ("model?", None),
+            ("taps?", "auto"),
+        ],
+        [("conditioning", "CONDITIONING"), ("report", "STRING")],
+    ),
     "LayerLabZImageSampler": (
         [
             ("model", None),
@@ -169,11 +193,24 @@ CONTRACT = {
         [("image", "IMAGE"), ("latent", "LATENT")],
     ),
     "LayerLabOutlierReport": (
-        [("conditioning", None), ("threshold", 10.0), ("reference?", None), ("model?", None)],
+        [
+            ("conditioning", None),
+            ("threshold", 10.0),
+            ("reference?", None),
+            ("model?", None),
+            ("theme?", "light"),
+            ("taps?", "auto"),
+        ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabLayerProfile": (
-        [("clip", None), ("prompts", None), ("threshold", 10.0), ("images?", None)],
+        [
+            ("clip", None),
+            ("prompts", None),
+            ("threshold", 10.0),
+            ("images?", None),
+            ("theme?", "light"),
+        ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
     "LayerLabBuildReference": (
@@ -216,6 +253,7 @@ CONTRACT = {
             ("sampler_name", "res_multistep"),
             ("scheduler", "simple"),
             ("shift", 3.0),
+            ("theme?", "light"),
         ],
         [("image", "IMAGE"), ("report", "STRING"), ("latent", "LATENT")],
     ),
@@ -225,6 +263,7 @@ CONTRACT = {
             ("conditioning?", None),
             ("threshold", 10.0),
             ("dimensions?", "396, 4"),
+            ("theme?", "light"),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
@@ -236,10 +275,13 @@ CONTRACT = {
             ("layer", -2),
             ("replace", "all three"),
             ("controls?", 4),
+            ("theme?", "light"),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
 }
+
+THEMES = ["light", "dark"]
 
 TYPES = {
     ("LayerLabQwen3Encode", "clip"): "CLIP",
@@ -259,13 +301,21 @@ TYPES = {
     ("LayerLabDitResponse", "variants"): "CONDITIONING",
     ("LayerLabDitResponse", "latent"): "LATENT",
     ("LayerLabDitGain", "model"): "MODEL",
+    ("LayerLabTapEncode", "clip"): "CLIP",
+    ("LayerLabTapWeights", "model"): "MODEL",
     ("LayerLabDimensionProbe", "clip"): "CLIP",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
 }
 
+TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
+    ("LayerLabTapEncode", "think_block"): ["the model's own", *THINK_BLOCKS],
+    ("LayerLabTapWeights", "taps"): TAPS,
+    ("LayerLabOutlierReport", "taps"): TAPS,
+    ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],
+    ("LayerLabDimensionProbe", "theme"): THEMES,
     ("LayerLabDimensionProbe", "replace"): ["all three", "zero", "mean", "shuffle"],
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
     ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
@@ -301,6 +351,10 @@ OPTIONS = {
         "single tokens",
     ],
     ("LayerLabAblations", "replace"): ["mean", "zero", "drop"],
+    ("LayerLabOutlierReport", "theme"): THEMES,
+    ("LayerLabLayerProfile", "theme"): THEMES,
+    ("LayerLabDitGain", "theme"): THEMES,
+    ("LayerLabDitResponse", "theme"): THEMES,
 }
 
 LIST_OUTPUTS = {"LayerLabLayerSweep", "LayerLabVLEncode", "LayerLabAblations"}

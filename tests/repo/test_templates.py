@@ -35,7 +35,11 @@ TWINS = {
     "5 Picture tokens - two layers, plain and masked": "vl_layer_compare_grid",
     "6 Outliers of a picture masked in six ways": "vl_masking_grid",
     "7 The style of a picture added to a prompt": "style_delta_grid",
+    "8 How far the image model follows each text layer": "dit_response_layers",
+    "9 Which outliers the image model hears": "dit_response_outliers",
 }
+RESULTS = ("LayerLabCompareGrid", "LayerLabDitResponse")
+"""What a template may end in: pictures, or the image model's answer."""
 SUFFIX = " - Z-Image Layer Lab"
 WIDEST, HIGHEST = 1850, 1050
 """What the page shows at over 57 % in a window of 1440 x 900, below which it draws no text."""
@@ -61,6 +65,11 @@ def name(request) -> str:
 @pytest.fixture
 def saved(name) -> dict:
     return read(WORKFLOWS / f"{name}.json")
+
+
+def area(node: dict) -> float:
+    width, height = node["size"]
+    return width * height
 
 
 def note_of(saved: dict) -> dict:
@@ -151,7 +160,11 @@ def test_widget_values_stand_as_a_list_too(saved):
 
 def test_the_seed_stands_in_the_root_and_stays_fixed_between_runs(saved):
     """A subgraph's seed has no "control after generate"; one that moves makes runs incomparable."""
-    seed_widget = {"PrimitiveInt": "value", "LayerLabZImageSampler": "seed"}
+    seed_widget = {
+        "PrimitiveInt": "value",
+        "LayerLabZImageSampler": "seed",
+        "LayerLabDitResponse": "seed",
+    }
     seeded = [node for node in every_node(saved) if node["type"] in seed_widget]
     assert seeded and all(node in saved["nodes"] for node in seeded)
     for node in seeded:
@@ -161,14 +174,17 @@ def test_the_seed_stands_in_the_root_and_stays_fixed_between_runs(saved):
         assert node["widgets_values_named"][after] == "fixed", node["title"]
 
 
-def test_it_ends_in_a_compare_grid_and_saves_only_that(saved):
+def test_it_ends_in_a_grid_or_a_response_and_saves_only_these(saved):
     prompt = prompt_of(saved)
-    [grid] = [i for i, node in prompt.items() if node["class_type"] == "LayerLabCompareGrid"]
-    assert int(grid) in {node["id"] for node in saved["nodes"]}, "in a subgraph nobody sees it"
-    sampled = prompt[grid]["inputs"]["images"][0]
-    assert prompt[sampled]["class_type"] == "LayerLabZImageSampler"
+    results = {i: node for i, node in prompt.items() if node["class_type"] in RESULTS}
+    assert results
+    assert {int(i) for i in results} <= {node["id"] for node in saved["nodes"]}, "seen by nobody"
+    for node in results.values():
+        if node["class_type"] == "LayerLabCompareGrid":
+            sampled = prompt[node["inputs"]["images"][0]]
+            assert sampled["class_type"] == "LayerLabZImageSampler"
     savers = [node["inputs"] for node in prompt.values() if node["class_type"] == "SaveImage"]
-    assert [inputs["images"] for inputs in savers] == [[grid, 0]]
+    assert sorted(inputs["images"] for inputs in savers) == sorted([i, 0] for i in results)
 
 
 def test_it_fits_a_small_window_and_nothing_overlaps(saved):
@@ -183,16 +199,17 @@ def test_it_fits_a_small_window_and_nothing_overlaps(saved):
 def test_the_note_stands_first_and_the_result_is_the_largest(saved):
     note = note_of(saved)
     assert note["pos"][0] == min(node["pos"][0] for node in saved["nodes"])
-    [grid] = [node for node in saved["nodes"] if node["type"] == "LayerLabCompareGrid"]
-    area = {node["title"]: node["size"][0] * node["size"][1] for node in saved["nodes"]}
-    others = [title for title in area if title not in (grid["title"], note["title"])]
-    assert all(area[grid["title"]] > area[title] for title in others)
-    assert min(grid["size"]) >= 500
+    results = [node for node in saved["nodes"] if node["type"] in RESULTS]
+    others = [node for node in saved["nodes"] if node not in results and node is not note]
+    assert min(map(area, results)) > max(map(area, others))
+    assert min(min(node["size"]) for node in results) >= 500
 
 
 def test_every_loader_can_download_its_file(saved):
     loaders = [node for node in every_node(saved) if node["type"] in LOADERS]
-    assert {node["type"] for node in loaders} == set(LOADERS)
+    samples = any(node["type"] == "LayerLabZImageSampler" for node in every_node(saved))
+    needed = set(LOADERS) if samples else {"UNETLoader", "CLIPLoader"}  # a VAE makes pictures
+    assert {node["type"] for node in loaders} == needed
     for node in loaders:
         [model] = node["properties"]["models"]
         file = node["widgets_values_named"][LOADERS[node["type"]]]

@@ -81,8 +81,14 @@ def test_a_file_is_read_once_until_it_changes_or_is_forgotten(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_configuration_tokenizer_and_weights_read_the_header_once(monkeypatch):
-    opened = []
+def test_a_model_reads_the_header_once_and_makes_one_map_of_its_names(monkeypatch):
+    opened, maps = [], []
+
+    def counting_maps(*arguments):
+        maps.append(arguments)
+        return map_of_package(*arguments)
+
+    map_of_package = gguf.get_tensor_name_map
 
     class Counting(GGUFReader):
         def __init__(self, path, mode="r"):
@@ -90,8 +96,10 @@ def test_configuration_tokenizer_and_weights_read_the_header_once(monkeypatch):
             super().__init__(path, mode)
 
     monkeypatch.setattr(gguf, "GGUFReader", Counting)
+    monkeypatch.setattr(gguf, "get_tensor_name_map", counting_maps)
     load_smollm2()
-    assert opened == [str(find_smollm2())]
+    assert opened == [str(find_smollm2())] and len(maps) == 1
+    assert gguf.get_tensor_name_map is counting_maps
 
 
 def test_the_packages_reader_is_back_after_an_error(tmp_path):

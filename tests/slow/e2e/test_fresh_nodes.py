@@ -254,6 +254,35 @@ def test_the_mask_that_found_only_the_other_direction_offers_it(page, renderer):
     button.wait_for(state="hidden", timeout=WAIT)
 
 
+# The width in which a node's picture is drawn, at a scale of 1.
+DRAWN_WIDTH = """(type) => {
+  const node = app.graph.nodes.find((one) => one.type === type);
+  const image = document.querySelector(`[data-node-id="${node.id}"] img`);
+  const { naturalWidth: wide, naturalHeight: high } = image ?? node.imgs[0];
+  const [width, height] = image
+    ? [image.clientWidth, image.clientHeight]
+    : [node.size[0], node.widgets.find((one) => one.name.includes("preview"))?.computedHeight ?? 0];
+  return Math.min(width, (height * wide) / high);
+}"""
+
+
+def test_the_picture_of_outlier_report_can_be_read_on_a_fresh_node(page, renderer):
+    kind = "LayerLabOutlierReport"
+    load(
+        page,
+        {
+            "1": node("LayerLabLoadEmbedding", name="quiet.safetensors [input]"),
+            "2": node(kind, conditioning=["1", 0]),
+        },
+    )
+    page.page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [100, 100]; }")
+    page.page.click('[data-testid="queue-button"]')
+    page.page.locator(".layer-lab-report a.open:visible").wait_for(timeout=WAIT)
+    # Its smallest letters are 8 pixels high where it is drawn 634 wide (tests/core/draw).
+    page.page.wait_for_function(f"(type) => ({DRAWN_WIDTH})(type) >= 634", arg=kind, timeout=WAIT)
+    page.screenshot(f"fresh_outlier_report_{renderer}")
+
+
 def shown_message(page, graph: dict, selector: str, text: str) -> None:
     load(page, graph)
     page.page.click('[data-testid="queue-button"]')
@@ -326,3 +355,13 @@ def test_options_are_chinese_on_a_chinese_page_and_english_in_the_prompt(page, s
             assert page.page.evaluate(placeholder) == "文本"
     finally:
         set_settings(server.address, Comfy_Locale="en")
+
+
+def test_a_new_nodes_picture_has_the_colours_of_the_page(page, server, renderer):
+    kind = "LayerLabDitGain"
+    for palette, theme in (("light", "light"), ("dark", "dark")):
+        set_settings(server.address, Comfy_ColorPalette=palette)
+        page.open()
+        add(page, kind)
+        assert exported(page)["theme"] == theme
+        wait_shown(page, kind, {"threshold"}, {"theme"})
