@@ -30,7 +30,7 @@ from .capture import check_layer, layer_input
 from .causal_clip import ClipModel
 from .encoder import block_count
 from .node import Node
-from .pictures import require_matplotlib, to_image
+from .pictures import require_matplotlib, theme_input, to_image
 from .prompt_list import check_prompts, prompts_fingerprint, read_prompts
 from .report import shown_report
 from .types import CATEGORY
@@ -93,6 +93,7 @@ class DimensionProbeNode(Node):
                     tooltip="Ordinary dimensions to compare with: as many at random, and as many "
                     "of about the same spread. They are run on the first four prompts.",
                 ),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -121,21 +122,32 @@ class DimensionProbeNode(Node):
 
     @classmethod
     def fingerprint_inputs(
-        cls, clip=None, dimension=None, prompts=None, layer=None, replace=None, controls=None
+        cls,
+        clip=None,
+        dimension=None,
+        prompts=None,
+        layer=None,
+        replace=None,
+        controls=None,
+        theme=None,
     ) -> str:
         return prompts_fingerprint(prompts)
 
     @classmethod
-    def execute(cls, clip, dimension, prompts, layer, replace, controls=4) -> io.NodeOutput:
+    def execute(
+        cls, clip, dimension, prompts, layer, replace, controls=4, theme="light"
+    ) -> io.NodeOutput:
         require_matplotlib()
         from ..core.draw.dimension_picture import probe_picture
+        from ..core.draw.theme import picture_theme
 
         dimension, controls = _check(dimension, replace, controls)
         ways = WAYS if replace == ALL_WAYS else (replace,)
         texts = [build_prompt(prompt) for prompt in read_prompts(prompts)]
         index = hidden_state_index(layer, block_count(clip))
         probe, source, tokens = _probe(clip, texts, dimension, index, ways, controls)
-        image = to_image([probe_picture(probe, f"{source}: dimension {dimension}")])
+        with picture_theme(theme):
+            image = to_image([probe_picture(probe, f"{source}: dimension {dimension}")])
         report = _report(probe, source, tokens)
         verdict = "" if probe.verdict is None else probe.verdict.name
         first = f"dimension {dimension} at layer {probe.layer}: {verdict or 'no verdict'}"
