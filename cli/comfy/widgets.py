@@ -132,7 +132,7 @@ def _checked(one: Input, value: Any) -> Any:
     if not fits or isinstance(value, bool) and one.kind in ("INT", "FLOAT"):
         raise UnreadableNode(
             f"its {one.name!r} would be {str(value)[:60]!r}, but the server's node takes "
-            f"{one.kind} there: it has changed since the workflow was saved, or has widgets that only "
-            "the page knows"
+            f"{one.kind} there: it has changed since the workflow was saved, or has "
+            "widgets that only the page knows"
         )
     return value
