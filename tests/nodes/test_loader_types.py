@@ -77,7 +77,7 @@ FILES = {
     },
     "qwen25_3b": {BIAS: (256,)},
     "qwen25_7b": {BIAS: (512,)},
-    "clip_l": {"text_model.encoder.layers.1.mlp.fc1.weight": (1,)},
+    "clip_l": {"text_model.encoder.layers.1.mlp.fc1.weight": (3072, 768)},
     "byt5": {"encoder.block.0.layer.0.SelfAttention.k.weight": (384, 1)},
 }
 """The tensors by which the host tells each file, without its weights."""
@@ -108,7 +108,7 @@ def built(files, kind):
 
     shapes = [FILES[name] for name in files.split()]
     hollow = [{n: torch.zeros(1).expand(s) for n, s in one.items()} for one in shapes]
-    names = (*FILES, "qwen35_08b")
+    names = FILES.keys() - {"clip_l", "byt5"}
     clip = comfy.sd.load_text_encoder_state_dicts(
         hollow,
         clip_type=getattr(comfy.sd.CLIPType, kind),
