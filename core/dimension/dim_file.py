@@ -96,12 +96,19 @@ def dim_document(facts: Mapping[str, Any], probes: list[DimensionProbe]) -> str:
 
 
 def find_dim_file(path: Path) -> Path | None:
-    """The dim.json that ``path`` is or holds (in a folder without a profile); else None."""
+    """The dim.json that ``path`` is, under any name, or holds (in a folder without a profile); else
+    None."""
     path = Path(path)
     if path.is_dir():
         inside = path / FILE_NAME
         return inside if inside.is_file() and not (path / "profile.json").is_file() else None
-    return path if path.name == FILE_NAME else None
+    if path.name == FILE_NAME:
+        return path
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # load_profile says what is wrong with it.
+    return path if isinstance(document, dict) and document.get("kind") == "dim" else None
 
 
 def load_dim(path: Path) -> dict[str, Any]:

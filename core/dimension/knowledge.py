@@ -95,6 +95,7 @@ def class_auc(states: Tensor, labels: Tensor) -> Tensor:
     parts = []
     for part in states.split(AT_A_TIME, dim=1):
         columns = part.T.contiguous().cpu()
+        columns = columns if columns.element_size() > 2 else columns.float()
         ordered = columns.sort(dim=1).values
         below = torch.searchsorted(ordered, columns)
         up_to = torch.searchsorted(ordered, columns, right=True)

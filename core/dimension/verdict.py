@@ -110,6 +110,14 @@ def judge(trials: Mapping[tuple[str, str], Trial]) -> Verdict:
             f"{_nats(max(shuffle.bar, limit))} (it costs {_nats(costs[SHUFFLE])}), and mixed if "
             f"its mean cost under {_nats(half)} (it costs {_nats(costs[MEAN])}).",
         )
+    if costs[ZERO] <= 0:
+        return Verdict(
+            MIXED,
+            because,
+            f"It would be a constant bias if zero hurt (it costs {_nats(costs[ZERO])}), and a "
+            f"signal if shuffling the others cost over {_nats(shuffle.bar)} (it costs "
+            f"{_nats(costs[SHUFFLE])}) with an interval above 0.",
+        )
     return Verdict(
         MIXED,
         because,

@@ -143,7 +143,9 @@ def test_a_model_without_a_head(tiny_model, tmp_path, prompt_file, layerlab):
 
 def test_two_runs_side_by_side(dim_run, tmp_path, layerlab):
     out, document, _ = dim_run
-    status, printed, _ = layerlab("compare", out, out / "dim.json", "--out", tmp_path / "both")
+    renamed = tmp_path / "instruct.json"
+    renamed.write_text((out / "dim.json").read_text(encoding="utf-8"), encoding="utf-8")
+    status, printed, _ = layerlab("compare", out, renamed, "--out", tmp_path / "both")
     assert status == 0
     page = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
     for probe in document["probes"]:
