@@ -137,7 +137,7 @@ class DimensionProbeNode(Node):
     def execute(
         cls, clip, dimension, prompts, layer, replace, controls=4, theme="light"
     ) -> io.NodeOutput:
-        require_matplotlib()
+        require_matplotlib(theme)
         from ..core.draw.dimension_picture import probe_picture
         from ..core.draw.theme import picture_theme
 

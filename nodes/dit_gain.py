@@ -87,7 +87,7 @@ class DitGain(Node):
     def execute(
         cls, model, conditioning=None, threshold=10.0, dimensions="", theme="light"
     ) -> io.NodeOutput:
-        require_matplotlib()
+        require_matplotlib(theme)
         from ..core.draw.theme import picture_theme
 
         entry = None

@@ -154,7 +154,8 @@ class DitResponse(Node):
         latent=None,
         theme=("light",),
     ) -> io.NodeOutput:
-        require_matplotlib()
+        theme = only("theme", theme)
+        require_matplotlib(theme)
         from ..core.draw.response_picture import response_picture
         from ..core.draw.theme import picture_theme
 
@@ -220,7 +221,7 @@ class DitResponse(Node):
         heading = f"{source}: {tokens} tokens, {len(names)} variants"
         said = verdict(responses, lumina)
         report = "\n".join([*said, heading, response_table(responses)])
-        with picture_theme(only("theme", theme)):
+        with picture_theme(theme):
             image = to_image([response_picture(responses, heading)])
         preview = ui.PreviewImage(image, cls=cls)
         shown = shown_report(report, said[0] if said else heading, preview)

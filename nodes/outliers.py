@@ -88,7 +88,7 @@ class OutlierReport(Node):
     ) -> io.NodeOutput:
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
-        require_matplotlib()
+        require_matplotlib(theme)
         from ..core.draw.outlier_picture import outlier_picture
         from ..core.draw.theme import picture_theme
 

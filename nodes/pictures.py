@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..core.checks import require_choice
+
+THEMES = ("light", "dark")
+
 
 def theme_input() -> io.Combo.Input:
     """The colours of the node's picture; a page of the host sets those of its own on a new node."""
     return io.Combo.Input(
         "theme",
-        options=["light", "dark"],
+        options=list(THEMES),
         default="light",
         optional=True,
         advanced=True,
@@ -23,12 +27,14 @@ def theme_input() -> io.Combo.Input:
     )
 
 
-def require_matplotlib() -> None:
-    """Raise before any work is done if pictures cannot be drawn.
+def require_matplotlib(theme: str = "light") -> None:
+    """Raise before any work is done if pictures cannot be drawn, or not in this ``theme``.
 
     Raises:
-        RuntimeError: naming the command that installs it.
+        RuntimeError: naming the command that installs matplotlib.
+        ValueError: if there is no such theme.
     """
+    require_choice("theme", theme, THEMES)
     if importlib.util.find_spec("matplotlib") is None:
         raise RuntimeError(
             "This node draws with matplotlib, which is not installed. Install it into the Python "

@@ -93,7 +93,7 @@ class LayerProfileNode(Node):
 
     @classmethod
     def execute(cls, clip, prompts, threshold, images=None, theme="light") -> io.NodeOutput:
-        require_matplotlib()
+        require_matplotlib(theme)
         from ..core.draw.profile_picture import profile_picture
         from ..core.draw.theme import picture_theme
 

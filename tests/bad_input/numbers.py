@@ -79,6 +79,10 @@ CHOICES = {
         (node, "taps"): "auto, 1, 2, 3"
         for node in ("OutlierMask", "OutlierReport", "Normalize", "Describe", "TapWeights")
     },
+    **{
+        (node, "theme"): "light, dark"
+        for node in ("OutlierReport", "LayerProfile", "DitGain", "DitResponse", "DimensionProbe")
+    },
     ("VLEncode", "tokens"): "all, image",
     ("VLEncode", "think_block"): "none, empty, open",
     ("VLEncode", "text_place"): "after the images, before the images",
