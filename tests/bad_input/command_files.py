@@ -24,6 +24,7 @@ TEXTS = {
     "twice.csv": "Seed.value,Seed.value\n1,2\n",
     "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
     "long.txt": "w2 " * 61 + "\n",
+    "bad.jsonl": '{"image_path": "a.png"}\n',
 }
 
 
@@ -34,6 +35,9 @@ def write_command_files(folder: Path, model: Path) -> None:
     (folder / "bare model").mkdir()
     (folder / "good images").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "good images" / "a.png")
+    (folder / "captions").mkdir()
+    (folder / "captions" / "a.png").touch()
+    (folder / "captions" / "a.txt").write_text("w1 w2 w3")
     (folder / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     cut = Path(shutil.copytree(model, folder / "cut model")) / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1])
