@@ -328,6 +328,13 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="replace caches that were made with other settings",
     )
+    encode.add_argument(
+        "--check",
+        type=Path,
+        metavar="DIR",
+        help="read the caches of a folder instead and say what they hold; exit status 3 if a "
+        "trainer should not read them",
+    )
     encode.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     encode.add_argument(
         "--batch-tokens", type=int, default=2048, help="tokens per pass, padding included"

@@ -18,8 +18,7 @@ from torch import Tensor
 from ... import __version__
 from ...core.caption_cache.ai_toolkit import FOLDER, AiToolkit
 from ...core.caption_cache.cached import DTYPES, CacheFormat
-from ...core.caption_cache.musubi import Musubi
-from ...core.caption_cache.plain import Plain
+from ...core.caption_cache.formats import FORMATS
 from ...core.checks import require_finite_states
 from ...core.edit.state_edits import LayerChoice, StateEdits
 from ...core.files.atomic import sweep
@@ -36,16 +35,12 @@ from ..queue.lock import sole_run
 from ..show.console import make_console
 from .cache_folder import CacheFolder
 from .captions import read_captions
+from .check import run_check
 from .encoder import CaptionEncoder
 from .settings import EncodeError, layer_choice, settings_of, state_edits
 from .targets import Targets
 from .tokens import CaptionTokenizer
 
-FORMATS: dict[str, type[CacheFormat]] = {
-    "musubi": Musubi,
-    "ai-toolkit": AiToolkit,
-    "plain": Plain,
-}
 OUT = Path("layerlab-encode")
 """Where caches go if ``--out`` does not say."""
 LEFT_OUT = 3
@@ -61,11 +56,13 @@ WARNING = (
 
 
 def run_encode(options: argparse.Namespace) -> int:
-    """Write caches of ``options.captions`` into ``options.out``; returns the exit status."""
+    """Write caches of ``options.captions``, or check a folder of them; returns the exit status."""
+    if options.check is not None:
+        return run_check(options.check, make_console())
     if options.captions is None or options.model is None or options.format is None:
         raise EncodeError(
             "something is missing: layerlab encode CAPTIONS --model MODEL --format "
-            f"{{{','.join(FORMATS)}}}"
+            f"{{{','.join(FORMATS)}}}, or layerlab encode --check DIR"
         )
     try:
         return encode_captions(options, make_console())

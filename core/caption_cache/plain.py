@@ -48,6 +48,6 @@ class Plain(CacheFormat):
         if record is None:
             return Cached(first.hidden[0], None, None)
         settings = {"model": record.source, "fingerprint": record.fingerprint}
-        if record.layer is not None:
+        if record.layer is not None:  # The name of a mix is in the folder's report alone.
             settings["layer"] = str(record.layer)
         return Cached(first.hidden[0], record.prompt, settings)

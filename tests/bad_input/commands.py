@@ -256,6 +256,13 @@ ROWS = [
     *calls("encode", "--cut", ENCODE, {"x": "ignored explicit argument"}, USAGE),
     *calls("encode", "--out", ENCODE[:3], {"{here}/prompts.txt": NOT_A_FOLDER}),
     *calls("encode", "--overwrite", ENCODE, {"x": "ignored explicit argument"}, USAGE),
+    *calls(
+        *("encode", "--check", ()),
+        {
+            "{here}/gone": "there is no such folder",
+            "{here}/captions": "holds no caption cache: name the folder",
+        },
+    ),
     *calls("encode", "--device", ENCODE, {"tpu": "--device tpu"}),
     *calls("encode", "--batch-tokens", ENCODE, {"0": "--batch-tokens is 0: it must be"}),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
