@@ -339,6 +339,14 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
     encode.add_argument(
         "--batch-tokens", type=int, default=2048, help="tokens per pass, padding included"
     )
+    encode.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the captions out on a Ray cluster at ADDRESS, or 'local' to start one here",
+    )
+    encode.add_argument(
+        "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
+    )
     encode.set_defaults(run=("encode.command", "run_encode"))
 
 

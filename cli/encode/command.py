@@ -30,6 +30,7 @@ from ..out_folder import require_folder, writing_in
 from ..profile.against import config_width, require_fit
 from ..profile.batches import TokenLimits, plan_batches
 from ..profile.meter import ModelFacts
+from ..profile.on_ray import require_cluster
 from ..profile.progress import PromptProgress
 from ..queue.lock import sole_run
 from ..show.console import make_console
@@ -37,6 +38,7 @@ from .cache_folder import CacheFolder
 from .captions import read_captions
 from .check import run_check
 from .encoder import CaptionEncoder
+from .on_ray import RayEncoders, ray_encoders
 from .settings import EncodeError, layer_choice, settings_of, state_edits
 from .targets import Targets
 from .tokens import CaptionTokenizer
@@ -87,6 +89,9 @@ def encode_captions(options: argparse.Namespace, console: Console) -> int:
     found = read_captions(options.captions)
     files = ModelFiles.find(options.model, options.tokenizer)
     with PromptProgress(console) as progress:
+        if options.ray:
+            with progress.waiting(f"Looking for Ray at {options.ray}"):
+                require_cluster(options.ray, options.workers, options.device)
         with progress.waiting("Reading the tokenizer"):
             config, tokenizer = files.config(), CaptionTokenizer.of(files)
         choice = layer_choice(options, config)
@@ -134,7 +139,7 @@ class _Run:
 
     def __init__(
         self,
-        encoder: CaptionEncoder,
+        encoder: CaptionEncoder | RayEncoders,
         facts: ModelFacts,
         folder: CacheFolder,
         targets: Targets,
@@ -230,10 +235,12 @@ def _out(options: argparse.Namespace) -> Path:
 
 def _encoder(
     options: argparse.Namespace, files: ModelFiles
-) -> AbstractContextManager[CaptionEncoder]:
-    """A context with the model."""
-    dtype = "float32" if options.dtype == "f32" else "auto"
-    return nullcontext(CaptionEncoder(files.path, options.device, dtype))
+) -> AbstractContextManager[CaptionEncoder | RayEncoders]:
+    """A context with the model, here or on Ray."""
+    model = files.path, options.device, "float32" if options.dtype == "f32" else "auto"
+    if not options.ray:
+        return nullcontext(CaptionEncoder(*model))
+    return ray_encoders(options.ray, options.workers, *model)
 
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:

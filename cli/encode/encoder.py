@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -27,6 +27,3 @@ class CaptionEncoder(HeldModel):
         """The states of each batch, in order."""
         for batch in batches:
             yield self.encode(batch, choice)
-
-
-Encode = Callable[[Iterable[Sequence[Ids]], LayerChoice], Iterator[list[Tensor]]]

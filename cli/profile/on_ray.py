@@ -13,7 +13,7 @@ from ..model.errors import ModelError
 from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
 from .batches import Batch
 from .image_prompts import ImageBatch
-from .meter import Done, ModelFacts, ProfileMeter
+from .meter import Done, HeldModel, ModelFacts, ProfileMeter
 
 RESTARTS = 10
 """How often one worker may die before the run gives up."""
@@ -25,11 +25,11 @@ AHEAD = 8
 """Shards a worker that may be finished before an earlier one is (a restarted worker is late)."""
 
 
-class RayMeters:
-    """Workers of Ray with one :class:`.ProfileMeter` each."""
+class RayWorkers:
+    """Workers of Ray with one :class:`.HeldModel` each."""
 
-    def __init__(self, meters: Sequence[Any]):
-        self._meters = list(meters)
+    def __init__(self, workers: Sequence[Any]):
+        self._workers = list(workers)
 
     def facts(self) -> ModelFacts:
         """What every worker has loaded.
@@ -37,7 +37,7 @@ class RayMeters:
         Raises:
             ClusterError: if they do not have the same model, or died of it.
         """
-        first, *others = _get([meter.facts.remote() for meter in self._meters])
+        first, *others = _get([worker.facts.remote() for worker in self._workers])
         for other in others:
             if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
                 raise ClusterError(
@@ -45,6 +45,37 @@ class RayMeters:
                     f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
                 )
         return first
+
+    def run_all(self, method: str, shards: Iterable[Any], *arguments: Any) -> Iterator[Any]:
+        """What ``method`` of a worker gives for each shard (and the ``arguments``), in order,
+        whichever worker was first.
+
+        Raises:
+            ClusterError: if a worker has died too often.
+        """
+        import ray
+
+        idle = deque(self._workers * QUEUED)
+        busy: dict[Any, Any] = {}
+        order: deque[Any] = deque()
+        for shard in shards:
+            if len(order) == AHEAD * len(self._workers):
+                yield _get(order.popleft())
+            while not idle:
+                finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
+                idle.extend(busy.pop(reference) for reference in finished)
+            worker = idle.popleft()
+            reference = getattr(worker, method).remote(shard, *arguments)
+            busy[reference] = worker
+            order.append(reference)
+            while order and ray.wait([order[0]], timeout=0)[0]:
+                yield _get(order.popleft())
+        while order:
+            yield _get(order.popleft())
+
+
+class RayMeters(RayWorkers):
+    """Workers of Ray with one :class:`.ProfileMeter` each."""
 
     def measure_all(
         self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
@@ -54,31 +85,9 @@ class RayMeters:
         Raises:
             ClusterError: if a worker has died too often.
         """
-        import ray
-
-        idle = deque(self._meters * QUEUED)
-        busy: dict[Any, Any] = {}
-        order: deque[Any] = deque()
-
-        def next_result() -> ProfileStats:
-            stats = _get(order.popleft())
+        for stats in self.run_all("measure", shards, tuple(indices)):
             done(stats.prompts, stats.tokens)
-            return stats
-
-        for shard in shards:
-            if len(order) == AHEAD * len(self._meters):
-                yield next_result()
-            while not idle:
-                finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
-                idle.extend(busy.pop(reference) for reference in finished)
-            meter = idle.popleft()
-            reference = meter.measure.remote(shard, tuple(indices))
-            busy[reference] = meter
-            order.append(reference)
-            while order and ray.wait([order[0]], timeout=0)[0]:
-                yield next_result()
-        while order:
-            yield next_result()
+            yield stats
 
 
 def _get(references: Any) -> Any:
@@ -113,12 +122,13 @@ def require_cluster(address: str, workers: int, device: str) -> None:
 
 
 @contextmanager
-def ray_meters(
-    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
-) -> Iterator[RayMeters]:
-    """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
+def ray_workers(
+    kind: type[HeldModel], address: str, workers: int, path: Path, device: str, *arguments: Any
+) -> Iterator[list[Any]]:
+    """Actors of ``kind`` on a cluster, or with the address "local" on a Ray of this machine alone.
 
-    On a cluster the model must be at the same path on every node.
+    On a cluster the model must be at the same path on every node. ``arguments``: further ones of
+    ``kind``.
 
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
@@ -127,14 +137,23 @@ def ray_meters(
         import ray
 
         device, cpus, gpus = _share(workers, device)
-        remote = ray.remote(ProfileMeter).options(
+        remote = ray.remote(kind).options(
             num_cpus=cpus,
             num_gpus=gpus,
             max_restarts=RESTARTS,
             max_task_retries=RESTARTS,
             scheduling_strategy="SPREAD",
         )
-        yield RayMeters([remote.remote(path, device, dtype, vision) for _ in range(workers)])
+        yield [remote.remote(path, device, *arguments) for _ in range(workers)]
+
+
+@contextmanager
+def ray_meters(
+    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
+) -> Iterator[RayMeters]:
+    """Workers that measure, as :func:`ray_workers` starts them."""
+    with ray_workers(ProfileMeter, address, workers, path, device, dtype, vision) as actors:
+        yield RayMeters(actors)
 
 
 def _share(workers: int, device: str) -> tuple[str, int, int]:

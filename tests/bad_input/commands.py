@@ -264,6 +264,8 @@ ROWS = [
         },
     ),
     *calls("encode", "--device", ENCODE, {"tpu": "--device tpu"}),
+    *calls("encode", "--ray", ENCODE, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
+    *calls("encode", "--workers", (*ENCODE, "--ray=local"), {"0": "--workers is 0: it must be"}),
     *calls("encode", "--batch-tokens", ENCODE, {"0": "--batch-tokens is 0: it must be"}),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
     *(
