@@ -19,7 +19,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 import torch  # noqa: E402
 
-from . import encoding, graphs, growth, importing, profiling, states  # noqa: E402
+from . import encoding, graphs, growth, importing, profiling, queueing, states  # noqa: E402
 from .measure import Row  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
 
@@ -29,6 +29,7 @@ TOPICS = {
     "encoding": ("encoding",),
     "graph": ("graph",),
     "import": ("import",),
+    "queue": ("queue",),
 }
 """Which rows each choice of ``--only`` measures; the others keep the figures of an earlier run."""
 
@@ -50,6 +51,7 @@ def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]
         "encoding": lambda: encoding.rows(1 if options.quick else 3),
         "graph": lambda: graphs.rows(rounds),
         "import": lambda: importing.rows(rounds),
+        "queue": lambda: queueing.rows(20 if options.quick else queueing.PROMPTS),
     }
 
 

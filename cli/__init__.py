@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the chosen command; what a user can mend becomes a message and an exit status."""
-    from ..core.checks import LayerLabError
+    from ..core.errors import LayerLabError
 
     module, function = options.run
     try:
@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    for add in (_add_demo, _add_profile, _add_compare, _add_encode, _add_queue, _add_stats):
+    adders = (_add_demo, _add_profile, _add_dim, _add_compare, _add_encode, _add_queue, _add_stats)
+    for add in adders:
         add(commands)
     return parser
 
@@ -148,16 +149,7 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
         help="all, or numbers and ranges such as -2,-6,-10..-20 (default: %(default)s)",
     )
     _add_out(profile, "layerlab-profile")
-    profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    profile.add_argument(
-        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
-    )
-    profile.add_argument(
-        "--batch-tokens",
-        type=int,
-        default=2048,
-        help="tokens per pass, padding included (an image has a pass of its own)",
-    )
+    _add_device(profile)
     profile.add_argument(
         "--reference",
         type=Path,
@@ -165,26 +157,93 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
         help="measure dimensions against this reference, of any model and layer of the same "
         "width: .safetensors of this pack or llm-dit's .npz (default: each layer's own median)",
     )
-    profile.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="share the prompts out on a Ray cluster at ADDRESS, or 'local' to start one here",
-    )
-    profile.add_argument(
-        "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
-    )
+    _add_ray(profile)
     profile.set_defaults(run=("profile.command", "run_profile"))
+
+
+def _add_dim(commands: argparse._SubParsersAction) -> None:
+    dim = commands.add_parser(
+        "dim",
+        help="what a dimension does in its language model: a constant, a signal, or nothing",
+        description="Replaces a dimension of a hidden state by zero, by its mean, and by its value "
+        "in another prompt, and measures what each costs the language model, against control "
+        "dimensions; says where the dimension's variance is, which tokens drive it, what it writes "
+        "and knows, and what the image model receives of it. Takes every model that layerlab "
+        "profile takes, and writes dim.json, a PNG per dimension and report.html. An interrupted "
+        "run goes on where it stopped when it is started again with the same arguments.",
+    )
+    dim.add_argument(
+        "model", type=Path, help="model folder, GGUF file, or ComfyUI's .safetensors text encoder"
+    )
+    dim.add_argument(
+        "dimensions",
+        type=int,
+        nargs="*",
+        metavar="DIM",
+        help="dimensions, from 0 (default: those that are farthest out of line)",
+    )
+    dim.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the tokenizer's files, as for layerlab profile",
+    )
+    dim.add_argument(
+        "--prompts",
+        type=Path,
+        help="text file in UTF-8, one prompt a line (default: the shipped corpus)",
+    )
+    dim.add_argument(
+        "--layers",
+        default="emergence,-2,-6",
+        help="all, numbers and ranges such as -2,-6,-10..-20, and emergence: the hidden state at "
+        "which the massive activation arises (default: %(default)s)",
+    )
+    dim.add_argument(
+        "--loss-prompts",
+        type=int,
+        default=16,
+        metavar="N",
+        help="prompts on which losses are measured, drawn from all (default: %(default)s)",
+    )
+    dim.add_argument(
+        "--controls",
+        type=int,
+        default=24,
+        metavar="N",
+        help="control dimensions: as many at random, and as many of about the same spread "
+        "(default: %(default)s)",
+    )
+    dim.add_argument(
+        "--control-prompts",
+        type=int,
+        default=4,
+        metavar="N",
+        help="of the former prompts, those on which the controls are run; the dimension is "
+        "compared with them on the same (default: %(default)s)",
+    )
+    dim.add_argument(
+        "--dit",
+        type=Path,
+        metavar="FILE",
+        help="the diffusion model's .safetensors: how strongly its first layer takes the dimension",
+    )
+    _add_out(dim, "layerlab-dim")
+    _add_device(dim)
+    _add_ray(dim)
+    dim.set_defaults(run=("dim.command", "run_dim"))
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser(
         "compare",
-        help="put two profiles side by side",
+        help="put two profiles, or two runs of layerlab dim, side by side",
         description="Two models, base against instruct, two quantisations, or two layers of one "
-        "model: a table, a picture, and in words what the numbers say.",
+        "model: a table, a picture, and in words what the numbers say. Of two dim.json, the "
+        "dimensions that both have at the same layers.",
     )
     for name in ("a", "b"):
-        compare.add_argument(name, type=Path, help="profile.json, or the folder that holds it")
+        compare.add_argument(name, type=Path, help="profile.json or dim.json, or its folder")
     compare.add_argument(
         "--layers",
         default="-2,-6",
@@ -194,7 +253,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
         "--layers-b", help="the layers of B, as many, where they are others than A's"
     )
     _add_out(compare, "layerlab-compare")
-    compare.set_defaults(run=("profile.compare", "run_compare"))
+    compare.set_defaults(run=("dim.compare", "run_compare"))
 
 
 def _add_encode(commands: argparse._SubParsersAction) -> None:
@@ -359,19 +418,38 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
     queue = commands.add_parser(
         "queue",
         help="run a workflow on ComfyUI servers without a browser, with many settings",
-        description="Queues a workflow in API format (ComfyUI: Workflow > Export (API)), follows "
-        "it, and saves its images, which carry the workflow that made them, with a line for each "
-        "prompt in results.jsonl. Started again with the same --out it takes up what is not done. "
-        "Exit status: 0 all done, 1 bad input, 3 a prompt was refused or failed, 4 no server "
-        "answers (any more).",
+        description="Queues a workflow, follows it, and saves everything that it made, with a "
+        "line for each prompt in results.jsonl. Started again with the same --out it takes up what "
+        "is not done. Exit status: 0 all done, 1 bad input, 3 a prompt was refused or failed, 4 no "
+        "server answers (any more).",
     )
-    queue.add_argument("workflow", type=Path, metavar="WORKFLOW", help="a workflow in API format")
+    queue.add_argument(
+        "workflow",
+        type=Path,
+        metavar="WORKFLOW",
+        help="a workflow: exported in API format, saved from the page, or a PNG or WebP that "
+        "ComfyUI wrote it into",
+    )
     queue.add_argument(
         "--server",
         action="append",
-        metavar="HOST:PORT",
-        help="a ComfyUI; repeat it to share the prompts out on several, with Ray (default: "
-        "127.0.0.1:8188)",
+        metavar="ADDRESS",
+        help="a ComfyUI: HOST:PORT, or an address with https://, a base path, user:password@ or "
+        "?token=...; repeat it to share the prompts out on several (default: 127.0.0.1:8188)",
+    )
+    queue.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send this header with every request to every --server, such as 'Authorization: "
+        "Bearer ...'; may be repeated",
+    )
+    queue.add_argument(
+        "--insecure",
+        action="store_true",
+        help="do not check the certificates of https servers: whoever is on the way can then read "
+        "and change everything",
     )
     queue.add_argument(
         "--set",
@@ -392,16 +470,15 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="run the whole list N times, each time with every seed (inputs called seed or "
-        "noise_seed, or the number they are linked to) one higher than the time before",
+        help="run the whole list N times, each time with every seed one higher than the time "
+        "before; a seed that cannot be moved is named",
     )
+    queue.add_argument("--ray", nargs="?", const="local", help=argparse.SUPPRESS)
     queue.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="use the Ray cluster at ADDRESS for several servers, which its machines must reach "
-        "too; without ADDRESS start one here (the default for several servers)",
+        "--only",
+        choices=("images",),
+        help="save nothing but the images that the workflow saves, or else its previews (default: "
+        "everything that it gives out: texts, files, video, audio, latents and previews too)",
     )
     _add_out(queue, "layerlab-queue")
     queue.add_argument(
@@ -419,6 +496,16 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
         help="seconds that a server may be out of reach before it is given up "
         "(default: %(default)g)",
     )
+    queue.add_argument(
+        "--upload",
+        action="store_true",
+        help="send the local files that LoadImage and its like name to the servers",
+    )
+    queue.add_argument(
+        "--json",
+        action="store_true",
+        help="tell everything as JSON, one event a line, for scripts",
+    )
     queue.set_defaults(run=("queue.command", "run_queue"))
 
 
@@ -433,6 +520,30 @@ def _add_stats(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("target", type=Path)
     convert.add_argument("--force", action="store_true", help="replace an existing target")
     convert.set_defaults(run=("profile.stats", "run_convert"))
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=int,
+        default=2048,
+        help="tokens per pass, padding included (an image has a pass of its own)",
+    )
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the work out on a Ray cluster at ADDRESS, or 'local' to start one here",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
+    )
 
 
 def _add_out(parser: argparse.ArgumentParser, default: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.checks import LayerLabError
+from ..core.errors import LayerLabError
 from ..core.files.atomic import what_failed
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..core.checks import LayerLabError
+from ..core.errors import LayerLabError
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: start a Ray here; join the one that runs here."""

@@ -9,19 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import LayerLabError
 from .tables import enumerate_some
 
 UPDATE = "update Z-Image Layer Lab"
 """The advice of messages about a file that a newer version wrote."""
 LONGEST_SHOWN = 60
 """Most characters of a bad value that a message shows."""
-
-
-class LayerLabError(Exception):
-    """Base of the pack's errors: its message says what was given, what is wrong and what to do.
-
-    Commands and nodes show the message alone, without a traceback.
-    """
 
 
 class NonFiniteError(LayerLabError, ValueError):

@@ -8,9 +8,10 @@ from comfy_api.latest import io
 
 from ..core.record.describing import describe
 from ..core.record.record import RECORD_KEY
-from .conditioning import entries_of, read_entry
+from .conditioning import entries_of
 from .node import Node
 from .report import shown_report
+from .tapped_entries import AUTO, known_by_width, read_tapped, taps_input
 from .types import CATEGORY
 
 
@@ -28,19 +29,21 @@ class Describe(Node):
             inputs=[
                 io.Conditioning.Input(
                     "conditioning", tooltip="Any conditioning; it is only looked at."
-                )
+                ),
+                taps_input(),
             ],
             outputs=[io.String.Output("text", display_name="text")],
         )
 
     @classmethod
-    def execute(cls, conditioning) -> io.NodeOutput:
+    def execute(cls, conditioning, taps=AUTO) -> io.NodeOutput:
         parts = []
         for number, entry in enumerate(entries_of(conditioning), 1):
-            hidden, record = read_entry(entry)
+            hidden, record = read_tapped(entry, taps)
             lines = [f"entry {number} of {len(conditioning)}"] if len(conditioning) > 1 else []
             if RECORD_KEY not in entry[1]:
                 lines.append("no record: another node made this, so every token counts as text")
+                lines += filter(None, [known_by_width(hidden, record)])
             parts.append("\n".join([*lines, describe(hidden, record), *_where(entry[1])]))
         text = "\n\n".join(parts) or "no entry: this conditioning is empty"
         return io.NodeOutput(text, ui=shown_report(text))

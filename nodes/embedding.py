@@ -12,7 +12,14 @@ from ..core.record.record import RECORD_KEY
 from .conditioning import entries_of, origin, read_entry
 from .node import Node
 from .report import shown_report
-from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
+from .saved_files import (
+    contents_hash,
+    find_file,
+    list_files,
+    named_file,
+    new_file,
+    safetensors_format,
+)
 from .types import CATEGORY
 
 log = logging.getLogger(__name__)
@@ -63,7 +70,7 @@ class SaveEmbedding(Node):
         if left_out:
             lines.append(f"left out, add it again after loading: {', '.join(left_out)}")
             log.warning("%s: left out %s.", shown, ", ".join(left_out))
-        return io.NodeOutput(ui=shown_report("\n".join(lines)))
+        return io.NodeOutput(ui={**shown_report("\n".join(lines)), **named_file(path)})
 
 
 class LoadEmbedding(Node):

@@ -6,8 +6,7 @@ listens in (:mod:`core.encoder.capture`) and takes the captured states instead o
 
 from __future__ import annotations
 
-import logging
-import os
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,16 +14,18 @@ from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
+from comfy.sd1_clip import SD1ClipModel, SDTokenizer
+from comfy.text_encoders.qwen3vl import Qwen3VL
 
 from ..core.encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
 from ..core.encoder.fingerprint import fingerprint
 from ..core.encoder.layers import hidden_state_index, negative_layer
-from ..core.record.record import RECORD_KEY, Record, Role, assign_roles
+from ..core.record.record import RECORD_KEY, Record
+from .loaded_as import as_loaded, require_own_weights, source_in_words
+from .token_record import token_record
 
-log = logging.getLogger(__name__)
-
-PAD = 151643
-"""``<|endoftext|>``, with which the host pads."""
+IMAGE_PAD = 151655
+"""``<|image_pad|>``, which stands for an image."""
 
 WHAT_IS_NEEDED = (
     "Connect a CLIPLoader (type lumina2) with a Qwen3 text encoder such as "
@@ -55,72 +56,57 @@ def encode(
         ValueError: if the CLIP is of another kind (the message says what is needed).
         LayerRangeError: if the encoder has no such layer.
     """
-    encoder = _language_model(clip)
-    decoder = _decoder(encoder)
+    encoder = language_model(clip)
+    decoder = _decoder(clip, encoder)
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
     inner = getattr(tokenizer, "tokenizer", None)
-    if inner is None or len(inner("<|im_start|>")["input_ids"]) != 1:
+    if not isinstance(tokenizer, SDTokenizer) or len(inner("<|im_start|>")["input_ids"]) != 1:
         raise ValueError(
-            "This CLIP cannot be used: its tokenizer does not know <|im_start|>, so Qwen's chat "
-            f"template means nothing to it. {WHAT_IS_NEEDED}."
+            f"This CLIP{as_loaded(clip)} cannot be used: its tokenizer does not know "
+            f"<|im_start|>, so Qwen's chat template means nothing to it. {WHAT_IS_NEEDED}."
         )
-    if images and not hasattr(encoder.transformer, "visual"):
-        raise ValueError(
-            f"This CLIP ({_source(clip, encoder)}) has no vision tower and cannot read images. "
-            "Connect a CLIPLoader (type lumina2) with qwen3vl_4b_bf16.safetensors or another "
-            "Qwen3-VL-4B file."
-        )
+    require_own_weights(clip)
+    if images:
+        _require_vision(clip, encoder)
     blocks = len(decoder.layers)
     indices = [hidden_state_index(layer, blocks) for layer in layers]
-    keywords = {"images": list(images)} if images else {}
-    tokens = clip.tokenize(prompt, llama_template="{}", **keywords)
+    stage = clip.cond_stage_model
+    sections = _tokenize(clip, tokenizer, prompt, images)
     with capture_hidden_states(decoder, layers) as capture:
-        with _listen(encoder.transformer) as calls:
-            entries = clip.encode_from_tokens_scheduled(tokens)
-    sections = tokens[clip.cond_stage_model.clip_name]
-    mask = calls[0]["attention_mask"]
-    ids, texts, exact = _expand(sections, calls[0]["embeds_info"], inner, mask)
-    roles = tuple(
-        # Only the host's image tokens have no id: with one, somebody typed the placeholder.
-        Role.TEXT if role is Role.IMAGE and number != -1 else role
-        for role, number in zip(assign_roles(texts), ids, strict=True)
-    )
-    roles = _with_padding(roles, mask, len(sections))
-    base = Record(
-        layer=None,
-        source=_source(clip, encoder),
-        ids=ids,
-        texts=texts,
-        roles=roles,
-        fingerprint=fingerprint(decoder),
-        prompt=exact,
-        images=tuple(_grid(info) for info in calls[0]["embeds_info"] if info["type"] == "image"),
-    )
+        # Its own choice of layer, -2 or a list, would be sought among blocks that are not run.
+        listening = listen(encoder.transformer, intermediate_output=0)
+        with listening as calls, _states_as_they_are(stage):
+            entries = clip.encode_from_tokens_scheduled({stage.clip_name: sections})
+    source = source_in_words(clip, encoder)
+    base = token_record(sections, calls[0], inner, source, fingerprint(decoder))
     encodings = []
     for index in indices:
         record = replace(base, layer=negative_layer(index, blocks))
         states = _conditioning(entries, capture, index, record, len(sections))
-        encodings.append(Encoding(states, exact, record))
+        encodings.append(Encoding(states, record.prompt, record))
     return encodings
 
 
 def block_count(clip: Any) -> int:
     """Blocks of ``clip``'s language model. Raises ValueError as :func:`encode` does."""
-    return len(_decoder(_language_model(clip)).layers)
+    return len(_decoder(clip, language_model(clip)).layers)
 
 
-def _decoder(encoder: Any) -> torch.nn.Module:
+def _decoder(clip: Any, encoder: Any) -> torch.nn.Module:
     try:
         return find_decoder(encoder.transformer)
     except NotADecoderError as error:
-        raise ValueError(f"This CLIP cannot be used: {error}. {WHAT_IS_NEEDED}.") from error
+        raise ValueError(
+            f"This CLIP{as_loaded(clip)} cannot be used: {error}. {WHAT_IS_NEEDED}."
+        ) from error
 
 
-def _language_model(clip: Any) -> Any:
+def language_model(clip: Any) -> Any:
     """The host's SDClipModel inside ``clip``."""
     stage = getattr(clip, "cond_stage_model", None)
     encoder = getattr(stage, getattr(stage, "clip", ""), None)
-    if not isinstance(getattr(encoder, "transformer", None), torch.nn.Module):
+    known = isinstance(stage, SD1ClipModel)
+    if not known or not isinstance(getattr(encoder, "transformer", None), torch.nn.Module):
         raise ValueError(
             f"This CLIP ({type(stage).__name__}) cannot be used: it is not one decoder language "
             f"model. {WHAT_IS_NEEDED}."
@@ -128,96 +114,90 @@ def _language_model(clip: Any) -> Any:
     return encoder
 
 
-@contextmanager
-def _listen(transformer: torch.nn.Module) -> Iterator[list[dict]]:
-    """Note each call's image places and attention mask, and make its own layer choice harmless.
+def _require_vision(clip: Any, encoder: Any) -> None:
+    """Refuse an encoder that does not read images as Qwen3-VL does.
 
-    The host would look for its layer (-2, or a list) among blocks that are not run; block 0 is.
+    Raises:
+        ValueError: saying what to connect.
     """
+    needed = (
+        "Connect a CLIPLoader (type lumina2) with qwen3vl_4b_bf16.safetensors or another "
+        "Qwen3-VL-4B file."
+    )
+    if not hasattr(encoder.transformer, "visual"):
+        raise ValueError(
+            f"This CLIP ({source_in_words(clip, encoder)}) has no vision tower and cannot read "
+            f"images. {needed}"
+        )
+    if type(encoder.transformer).preprocess_embed is not Qwen3VL.preprocess_embed:
+        raise ValueError(
+            f"This CLIP{as_loaded(clip)} prepares images in a way of its own, so their tokens "
+            f"would not be those of this node's image sizes. {needed}"
+        )
+
+
+def _tokenize(
+    clip: Any, tokenizer: SDTokenizer, prompt: str, images: Sequence[torch.Tensor]
+) -> list[list[tuple]]:
+    """Sections of (token, weight), the same for every type of loader.
+
+    Not by ``clip.tokenize``: types have templates, paddings and ways with quotation marks of their
+    own there. The n-th <|image_pad|> becomes the n-th image, as in the host's Qwen3VLTokenizer.
+    """
+    sections = SDTokenizer.tokenize_with_weights(
+        tokenizer,
+        prompt,
+        disable_weights=True,
+        min_length=1,
+        tokenizer_options=clip.tokenizer_options,
+    )
+    waiting = list(images)
+
+    def place(pair: tuple) -> tuple:
+        if not waiting or not isinstance(pair[0], int) or pair[0] != IMAGE_PAD:
+            return pair
+        return ({"type": "image", "data": waiting.pop(0), "original_type": "image"}, *pair[1:])
+
+    return [[place(pair) for pair in section] for section in sections]
+
+
+@contextmanager
+def _states_as_they_are(stage: SD1ClipModel) -> Iterator[None]:
+    """Keep a model's stage from cutting its template off, or putting layers side by side.
+
+    Which types do so, and how, is the business of their classes; here one layer of all tokens is
+    wanted. The call is the one that Z-Image's stage inherits.
+    """
+    plain = SD1ClipModel.encode_token_weights
+    if type(stage).encode_token_weights is plain and "encode_token_weights" not in vars(stage):
+        yield
+        return
+    before = vars(stage).get("encode_token_weights")
+    stage.encode_token_weights = functools.partial(plain, stage)
+    try:
+        yield
+    finally:
+        del stage.encode_token_weights
+        if before is not None:
+            stage.encode_token_weights = before
+
+
+@contextmanager
+def listen(transformer: torch.nn.Module, **exchanged: Any) -> Iterator[list[dict]]:
+    """Note each call's image places and attention mask; ``exchanged`` arguments take the place of
+    the host's own."""
     calls: list[dict] = []
 
     def before(module: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
         calls.append({"embeds_info": kwargs.get("embeds_info") or [], "attention_mask": mask})
-        return args, {**kwargs, "intermediate_output": 0}
+        return args, {**kwargs, **exchanged}
 
     handle = transformer.register_forward_pre_hook(before, with_kwargs=True)
     try:
         yield calls
     finally:
         handle.remove()
-
-
-def _expand(
-    sections: list[list[tuple]], embeds_info: list[dict], tokenizer: Any, mask: torch.Tensor | None
-) -> tuple[tuple[int, ...], tuple[str, ...], str]:
-    """Ids and texts of every token as the decoder saw them, and the prompt as one string."""
-    ids: list[int] = []
-    texts: list[str] = []
-    spelled: list[int | str] = []
-    embeds = list(embeds_info)
-    for section in sections:
-        for entry, *_ in section:
-            if isinstance(entry, int):
-                ids.append(entry)
-                texts.append(_decode(tokenizer, [entry]))
-                spelled.append(entry)
-                continue
-            if not embeds or embeds[0]["index"] != len(ids):
-                continue  # The host ignored it, with a warning: it has another width.
-            info = embeds.pop(0)
-            text = "<|image_pad|>" if info["type"] == "image" else "<embedding>"
-            ids.extend([-1] * info["size"])
-            texts.extend([text] * info["size"])
-            spelled.append(text)
-    # For every ignored embedding the host appends a pad token, which is masked.
-    missing = 0 if mask is None else mask.shape[-1] * len(sections) - len(ids)
-    ids += [PAD] * missing
-    texts += [_decode(tokenizer, [PAD])] * missing
-    return tuple(ids), tuple(texts), _spell(spelled, tokenizer)
-
-
-def _grid(info: dict) -> tuple[int, int]:
-    """Rows and columns of one image's tokens: the vision tower's patches, merged 2 x 2."""
-    _, rows, columns = info["extra"]["grid"].flatten().tolist()
-    return rows // 2, columns // 2
-
-
-def _spell(spelled: list[int | str], tokenizer: Any) -> str:
-    """Runs of ids decoded together (a character may span tokens), other parts as they are."""
-    parts: list[str] = []
-    run: list[int] = []
-    for part in [*spelled, ""]:
-        if isinstance(part, int):
-            run.append(part)
-            continue
-        if run:
-            parts.append(_decode(tokenizer, run))
-            run = []
-        parts.append(part)
-    return "".join(parts)
-
-
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def _with_padding(
-    roles: tuple[Role, ...], mask: torch.Tensor | None, sections: int
-) -> tuple[Role, ...]:
-    """``roles`` with PAD where the encoder was told not to attend."""
-    if mask is None:
-        return roles
-    attended = mask[:sections].flatten().tolist()
-    if len(attended) == len(roles) and not all(attended):
-        log.warning(
-            "%d of %d tokens are masked in the text encoder (an <|endoftext|> in the prompt hides "
-            "everything after it) and count as padding.",
-            attended.count(0),
-            len(attended),
-        )
-        return tuple(role if seen else Role.PAD for role, seen in zip(roles, attended, strict=True))
-    return roles
 
 
 def _conditioning(
@@ -231,14 +211,3 @@ def _conditioning(
         hidden = hidden.float().to(device)
         conditioning.append([hidden, {**options, RECORD_KEY: record.sealed(hidden)}])
     return conditioning
-
-
-def _source(clip: Any, encoder: Any) -> str:
-    """The encoder in words: its file where the host remembers it, and its class."""
-    remembered = getattr(clip.patcher, "cached_patcher_init", None)
-    try:
-        name = os.path.basename(remembered[1][0][0])
-    except (TypeError, IndexError):
-        name = ""
-    kind = type(encoder.transformer).__name__.strip("_")
-    return f"{name} ({kind})" if name else kind

@@ -20,6 +20,8 @@ from .reference import BuildReference, LoadReference, SaveReference
 from .sampling import ZImageSampler
 from .scheduling import ScheduledBlend
 from .style_delta import StyleDelta
+from .tap_encode import TapEncode
+from .tap_weights import TapWeights
 from .token_fit import FitTokens
 from .vision import VLEncode
 
@@ -50,4 +52,6 @@ class LayerLabExtension(ComfyExtension):
             Ablations,
             DitGain,
             DitResponse,
+            TapEncode,
+            TapWeights,
         ]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
+from ..core.checks import require_choice
 from ..core.encoder.layers import parse_layers
 from ..core.encoder.prompt import build_prompt
+from ..core.taps.gains import weigh
 from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
+from .conditioning import write_entry
 from .encoder import block_count, encode
 from .node import Node
 from .report import shown_report
+from .taps import encode_taps, tapped_clip
 from .types import CATEGORY
 
+SINGLE, LEAVE_OUT, SOLO = "single layers", "leave one out", "solo"
+TAP_SWEEPS = (SINGLE, LEAVE_OUT, SOLO)
 LARGEST_BLOCKS = DEEPEST_LAYER - 1
 """Blocks of the encoders that Z-Image is used with: what a list can be checked for before one is
 loaded. The range of the encoder at hand is checked when the node runs."""
@@ -45,6 +53,16 @@ class LayerSweep(Node):
                     "-10..-20 is a range with both its ends, all is every hidden state.",
                 ),
                 *prompt_inputs(),
+                io.Combo.Input(
+                    "taps",
+                    options=list(TAP_SWEEPS),
+                    default=SINGLE,
+                    optional=True,
+                    tooltip="For a CLIP of type flux2, krea2 or ideogram4, whose model takes "
+                    "several layers side by side. leave one out: all, then all but each. solo: "
+                    "all, then each alone. These use the model's own layers and think block, and "
+                    "layers does not count.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -63,16 +81,19 @@ class LayerSweep(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, layers=None) -> bool | str:
+    def validate_inputs(cls, layers=None, taps=SINGLE) -> bool | str:
         try:
-            if layers is not None:
+            if layers is not None and taps == SINGLE:
                 parse_layers(layers, LARGEST_BLOCKS)
         except ValueError as error:
             return str(error)
         return True
 
     @classmethod
-    def execute(cls, clip, text, layers, system_prompt, think_block) -> io.NodeOutput:
+    def execute(cls, clip, text, layers, system_prompt, think_block, taps=SINGLE) -> io.NodeOutput:
+        require_choice("taps", taps, TAP_SWEEPS)
+        if taps != SINGLE:
+            return _sweep_taps(clip, text, system_prompt, taps)
         wanted = parse_layers(layers, block_count(clip))
         encodings = encode(clip, build_prompt(text, system_prompt, think_block), wanted)
         labels = [f"layer {encoding.record.layer}" for encoding in encodings]
@@ -83,3 +104,23 @@ class LayerSweep(Node):
         )
         conditionings = [encoding.conditioning for encoding in encodings]
         return io.NodeOutput(conditionings, labels, ui=shown_report(shown))
+
+
+def _sweep_taps(clip: Any, text: str, system_prompt: str, kind: str) -> io.NodeOutput:
+    """All taps as they are, then each left out or each alone, every token at its own rms."""
+    encoding = encode_taps(tapped_clip(clip), text, None, system_prompt)
+    taps, record = encoding.record.taps, encoding.record
+    conditionings, labels = [encoding.conditioning], ["all layers"]
+    for tap in range(len(taps)):
+        gains = [float((own == tap) == (kind == SOLO)) for own in range(len(taps))]
+        label = f"{'only' if kind == SOLO else 'without'} {taps.name(tap)}"
+        edited = record.with_edit(f"tap weights: {label}; every token keeps its rms")
+        conditionings.append(
+            [
+                write_entry(entry, weigh(entry[0], taps, gains), edited)
+                for entry in encoding.conditioning
+            ]
+        )
+        labels.append(label)
+    shown = f"{len(record)} tokens, {len(labels)} variants of {taps.in_words}\n{encoding.prompt}"
+    return io.NodeOutput(conditionings, labels, ui=shown_report(shown))

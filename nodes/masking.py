@@ -15,7 +15,6 @@ from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import enumerate_some
 from .conditioning import (
     entries_of,
-    read_entry,
     reference_for,
     reference_remarks,
     require_reference,
@@ -24,6 +23,8 @@ from .conditioning import (
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .report import shown_report
+from .tap_masking import mask_by_tap
+from .tapped_entries import AUTO, read_tapped, taps_input
 from .types import CATEGORY, Reference
 
 SELECTIONS = ("auto", "all", "image", "text")
@@ -88,6 +89,7 @@ class OutlierMask(Node):
                     tooltip="What is normal. Without one: the published Qwen3-4B figures for "
                     "width 2560 at layer -2, else the median std of these very states.",
                 ),
+                taps_input(),
             ],
             outputs=[
                 io.Conditioning.Output("conditioning", display_name="conditioning"),
@@ -101,26 +103,41 @@ class OutlierMask(Node):
 
     @classmethod
     def execute(
-        cls, conditioning, mode, threshold, direction, tokens, exclude_sinks, reference=None
+        cls,
+        conditioning,
+        mode,
+        threshold,
+        direction,
+        tokens,
+        exclude_sinks,
+        reference=None,
+        taps=AUTO,
     ) -> io.NodeOutput:
         masked, reports, verdicts, other_ways, any_masked = [], [], [], [], False
         exclude_sinks = require_flag("exclude_sinks", exclude_sinks)
         require_choice("tokens", tokens, SELECTIONS)
         for entry in entries_of(conditioning):
-            hidden, record = read_entry(entry)
+            hidden, record = read_tapped(entry, taps)
             if reference is not None:
                 require_reference(reference)
-            measured = reference or reference_for(hidden, record)
             chosen, selected = _select(record, tokens)
-            result = mask_states(
-                hidden,
-                mode=mode,
-                threshold=threshold,
-                direction=direction,
-                selected=selected,
-                exclude_sinks=exclude_sinks,
-                reference=measured,
-            )
+            settings = {
+                "mode": mode,
+                "threshold": threshold,
+                "direction": direction,
+                "selected": selected,
+                "exclude_sinks": exclude_sinks,
+            }
+            if record.taps is not None:
+                done = mask_by_tap(hidden, record, reference, chosen, settings)
+                masked.append(write_entry(entry, done.hidden, done.record, done.kept))
+                reports.append(done.report)
+                verdicts.append(done.verdict)
+                other_ways.append(done.other_way)
+                any_masked |= done.any_masked
+                continue
+            measured = reference or reference_for(hidden, record)
+            result = mask_states(hidden, **settings, reference=measured)
             unchanged = torch.equal(result.hidden, hidden)
             did = _what_was_done(result, mode, direction, record, unchanged)
             new_record = record.take(result.kept)

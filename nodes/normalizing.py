@@ -15,7 +15,6 @@ from ..core.measure.reference import Reference as ReferenceStats
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from .conditioning import (
     entries_of,
-    read_entry,
     reference_for,
     reference_remarks,
     require_reference,
@@ -23,9 +22,12 @@ from .conditioning import (
 )
 from .node import Node
 from .report import shown_report
+from .tapped_entries import AUTO, read_tapped, tap_references, taps_input
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
+
+UNCHANGED = "normalize: nothing changed"
 
 
 class Normalize(Node):
@@ -66,16 +68,24 @@ class Normalize(Node):
                     tooltip="Leave attention-sink tokens untouched and out of the statistics. Off: "
                     "they are treated like all others.",
                 ),
+                taps_input(),
             ],
             outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],
         )
 
     @classmethod
-    def execute(cls, conditioning, method, keep_sinks, reference=None) -> io.NodeOutput:
+    def execute(cls, conditioning, method, keep_sinks, reference=None, taps=AUTO) -> io.NodeOutput:
         normalized, notes = [], []
         keep_sinks = require_flag("keep_sinks", keep_sinks)
         for entry in entries_of(conditioning):
-            hidden, record = read_entry(entry)
+            hidden, record = read_tapped(entry, taps)
+            if record.taps is not None:
+                hidden_after, note = _by_tap(hidden, record, method, keep_sinks, reference)
+                if note != UNCHANGED:
+                    record = record.with_edit(note)
+                normalized.append(write_entry(entry, hidden_after, record))
+                notes.append(note)
+                continue
             measured = _reference(reference, hidden, record, method, keep_sinks)
             selected = role_mask(record.roles, CONTENT_ROLES)
             result = normalize(hidden, method, measured, keep_sinks, selected)
@@ -86,7 +96,7 @@ class Normalize(Node):
                 log.warning("Normalize Embedding: %s.", remark)
                 note += f"; {remark}"
             if torch.equal(result.hidden, hidden):
-                note = "normalize: nothing changed"
+                note = UNCHANGED
             else:
                 record = record.with_edit(note)
             normalized.append(write_entry(entry, result.hidden, record))
@@ -119,3 +129,33 @@ def _note(hidden: Tensor, record: Record, method: str, result: NormalizeResult) 
         sinks = f", sinks kept: {record.names(result.sinks)}"
     seen = dit_change(hidden, result.hidden).summary()
     return f"normalize: {method} to {result.target}{sinks}; {seen}"
+
+
+def _by_tap(
+    hidden: Tensor,
+    record: Record,
+    method: str,
+    keep_sinks: bool,
+    reference: ReferenceStats | None,
+) -> tuple[Tensor, str]:
+    """Every tap normalized by its own statistics; the states and what was done."""
+    taps = record.taps
+    selected = role_mask(record.roles, CONTENT_ROLES)
+    references = tap_references(reference, record)
+    parts, targets, remarks = [], [], []
+    for tap, (part, own) in enumerate(zip(taps.split(hidden), references, strict=True)):
+        alone = record.of_tap(tap)
+        needed = method in NEEDS_REFERENCE or reference is not None
+        measured = _reference(own if needed else None, part, alone, method, keep_sinks)
+        result = normalize(part, method, measured, keep_sinks, selected)
+        parts.append(result.hidden)
+        sinks = f", sinks kept: {record.names(result.sinks)}" if result.sinks else ""
+        targets.append(f"{taps.name(tap)} to {result.target}{sinks}")
+        remarks += reference_remarks(measured, alone, False, method != "global")
+    for remark in dict.fromkeys(remarks):
+        log.warning("Normalize Embedding: %s.", remark)
+    normalized = taps.join(parts)
+    if torch.equal(normalized, hidden):
+        return hidden, UNCHANGED
+    seen = dit_change(hidden, normalized).summary("all taps together, whatever the token's length")
+    return normalized, "; ".join([f"normalize by tap: {method}", *targets, seen, *remarks])

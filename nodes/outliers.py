@@ -23,7 +23,6 @@ from ..core.tables import enumerate_some
 from .caption_path import caption_path
 from .conditioning import (
     entries_of,
-    read_entry,
     reference_for,
     reference_remarks,
     require_reference,
@@ -32,6 +31,9 @@ from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, theme_input, to_image
 from .report import shown_report
+from .tap_reading import read_taps_with
+from .tap_report import report_by_tap
+from .tapped_entries import AUTO, read_tapped, taps_input
 from .types import CATEGORY, Reference
 
 
@@ -64,9 +66,11 @@ class OutlierReport(Node):
                     "model",
                     optional=True,
                     tooltip="Z-Image: its own first layer (cap_embedder) then says what the image "
-                    "model sees of each dimension. Without it every dimension counts alike.",
+                    "model sees of each dimension. Without it every dimension counts alike. Of "
+                    "several taps: Flux.2, Krea 2 or Ideogram 4.",
                 ),
                 theme_input(),
+                taps_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="One picture an entry."),
@@ -80,7 +84,7 @@ class OutlierReport(Node):
 
     @classmethod
     def execute(
-        cls, conditioning, threshold, reference=None, model=None, theme="light"
+        cls, conditioning, threshold, reference=None, model=None, theme="light", taps=AUTO
     ) -> io.NodeOutput:
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
@@ -89,11 +93,19 @@ class OutlierReport(Node):
         from ..core.draw.theme import picture_theme
 
         pictures, sections, verdicts = [], [], []
-        weight, matrix = _first_layer(model, conditioning)
-        for entry in conditioning:
-            hidden, record = read_entry(entry)
-            if reference is not None:
-                require_reference(reference)
+        entries = [read_tapped(entry, taps) for entry in conditioning]
+        if reference is not None:
+            require_reference(reference)
+        single = [hidden for hidden, record in entries if record.taps is None]
+        weight, matrix = _first_layer(model if single else None, single)
+        for hidden, record in entries:
+            if record.taps is not None:
+                reading = None if model is None else read_taps_with(model, record.taps)
+                with picture_theme(theme):
+                    given = report_by_tap(hidden, record, reference, threshold, reading)
+                for collected, one in zip((pictures, sections, verdicts), given, strict=True):
+                    collected.append(one)
+                continue
             measured = reference or reference_for(hidden, record)
             keep = role_mask(record.roles, CONTENT_ROLES)
             survey = survey_outliers(
@@ -127,7 +139,7 @@ def _verdict(survey: Survey) -> str:
     )
 
 
-def _first_layer(model: Any, entries: list) -> tuple[Tensor | None, FirstMatrix | None]:
+def _first_layer(model: Any, states: list[Tensor]) -> tuple[Tensor | None, FirstMatrix | None]:
     """The norm's weight and the matrix after it, as the model computes with them.
 
     Raises:
@@ -136,8 +148,8 @@ def _first_layer(model: Any, entries: list) -> tuple[Tensor | None, FirstMatrix 
     if model is None:
         return None, None
     path = caption_path(model)
-    for entry in entries:
-        width = read_entry(entry)[0].shape[-1]
+    for hidden in states:
+        width = hidden.shape[-1]
         if width != path.width:
             raise ValueError(
                 f"the conditioning has {width} dimensions, and this model takes {path.width}: "

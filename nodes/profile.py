@@ -17,6 +17,7 @@ from ..core.outliers.detection import ratio_in_words
 from ..core.outliers.table import carriers_in_words
 from ..core.profile.heat_map import heat_map
 from ..core.profile.profile import Course, LayerProfile, Profile, ProfileStats, left_out, summarise
+from ..core.profile.tapped import tapped_layers
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
 from ..core.tables import align
 from .encoder import Encoding, block_count
@@ -32,6 +33,7 @@ from .prompt_list import (
     read_prompts,
 )
 from .report import shown_report
+from .saved_files import named_file
 from .types import CATEGORY
 
 FILE_PREFIX = "layerlab_profile"
@@ -116,7 +118,8 @@ class LayerProfileNode(Node):
         )
         report = _report(profile, records, threshold, path)
         preview = ui.PreviewImage(image, cls=cls)
-        return io.NodeOutput(image, report, ui=shown_report(report, _events(profile)[0], preview))
+        shown = shown_report(report, _events(profile)[0], preview)
+        return io.NodeOutput(image, report, ui={**shown, **named_file(path)})
 
 
 def _measure(
@@ -148,6 +151,7 @@ def _report(profile: Profile, records: list[Record], threshold: float, path: Pat
         f"{profile.model}: {profile.measured}, {profile.blocks} blocks, {profile.width} dimensions",
         *_events(profile),
         _sinks(profile),
+        *(tapped.in_words for tapped in tapped_layers(profile)),
         *left_out(profile),
         f"out of line: std over {threshold:g}x the layer's median std or under 1/{threshold:g} of "
         "it; massive (Sun et al. 2024): |x| over 100 and over 1000x the layer's median",

@@ -34,7 +34,14 @@ from .prompt_list import (
     read_text,
 )
 from .report import shown_report
-from .saved_files import contents_hash, find_file, list_files, new_file, safetensors_format
+from .saved_files import (
+    contents_hash,
+    find_file,
+    list_files,
+    named_file,
+    new_file,
+    safetensors_format,
+)
 from .types import CATEGORY, Reference
 
 SUFFIXES = (".safetensors", ".npz")
@@ -152,7 +159,8 @@ class SaveReference(Node):
         require_reference(reference)
         path, shown = new_file(filename_prefix, ".safetensors")
         save_reference(reference, path)
-        return io.NodeOutput(ui=shown_report(f"saved: {shown}\n{describe(reference)}"))
+        report = shown_report(f"saved: {shown}\n{describe(reference)}")
+        return io.NodeOutput(ui={**report, **named_file(path)})
 
 
 class LoadReference(Node):

@@ -33,6 +33,21 @@ def new_file(filename_prefix: str, suffix: str) -> tuple[Path, str]:
     return path, path.relative_to(output).as_posix()
 
 
+def named_file(path: Path) -> dict[str, list[dict[str, str]]]:
+    """The part of a node's answer from which clients know that it wrote this file.
+
+    As stock nodes do for latents and audio, so that history names the file and /view gives it out.
+    """
+    place = path.relative_to(folder_paths.get_output_directory())
+    subfolder = place.parent.as_posix()
+    file = {
+        "filename": place.name,
+        "subfolder": "" if subfolder == "." else subfolder,
+        "type": "output",
+    }
+    return {"files": [file]}
+
+
 def find_file(name: str, suffixes: Sequence[str], kind: str) -> Path:
     """The file that ``name``, as :func:`list_files` spells it, stands for.
 

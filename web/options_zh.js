@@ -1,6 +1,20 @@
 /* The options of the pack's inputs in Simplified Chinese, by input. JSON, but for this frame. */
 export const OPTIONS_ZH = {
-  "think_block": { "none": "无", "empty": "空", "open": "打开" },
+  "think_block": { "none": "无", "empty": "空", "open": "打开", "the model's own": "按模型原样" },
+  "taps": {
+    "auto": "自动",
+    "1": "1 层",
+    "2": "2 层",
+    "3": "3 层",
+    "4": "4 层",
+    "6": "6 层",
+    "8": "8 层",
+    "12": "12 层",
+    "13": "13 层",
+    "single layers": "逐层",
+    "leave one out": "依次去掉一层",
+    "solo": "依次只留一层"
+  },
   "tokens": {
     "auto": "自动",
     "all": "全部",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.checks import LayerLabError
+from ...core.errors import LayerLabError
 
 
 class ComfyClientError(LayerLabError, RuntimeError):
@@ -19,6 +19,25 @@ class ComfyClientError(LayerLabError, RuntimeError):
 
 class ServerUnreachable(ComfyClientError):
     """No ComfyUI answers at the address."""
+
+
+class LoginNeeded(ComfyClientError):
+    """What stands before the server asks for a login, or for another address.
+
+    ``code``: the HTTP status, 0 where a page came instead of data.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CertificateError(ComfyClientError):
+    """The server's certificate is not trusted."""
+
+
+class FileNotGiven(ComfyClientError):
+    """A file that a prompt made, and that the server does not give out."""
 
 
 class PromptRefused(ComfyClientError):

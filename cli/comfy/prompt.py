@@ -1,4 +1,4 @@
-"""One prompt on one server: queued once, followed to its end, its images fetched.
+"""One prompt on one server: queued once, and followed to its end.
 
 Nothing is queued twice: the caller chooses the prompt's id, and before the graph is sent
 (again) the server is asked whether it has that id.
@@ -11,14 +11,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .client import (
-    cancel_prompt,
-    fetch_image,
-    find_prompt,
-    get_json,
-    output_images,
-    post_prompt,
-)
+from .address import Address
+from .client import cancel_prompt, find_ended, find_prompt, get_json, post_prompt
 from .errors import (
     ComfyClientError,
     PromptFailed,
@@ -33,6 +27,16 @@ ASK_EVERY = 2.0
 
 ASK_EVERY_ALONE = 0.5
 """Seconds between two such questions while there is no websocket."""
+
+FIRST_ASK = 0.25
+"""Seconds after which it is asked first whether a prompt that was sent just now has ended."""
+
+AFTER_LAST_NODE = 0.1
+"""Seconds from the news that the last node is done to the question for the history, in case that
+the news that no node runs any more, which ComfyUI sends when the history is written, gets lost."""
+
+LOOK_UP = 0.5
+"""Seconds after which a wait looks up whether it is to stop."""
 
 SHORTEST_WAIT = 0.05
 """Seconds for which the websocket is listened to at least between two questions."""
@@ -63,21 +67,13 @@ class Limits(NamedTuple):
         return max(_SHORTEST_ANSWER, min(_LONGEST_ANSWER, self.contact / 3))
 
 
-class Image(NamedTuple):
-    """``name`` is the server's file name, ``data`` the file's bytes."""
-
-    name: str
-    data: bytes
-
-
 class Finished(NamedTuple):
-    """``entry`` is the server's history entry, ``images`` the saved ones, or else the previews.
+    """``entry`` is the server's history entry.
 
     ``left_out``: a line for each error of an output that the server did not run.
     """
 
     entry: dict[str, Any]
-    images: tuple[Image, ...]
     left_out: tuple[str, ...]
 
 
@@ -93,38 +89,61 @@ class PromptState(NamedTuple):
     total: float = 0.0
 
 
+class Stopped(Exception):
+    """The caller wants no more of the prompt: ``runs_on`` says whether the server runs it now."""
+
+    def __init__(self, runs_on: bool) -> None:
+        super().__init__()
+        self.runs_on = runs_on
+
+
 class _Forgotten(Exception):
     """The server was away, and is back without the prompt: it was started anew."""
 
 
 def run_prompt(
-    address: str,
+    address: Address | str,
     graph: Mapping[str, Any],
     prompt_id: str,
     limits: Limits,
     on_progress: Callable[[PromptState], None] = lambda state: None,
+    events: EventSocket | None = None,
+    is_new: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Finished:
-    """Queue ``graph`` (API format) under ``prompt_id``, unless the server has it; wait; fetch.
+    """Queue ``graph`` (API format) under ``prompt_id``, unless the server has it; wait.
+
+    Args:
+        events: an open connection to listen on, which stays open; else one of its own is made.
+        is_new: nobody has been sent this id yet, so no server need be asked for it first.
+        stopped: asked now and then; once it says yes the prompt is taken from the server's queue,
+            unless it runs or has ended.
 
     Raises:
         PromptRefused: if it does not pass validation.
         PromptFailed: if a node raised, it was deleted, or took longer than ``limits.prompt``.
         ServerUnreachable: if the server does not answer for ``limits.contact`` seconds.
+        Stopped: if ``stopped`` said so before the prompt's end.
         ComfyClientError: if it answers what no ComfyUI does.
     """
-    # The client gets the prompt's id too: a later run that finds the prompt receives its events.
-    client_id = prompt_id
-    for _ in range(LOSSES + 1):
-        with EventSocket(address, client_id) as events:
-            left_out = _queue_once(address, graph, prompt_id, client_id, limits)
-            try:
-                entry = _follow(address, prompt_id, events, limits, on_progress)
-            except _Forgotten:
-                continue
+    if events is None:
+        # A later run that finds the prompt under its id can receive its events too.
+        with EventSocket(address, prompt_id) as own:
+            return run_prompt(address, graph, prompt_id, limits, on_progress, own, is_new, stopped)
+    for turn in range(LOSSES + 1):
+        events.connect()
+        if stopped():
+            raise Stopped(runs_on=False)
+        new = is_new and turn == 0
+        left_out = _queue_once(address, graph, prompt_id, events.client_id, limits, new)
+        try:
+            had_it = left_out is None
+            entry = _follow(address, prompt_id, events, limits, on_progress, stopped, had_it)
+        except _Forgotten:
+            continue
         if left_out is None:
             left_out = _left_out(address, graph, entry, limits)
-        images = _images(address, entry, limits)
-        return Finished(entry, images, tuple(left_out))
+        return Finished(entry, tuple(left_out))
     raise PromptFailed(
         f"{address} was started anew {LOSSES + 1} times while it had this prompt, and forgot it; "
         "it may be this prompt that stops it: see its log"
@@ -132,7 +151,12 @@ def run_prompt(
 
 
 def _queue_once(
-    address: str, graph: Mapping[str, Any], prompt_id: str, client_id: str, limits: Limits
+    address: Address | str,
+    graph: Mapping[str, Any],
+    prompt_id: str,
+    client_id: str,
+    limits: Limits,
+    is_new: bool,
 ) -> list[str] | None:
     """What the server says that it leaves out; None if it had the prompt already."""
     sent = False
@@ -141,7 +165,7 @@ def _queue_once(
         nonlocal sent
         # A prompt that was sent may still be on its way, or in validation.
         look = _is_gone if sent else _is_unknown
-        if not look(address, prompt_id, limits):
+        if (sent or not is_new) and not look(address, prompt_id, limits):
             return None
         sent = True
         queued = post_prompt(address, graph, client_id, prompt_id, limits.answer)
@@ -158,38 +182,54 @@ def _queue_once(
 
 
 def _follow(
-    address: str,
+    address: Address | str,
     prompt_id: str,
     events: EventSocket,
     limits: Limits,
     on_progress: Callable[[PromptState], None],
+    stopped: Callable[[], bool],
+    had_it: bool,
 ) -> dict[str, Any]:
     """The prompt's history entry, once it has ended well."""
     deadline = time.monotonic() + limits.prompt
     heard = time.monotonic()
-    next_ask = heard  # once at the start: a resumed prompt may have ended already
+    # What an earlier run left may have ended; of a new graph the socket tells sooner.
+    next_ask = heard if had_it else heard + FIRST_ASK
     was_away = False
     while True:
         left = deadline - time.monotonic()
         seconds = ASK_EVERY if events.connected else ASK_EVERY_ALONE
         until_ask = next_ask - time.monotonic()
-        event = events.receive(max(min(seconds, left, until_ask), SHORTEST_WAIT))
+        event = events.receive(max(min(seconds, left, until_ask, LOOK_UP), SHORTEST_WAIT))
         late = time.monotonic() > deadline
+        stop = stopped()
         # Other prompts and packs talk on the same socket, so only this prompt's own words count.
         if event is not None and event["data"].get("prompt_id") != prompt_id:
             event = None
         if event is not None:
             heard = time.monotonic()
-            next_ask = heard + ASK_EVERY
+            next_ask = heard + (AFTER_LAST_NODE if event.get("type") in _ENDS else ASK_EVERY)
             state = _state(event)
             if state is not None:
                 on_progress(state)
         ended = event is not None and _ends(event)
-        if not ended and not late and time.monotonic() < next_ask:
+        if not (ended or late or stop) and time.monotonic() < next_ask:
             continue
         next_ask = time.monotonic() + seconds
         try:
-            place = find_prompt(address, prompt_id, limits.answer)
+            entry = find_ended(address, prompt_id, limits.answer) if ended else None
+            place = find_prompt(address, prompt_id, limits.answer) if entry is None else None
+            if place is not None and place.entry is not None:
+                entry = place.entry
+            if entry is not None:
+                raise_if_failed(entry)
+                return entry
+            if stop and place.ahead != 0:
+                cancel_prompt(address, prompt_id, limits.answer, waiting=True)
+                # It may have begun before the server read that.
+                place = find_prompt(address, prompt_id, limits.answer)
+            if stop:
+                raise Stopped(runs_on=place.ahead == 0)
             if place.unknown and _is_gone(address, prompt_id, limits):
                 if was_away:
                     raise _Forgotten
@@ -197,9 +237,6 @@ def _follow(
                     f"prompt {prompt_id} is neither queued nor finished: it was deleted, or the "
                     "server's history was cleared"
                 )
-            if place.entry is not None:
-                raise_if_failed(place.entry)
-                return place.entry
             if late:
                 cancel_prompt(address, prompt_id, limits.answer)
                 raise PromptFailed(
@@ -211,12 +248,14 @@ def _follow(
         except ServerUnreachable as error:
             was_away = True
             away = time.monotonic() - heard
+            if stop:
+                raise Stopped(runs_on=True) from error
             if away > limits.contact:
                 raise ServerUnreachable(f"{error} (for {away:.0f} s)") from error
 
 
 def _left_out(
-    address: str, graph: Mapping[str, Any], entry: Mapping[str, Any], limits: Limits
+    address: Address | str, graph: Mapping[str, Any], entry: Mapping[str, Any], limits: Limits
 ) -> list[str]:
     """The outputs that did not run, of a prompt whose acceptance this run did not see."""
     # (number, id, graph, extra data, the outputs to run)
@@ -237,24 +276,11 @@ def _left_out(
     ]
 
 
-def _images(address: str, entry: Mapping[str, Any], limits: Limits) -> tuple[Image, ...]:
-    """The saved images; of a graph that saves none its previews."""
-    listed = output_images(entry)
-    wanted = [image for image in listed if image.get("type") == "output"] or listed
-    return tuple(
-        Image(
-            image["filename"],
-            patiently(lambda image=image: fetch_image(address, image), limits.contact),
-        )
-        for image in wanted
-    )
-
-
-def _is_unknown(address: str, prompt_id: str, limits: Limits) -> bool:
+def _is_unknown(address: Address | str, prompt_id: str, limits: Limits) -> bool:
     return find_prompt(address, prompt_id, limits.answer).unknown
 
 
-def _is_gone(address: str, prompt_id: str, limits: Limits) -> bool:
+def _is_gone(address: Address | str, prompt_id: str, limits: Limits) -> bool:
     """Whether the server knows nothing of the prompt, also when asked several times."""
     for _ in range(_MISSES_UNTIL_GONE):
         if not _is_unknown(address, prompt_id, limits):
@@ -285,16 +311,15 @@ def _pauses(seconds: float) -> Iterator[float | None]:
 
 
 def _ends(event: Mapping[str, Any]) -> bool:
-    """Whether the prompt, an event of which this is, may be in the history now."""
-    kind = event.get("type")
+    """Whether the prompt, an event of which this is, is in the history now."""
     # ComfyUI writes the history before it says that no node of the prompt is executing.
-    return kind in _ENDS or (kind == "executing" and event["data"].get("node") is None)
+    return event.get("type") == "executing" and event["data"].get("node") is None
 
 
 def _state(event: Mapping[str, Any]) -> PromptState | None:
     """What an event of the prompt tells of it; None for events that tell nothing of that kind."""
     data = event["data"]
-    if event.get("type") == "executing":
+    if event.get("type") == "executing" and not _ends(event):
         return PromptState(ahead=0, node=data.get("display_node") or data.get("node"))
     if event.get("type") == "progress":
         value, total = data.get("value"), data.get("max")

@@ -13,7 +13,8 @@ from typing import Any
 
 import websocket
 
-from .client import is_loopback
+from .address import Address, as_address
+from .transport import tls
 
 _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
@@ -27,10 +28,10 @@ class EventSocket:
     connects again, after pauses that double from a quarter of a second to five seconds.
     """
 
-    def __init__(self, address: str, client_id: str) -> None:
+    def __init__(self, address: Address | str, client_id: str) -> None:
         self.drops = 0
-        self._address = address
-        self._url = f"ws://{address}/ws?clientId={client_id}"
+        self.client_id = client_id
+        self._address = as_address(address)
         self._socket: websocket.WebSocket | None = None
         self._pause = _FIRST_PAUSE
         self._next_try = 0.0
@@ -45,15 +46,24 @@ class EventSocket:
         if self._socket is None and time.monotonic() >= self._next_try:
             try:
                 self._socket = websocket.create_connection(
-                    self._url,
+                    self._address.websocket(self.client_id),
                     timeout=_CONNECT_SECONDS,
                     suppress_origin=True,
-                    http_no_proxy=["*"] if is_loopback(self._address) else None,
+                    # Decoding checks it too.
+                    skip_utf8_validation=True,
+                    header=[f"{name}: {value}" for name, value in self._address.headers],
+                    redirect_limit=0,
+                    sslopt={"context": tls(self._address)} if self._is_secure else None,
+                    http_no_proxy=["*"] if self._address.is_loopback else None,
                 )
                 self._pause = _FIRST_PAUSE
             except _DROPPED:
                 self._wait_before_next_try()
         return self._socket is not None
+
+    @property
+    def _is_secure(self) -> bool:
+        return self._address.scheme == "https"
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
         """The next event, or None if there is none within ``seconds`` or no connection.

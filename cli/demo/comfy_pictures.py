@@ -19,8 +19,10 @@ from ...core.draw.labels import broken
 from ...core.files.atomic import write_whole
 from ...core.tables import enumerate_some
 from ...tiny_host.tiny_weights import write_tiny_weights
+from ..comfy.client import fetch_image
 from ..comfy.errors import PromptFailed
 from ..comfy.folder import comfyui_python, find_comfyui, install_pack, missing_requirements
+from ..comfy.outputs import named_outputs
 from ..comfy.prompt import Limits, run_prompt
 from ..comfy.server import ComfyServer
 
@@ -87,7 +89,10 @@ def compare_layers(comfyui: Path, out: Path, report: Callable[[str], None]) -> C
             if finished.left_out:
                 raise PromptFailed("\n".join(["ComfyUI left out:", *finished.left_out]))
             images = {
-                Path(image.name).name.rsplit("_", 2)[0]: image.data for image in finished.images
+                Path(saved.file["filename"]).name.rsplit("_", 2)[0]: fetch_image(
+                    server.address, saved.file
+                )
+                for saved in named_outputs(finished.entry, only_images=True)
             }
     saved = [write_whole(out / f"{name}.png", data) for name, data in images.items()]
     png = to_png(side_by_side(images))

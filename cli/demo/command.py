@@ -30,6 +30,7 @@ from ..profile.report import outliers_say
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, heat_map_data, render_report
 from .comfy_pictures import NOISE, compare_layers, find_ready_comfyui
+from .cost import cost_lines
 
 LAYERS = (-2, -6)
 EFFECT_COLUMNS = (
@@ -86,11 +87,16 @@ def run_demo(options: argparse.Namespace) -> int:
             layer: effects_of_modes(data.kept[layer])
             for layer in progress.track(LAYERS, description="Masking each way")
         }
+        task = progress.add_task("Replacing the loudest dimension", total=None)
+        costs = cost_lines(
+            model, data.ids, LAYERS[1], profile.layer(LAYERS[1]).outliers[0].dimension
+        )
+        progress.update(task, total=1, completed=1)
         sections = _sections(data, profile, effects)
         for section in progress.track(sections, description="Writing"):
             if section.png:
                 write_whole(out / f"{file_name(section)}.png", section.png)
-    headline = headline_of(data, profile, effects)
+    headline = [*headline_of(data, profile, effects), *costs]
     _print_results(console, headline, data, profile, effects)
     document = json.dumps(profile.to_json(data.token_text), ensure_ascii=False, indent=1)
     write_whole(out / "profile.json", document + "\n")

@@ -165,11 +165,16 @@ def choose_dtype(name: str, device: torch.device, config: Any | None) -> torch.d
 
 
 def load_decoder(
-    files: ModelFiles, device: str = "auto", dtype: str = "auto", vision: bool = False
+    files: ModelFiles,
+    device: str = "auto",
+    dtype: str = "auto",
+    vision: bool = False,
+    head: bool = False,
 ) -> LoadedDecoder:
     """A causal language model, or the decoder of an image-text one such as Qwen3-VL.
 
-    ``vision``: whether the vision tower is needed too, so that none of its weights may be missing.
+    ``vision``, ``head``: whether the vision tower, or the language-model head, is needed too, so
+    that none of its weights may be missing.
 
     Raises:
         ModelError: if the files are damaged, incomplete or of another kind of model.
@@ -192,6 +197,8 @@ def load_decoder(
         _require_all_weights(files, model, "decoder", loaded.decoder, info)
         if vision:
             _require_all_weights(files, model, "vision tower", model.base_model.visual, info)
+        if head and (module := model.get_output_embeddings()) is not None:
+            _require_all_weights(files, model, "language-model head", module, info)
         # One token through one block shows what the blocks pass on, before any prompt is measured.
         loaded.hidden_states([0], [0])
     except NotADecoderError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..model.errors import ModelError
 from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
 from .batches import Batch
 from .image_prompts import ImageBatch
-from .meter import Done, HeldModel, ModelFacts, ProfileMeter
+from .meter import Done, ModelFacts, ProfileMeter
 
 RESTARTS = 10
 """How often one worker may die before the run gives up."""
@@ -25,11 +25,11 @@ AHEAD = 8
 """Shards a worker that may be finished before an earlier one is (a restarted worker is late)."""
 
 
-class RayWorkers:
-    """Workers of Ray with one :class:`.HeldModel` each."""
+class RayMeters:
+    """Workers of Ray with one :class:`.ProfileMeter` each."""
 
-    def __init__(self, workers: Sequence[Any]):
-        self._workers = list(workers)
+    def __init__(self, meters: Sequence[Any]):
+        self._meters = list(meters)
 
     def facts(self) -> ModelFacts:
         """What every worker has loaded.
@@ -37,45 +37,7 @@ class RayWorkers:
         Raises:
             ClusterError: if they do not have the same model, or died of it.
         """
-        first, *others = _get([worker.facts.remote() for worker in self._workers])
-        for other in others:
-            if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
-                raise ClusterError(
-                    f"the workers have different models under {first.name}: fingerprint "
-                    f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
-                )
-        return first
-
-    def run_all(self, method: str, shards: Iterable[Any], *arguments: Any) -> Iterator[Any]:
-        """What ``method`` of a worker gives for each shard (and the ``arguments``), in order,
-        whichever worker was first.
-
-        Raises:
-            ClusterError: if a worker has died too often.
-        """
-        import ray
-
-        idle = deque(self._workers * QUEUED)
-        busy: dict[Any, Any] = {}
-        order: deque[Any] = deque()
-        for shard in shards:
-            if len(order) == AHEAD * len(self._workers):
-                yield _get(order.popleft())
-            while not idle:
-                finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
-                idle.extend(busy.pop(reference) for reference in finished)
-            worker = idle.popleft()
-            reference = getattr(worker, method).remote(shard, *arguments)
-            busy[reference] = worker
-            order.append(reference)
-            while order and ray.wait([order[0]], timeout=0)[0]:
-                yield _get(order.popleft())
-        while order:
-            yield _get(order.popleft())
-
-
-class RayMeters(RayWorkers):
-    """Workers of Ray with one :class:`.ProfileMeter` each."""
+        return same_facts(self._meters)
 
     def measure_all(
         self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
@@ -85,12 +47,58 @@ class RayMeters(RayWorkers):
         Raises:
             ClusterError: if a worker has died too often.
         """
-        for stats in self.run_all("measure", shards, tuple(indices)):
+        calls = in_order(
+            self._meters, lambda meter, shard: meter.measure.remote(shard, tuple(indices)), shards
+        )
+        for stats in calls:
             done(stats.prompts, stats.tokens)
             yield stats
 
 
-def _get(references: Any) -> Any:
+def in_order(
+    workers: Sequence[Any], call: Callable[[Any, Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """What ``call(worker, item)``, a task of Ray, returns for each item, in the items' order.
+
+    Every item goes to a worker that has the fewest waiting; items are asked for as there is room.
+
+    Raises:
+        ClusterError: if a worker has died too often.
+    """
+    import ray
+
+    idle = deque(list(workers) * QUEUED)
+    busy: dict[Any, Any] = {}
+    order: deque[Any] = deque()
+    for item in items:
+        if len(order) == AHEAD * len(workers):
+            yield results(order.popleft())
+        while not idle:
+            finished, _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
+            idle.extend(busy.pop(reference) for reference in finished)
+        worker = idle.popleft()
+        reference = call(worker, item)
+        busy[reference] = worker
+        order.append(reference)
+        while order and ray.wait([order[0]], timeout=0)[0]:
+            yield results(order.popleft())
+    while order:
+        yield results(order.popleft())
+
+
+def same_facts(meters: Sequence[Any]) -> ModelFacts:
+    """What every worker has loaded. Raises ClusterError if they do not have the same model."""
+    first, *others = results([meter.facts.remote() for meter in meters])
+    for other in others:
+        if (other.fingerprint, other.dtype) != (first.fingerprint, first.dtype):
+            raise ClusterError(
+                f"the workers have different models under {first.name}: fingerprint "
+                f"{first.fingerprint} ({first.dtype}) and {other.fingerprint} ({other.dtype})"
+            )
+    return first
+
+
+def results(references: Any) -> Any:
     """``ray.get`` with errors that name what happened on the worker."""
     import ray
 
@@ -122,16 +130,30 @@ def require_cluster(address: str, workers: int, device: str) -> None:
 
 
 @contextmanager
-def ray_workers(
-    kind: type[HeldModel], address: str, workers: int, path: Path, device: str, *arguments: Any
-) -> Iterator[list[Any]]:
-    """Actors of ``kind`` on a cluster, or with the address "local" on a Ray of this machine alone.
+def ray_meters(
+    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
+) -> Iterator[RayMeters]:
+    """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
 
-    On a cluster the model must be at the same path on every node. ``arguments``: further ones of
-    ``kind``.
+    On a cluster the model must be at the same path on every node.
 
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
+    """
+    with ray_workers(address, workers, device, ProfileMeter) as make:
+        yield RayMeters(make(path, dtype, vision))
+
+
+@contextmanager
+def ray_workers(
+    address: str, workers: int, device: str, kind: type
+) -> Iterator[Callable[..., list[Any]]]:
+    """On a cluster, a function that makes ``workers`` workers of one ``kind``.
+
+    It takes the path of the model, and what the kind is given after the device.
+
+    Raises:
+        ClusterError: as :func:`ray_meters`.
     """
     with joined_ray(address, workers):
         import ray
@@ -144,16 +166,7 @@ def ray_workers(
             max_task_retries=RESTARTS,
             scheduling_strategy="SPREAD",
         )
-        yield [remote.remote(path, device, *arguments) for _ in range(workers)]
-
-
-@contextmanager
-def ray_meters(
-    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
-) -> Iterator[RayMeters]:
-    """Workers that measure, as :func:`ray_workers` starts them."""
-    with ray_workers(ProfileMeter, address, workers, path, device, dtype, vision) as actors:
-        yield RayMeters(actors)
+        yield lambda path, *more: [remote.remote(path, device, *more) for _ in range(workers)]
 
 
 def _share(workers: int, device: str) -> tuple[str, int, int]:

@@ -27,6 +27,7 @@ from ...core.profile.profile import (
     ProfileStats,
     left_out,
 )
+from ...core.profile.tapped import tapped_layers
 from ..show.html_report import Section, Table, heat_map_data, render_report
 from .against import reference_notes
 from .findings import layer_finding, sink_finding
@@ -126,6 +127,7 @@ def write_profile(
                 for layer in shown
             ),
             sink_finding(profile),
+            *(f"{tapped.in_words}." for tapped in tapped_layers(profile)),
             *left_out(profile),
         ],
         sections,

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import urllib.parse
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-
-from ...core.checks import LayerLabError
-from ..comfy.client import ComfyClientError, ServerUnreachable, comfyui_at, get_json
+from ...core.errors import LayerLabError
+from ..comfy.address import Address
+from ..comfy.client import ComfyClientError
 from ..comfy.prompt import Limits
+from ..comfy.saved_graph import SavedGraphError, to_api
+from ..comfy.widgets import inputs_of
 from ..out_folder import require_folder, writing_in
-from ..ray_cluster import LOCAL, require_ray
 from ..show.console import make_console
+from .graph_file import read_graph_file
+from .keeping import RESUME, Keeper
 from .lock import sole_run
-from .progress import QueueProgress
-from .results import FILE, RESUME, Results
-from .servers import DEFAULT_SERVER, has_prompt, read_servers
-from .settings import Fraction, Row, has_seed, make_rows, read_table
-from .worker import DONE, FAILED, REFUSED, UNREACHED, Job, Outcome, attempt
+from .repeats import Repeats
+from .reporting import ConsoleReport, JsonReport
+from .results import Results
+from .seeds import find_seeds
+from .servers import DEFAULT_SERVER, Kinds, holder_of, living, read_servers
+from .settings import Fraction, Row, make_rows, read_table
+from .sharing import Back, Begun, Lost, Progress, Sharing
+from .uploads import Uploads
+from .worker import DONE, FAILED, REFUSED, RUNS_ON, TAKEN_BACK, UNREACHED, Job, Outcome, Prepare
 from .workflow import QueueError, Workflow
 
 ALL_DONE, NOT_ALL_DONE, NO_SERVER = 0, 3, ComfyClientError.exit_status
 """Exit statuses. Bad input gives 1, and words that argparse cannot read 2."""
 
-
-class NoServer(ComfyClientError):
-    """No ComfyUI answers at any address."""
+INSECURE = (
+    "--insecure: the certificates of the servers are not checked. Whoever is on the way to one can "
+    "read and change what is sent, the login too."
+)
 
 
 class Interrupted(LayerLabError):
@@ -42,54 +49,71 @@ class Interrupted(LayerLabError):
 
 def run_queue(options: argparse.Namespace) -> int:
     """Queue ``options.workflow`` with its settings; returns the exit status."""
-    try:
-        return queue_workflow(options, make_console())
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; what a server has been given goes on there, and the same command again "
-            "fetches it and goes on"
-        ) from None
+    if options.ray is not None:
+        raise QueueError(
+            "--ray: queueing takes no Ray any more, for the servers do the work and this command "
+            "only waits for them. Leave --ray out and repeat --server for each server. On several "
+            "machines layerlab profile still works with --ray"
+        )
+    with JsonReport() if options.json else ConsoleReport(make_console()) as report:
+        try:
+            return queue_workflow(options, report)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted; what a server has been given goes on there, and the same command "
+                "again fetches it and goes on"
+            ) from None
 
 
-def queue_workflow(options: argparse.Namespace, console: Console) -> int:
-    """The whole run; ``console`` gets its progress and summary."""
-    workflow = Workflow.read(options.workflow)
-    table = read_table(options.settings) if options.settings else None
-    rows, fractions = make_rows(workflow, options.set, table, options.repeat)
-    servers = read_servers(options.server or [DEFAULT_SERVER], options.ray)
+def queue_workflow(options: argparse.Namespace, report: ConsoleReport) -> int:
+    """The whole run; ``report`` is told how it goes."""
+    servers = read_servers(options.server or [DEFAULT_SERVER], options.header, options.insecure)
     limits = Limits(_seconds("--timeout", options.timeout), _seconds("--contact", options.contact))
     require_folder(options.out)
-    if options.ray or len(servers) > 1:
-        require_ray(options.ray or LOCAL)
+    table = read_table(options.settings) if options.settings else None
+    found = read_graph_file(options.workflow)
+    if found.saved or options.upload:
+        servers = living(servers, report.warn)
+    kinds = Kinds(servers[0], limits)
+    workflow = Workflow(found.graph or convert(options.workflow, found.saved, kinds))
+    rows, fractions = make_rows(workflow, options.set, table, options.repeat)
+    uploads = None
+    if options.upload:
+        folders = [Path.cwd(), options.workflow.parent]
+        uploads = Uploads(workflow, kinds.describe, folders, limits)
+        rows, absent = uploads.find(rows)
+        for line in absent:
+            report.say(line)
     results = Results(options.out)
     waiting = [row for row in rows if not results.is_done(row)]
-    _introduce(console, options, len(rows), len(waiting), servers)
-    if options.repeat > 1 and not has_seed(workflow):
-        _warn(console, "No seed to move on was found: the repeats may all be the same picture.")
+    done = len(rows) - len(waiting)
+    report.introduce(options.workflow, len(rows), done, [str(s) for s in servers], options.out)
+    if options.insecure:
+        report.warn(INSECURE)
+    if options.repeat > 1:
+        _tell_seeds(workflow, report)
     if not waiting:
-        console.print(
-            f"All are done already, says {results.path}. To run them again name another --out.",
-            markup=False,
+        report.say(
+            f"All are done already, says {results.path}. To run them again name another --out."
         )
         return ALL_DONE
-    servers = living(servers, console)
-    refuse_fractions(servers[0], fractions)
-    progress = QueueProgress(console, len(rows), 0)
+    if not (found.saved or options.upload):
+        servers = living(servers, report.warn)
+    refuse_fractions(Kinds(servers[0], limits), fractions)
     with ExitStack() as stack:
         with writing_in(options.out, RESUME):
             stack.enter_context(sole_run(options.out))
         # Another run may have ended in the folder since it was read.
         results = Results(options.out)
         waiting = [row for row in rows if not results.is_done(row)]
-        run = Run(console, workflow, results, limits, progress, _varying(rows))
-        stack.enter_context(run.progress)
-        run.skip(len(rows) - len(waiting))
-        if len(servers) == 1 and not options.ray:
-            run.one_by_one(waiting, servers[0])
-        else:
-            run.collect(waiting, servers)
-            run.on_ray(options.ray or LOCAL, servers, waiting)
-    return _summarise(console, run.ends, len(waiting), results)
+        report.start(workflow, rows, len(waiting), _varying(rows))
+        keeper = Keeper(options.out, workflow.title, options.only == "images")
+        prepare = uploads.prepare if uploads else lambda server, job: job
+        run = Run(report, results, limits, keeper, prepare)
+        if options.repeat > 1:
+            run.remember(rows)
+        run.run(waiting, servers)
+    return run.summarise(len(waiting))
 
 
 class Run:
@@ -97,114 +121,146 @@ class Run:
 
     def __init__(
         self,
-        console: Console,
-        workflow: Workflow,
+        report: ConsoleReport,
         results: Results,
         limits: Limits,
-        progress: QueueProgress,
-        shown: Collection[str],
+        keeper: Keeper,
+        prepare: Prepare,
     ) -> None:
-        self.progress = progress
         self.ends: dict[int, str] = {}
-        self._console = console
-        self._workflow = workflow
+        self._report = report
         self._results = results
         self._limits = limits
-        self._shown = shown
-        self._lost: set[str] = set()
+        self._keeper = keeper
+        self._prepare = prepare
+        self._repeats: Repeats | None = None
 
-    def skip(self, rows: int) -> None:
-        """Count rows that an earlier run finished."""
-        for _ in range(rows):
-            self.progress.done()
-
-    def one_by_one(self, rows: Sequence[Row], server: str) -> None:
-        """Run all rows on one server, until it does not answer any more."""
+    def remember(self, rows: Sequence[Row]) -> None:
+        """Compare the pictures of repeats, also with those of rows that are done."""
+        self._repeats = Repeats(self._results.out)
         for row in rows:
-            job = self._job(row)
-            show = self.progress.follower(self._workflow.title)
-            try:
-                outcome = attempt(server, job, self._limits, show)
-            except ServerUnreachable as error:
-                self._end(row, Outcome(job, server, UNREACHED, 0.0, (), str(error)))
-                return
-            self._end(row, outcome)
+            if self._results.is_done(row):
+                self._repeats.note(row.line, row.number, self._results.last(row).get("outputs"))
 
-    def collect(self, rows: Sequence[Row], servers: Sequence[str]) -> None:
-        """Fetch what an interrupted run left with a server: no other server may do it again."""
+    def run(self, rows: Sequence[Row], servers: Sequence[Address]) -> None:
+        """Run all rows, each on whichever server is free, until none answers any more.
+
+        Raises:
+            Interrupted: if the user asked for an end; what waited on the servers is taken back.
+        """
+        by_number = {row.number: row for row in rows}
+        sharing = Sharing(
+            servers,
+            self._jobs(rows, servers),
+            self._limits,
+            self._keeper.keep,
+            self._results.client_id,
+            self._prepare,
+        )
+        try:
+            self._listen(sharing, by_number)
+        except KeyboardInterrupt:
+            sharing.stop()
+            self._report.say("Interrupted: taking back what waits on the servers.")
+            self._listen(sharing, by_number)
+            raise Interrupted(self._what_is_left(len(rows))) from None
+
+    def summarise(self, waiting: int) -> int:
+        """Tell how many ended in which way; returns the exit status."""
+        counts = Counter(self.ends.values())
+        counts[UNREACHED] += waiting - len(self.ends)
+        ordered = {status: counts[status] for status in (DONE, REFUSED, FAILED, UNREACHED)}
+        again = "" if counts[DONE] == waiting else " The same command takes up what is not done."
+        self._report.summarise(ordered, self._results.out, again)
+        if counts[UNREACHED]:
+            return NO_SERVER
+        return ALL_DONE if counts[DONE] == waiting else NOT_ALL_DONE
+
+    def _jobs(self, rows: Sequence[Row], servers: Sequence[Address]) -> Iterator[Job]:
         for row in rows:
             prompt_id = self._results.open_id(row)
-            if prompt_id is None:
-                continue
-            holders = (s for s in servers if has_prompt(s, prompt_id, self._limits))
-            if holder := next(holders, None):
-                show = self.progress.follower(self._workflow.title)
-                try:
-                    self._end(row, attempt(holder, self._job(row), self._limits, show))
-                except ServerUnreachable as error:
-                    _warn(self._console, f"{error}; what it had goes to another server.")
+            is_new = prompt_id is None
+            prompt_id = prompt_id or str(uuid.uuid4())
+            holder = None
+            if not is_new and len(servers) > 1:
+                # No other server may do again what one has from an interrupted run.
+                holder = holder_of(prompt_id, servers, self._limits)
+            self._results.begin(row, prompt_id)
+            yield Job(row.number, prompt_id, row.graph, is_new=is_new, holder=holder)
 
-    def on_ray(self, cluster: str, servers: Sequence[str], rows: Sequence[Row]) -> None:
-        """Run the rows that have not ended, each on whichever server is free."""
-        from .on_ray import run_on_servers
-
-        left = {row.number: row for row in rows if row.number not in self.ends}
-        if left:
-            jobs: Iterator[Job] = map(self._job, left.values())
-            for outcome in run_on_servers(cluster, servers, jobs, self._limits):
-                self._end(left[outcome.job.number], outcome)
-
-    def _job(self, row: Row) -> Job:
-        prompt_id = self._results.open_id(row) or str(uuid.uuid4())
-        self._results.begin(row, prompt_id)
-        return Job(row.number, prompt_id, row.graph)
+    def _listen(self, sharing: Sharing, rows: dict[int, Row]) -> None:
+        for news in sharing.news():
+            if isinstance(news, Progress):
+                row = rows[news.job.number]
+                self._report.progress(row, str(news.server), news.state)
+            elif isinstance(news, Begun):
+                self._report.begin(rows[news.job.number], str(news.server), news.job)
+            elif isinstance(news, Lost):
+                more = "; what it had goes to another server." if news.passed_on else ""
+                if more:
+                    self._report.warn(f"{news.error}{more}")
+            elif isinstance(news, Back):
+                self._report.say(f"{news.server} answers again.")
+            else:
+                self._end(rows[news.job.number], news)
 
     def _end(self, row: Row, outcome: Outcome) -> None:
-        files = self._results.end(row, outcome)
+        # What runs on is asked for again by the next run: its line stays the one that queued it.
+        if outcome.status != RUNS_ON:
+            self._results.end(row, outcome)
         self.ends[row.number] = outcome.status
-        self.progress.done()
-        for line in outcome.lost:
-            if line not in self._lost:
-                self._lost.add(line)
-                _warn(self._console, f"{line}; what it had goes to another server.")
-        shown = [f"{key}={row.settings[key]}" for key in self._shown if key in row.settings]
-        what = f"{row.number} ({', '.join(shown)[:100]}):" if shown else f"{row.number}:"
-        if outcome.status == DONE:
-            names = ", ".join(file.name for file in files) or "no picture"
-            self._console.print(f"{what} {outcome.seconds:.1f} s, {names}", markup=False)
-        else:
-            _warn(self._console, f"{what} {outcome.status}: {outcome.error}")
+        self._report.end(row, str(outcome.server), outcome)
+        if self._repeats and outcome.status == DONE:
+            for line in self._repeats.note(row.line, row.number, outcome.kept.outputs):
+                self._report.warn(line)
 
-
-def living(servers: Sequence[str], console: Console) -> list[str]:
-    """The ``servers`` at which a ComfyUI answers. Raises NoServer if there is none."""
-    found, errors = [], []
-    for server in servers:
-        try:
-            comfyui_at(server)
-            found.append(server)
-        except ComfyClientError as error:
-            errors.append(str(error))
-    if not found:
-        raise NoServer(
-            "\n".join(errors) + "\nStart ComfyUI, or give its address with --server HOST:PORT"
+    def _what_is_left(self, waiting: int) -> str:
+        counts = Counter(self.ends.values())
+        said = [f"{counts[s]} {s}" for s in (DONE, REFUSED, FAILED, UNREACHED) if counts[s]]
+        if counts[TAKEN_BACK]:
+            said.append(f"{counts[TAKEN_BACK]} taken back from a server's queue")
+        if counts[RUNS_ON]:
+            said.append(f"{counts[RUNS_ON]} still running on a server")
+        if waiting > len(self.ends):
+            said.append(f"{waiting - len(self.ends)} not begun")
+        return (
+            f"interrupted: {', '.join(said)}. The same command fetches what runs on and goes on "
+            "with the rest"
         )
-    for error in errors:
-        _warn(console, f"Left out: {error}")
-    return found
 
 
-def refuse_fractions(server: str, fractions: Sequence[Fraction]) -> None:
+def convert(path: Path, saved: dict[str, Any] | None, kinds: Kinds) -> dict[str, Any]:
+    """What the page saved in API format. Raises QueueError if it cannot be converted."""
+    try:
+        graph = to_api(saved or {}, kinds.describe)
+    except SavedGraphError as error:
+        raise QueueError(
+            f"{path} is as ComfyUI's page saves it, and cannot be queued: {error}. Or open it in "
+            "ComfyUI and take Workflow > Export (API)"
+        ) from None
+    if not graph:
+        raise QueueError(f"{path} has no node that could be queued: all are muted, or notes")
+    return graph
+
+
+def refuse_fractions(kinds: Kinds, fractions: Sequence[Fraction]) -> None:
     """Raise QueueError if a whole number of the server is set to one with decimals.
 
     ComfyUI would cut the decimals off without a word.
     """
     for fraction in fractions:
-        listed = get_json(server, f"/object_info/{urllib.parse.quote(fraction.class_type)}")
-        inputs = (listed.get(fraction.class_type) or {}).get("input") or {}
-        for group in inputs.values():
-            if isinstance(group, dict) and (group.get(fraction.input) or [None])[0] == "INT":
+        for one in inputs_of(kinds.describe(fraction.class_type)):
+            if one.name == fraction.input and one.kind == "INT":
                 raise QueueError(fraction.message)
+
+
+def _tell_seeds(workflow: Workflow, report: ConsoleReport) -> None:
+    """Say by name what --repeat cannot move."""
+    seeds = find_seeds(workflow)
+    if not seeds.moved and not seeds.fixed:
+        report.warn("No seed to move on was found: the repeats may all be the same picture.")
+    for line in seeds.fixed:
+        report.warn(f"A seed stays the same in every repeat: {line}.")
 
 
 def _varying(rows: Sequence[Row]) -> list[str]:
@@ -222,37 +278,3 @@ def _seconds(name: str, value: float) -> float:
     if not 0 < value < float("inf"):
         raise QueueError(f"{name} is {value:g}: it must be a number of seconds over 0")
     return value
-
-
-def _introduce(
-    console: Console, options: argparse.Namespace, total: int, waiting: int, servers: Sequence[str]
-) -> None:
-    done = f", {total - waiting} of them done already" if waiting < total else ""
-    prompts = "1 prompt" if total == 1 else f"{total} prompts"
-    where = servers[0] if len(servers) == 1 else f"{len(servers)} servers"
-    line = f"{options.workflow.name}: {prompts}{done}; {where}, into {options.out}"
-    console.print(line, style="bold", markup=False)
-
-
-def _warn(console: Console, text: str) -> None:
-    """On standard error, above the bars where there is a terminal."""
-    if console.is_terminal:
-        console.print(text, style="red", markup=False)
-    else:
-        sys.stderr.write(f"{text}\n")
-
-
-def _summarise(console: Console, ends: dict[int, str], waiting: int, results: Results) -> int:
-    counts = Counter(ends.values())
-    counts[UNREACHED] += waiting - len(ends)
-    named = [f"{counts[status]} {status}" for status in (DONE, REFUSED, FAILED, UNREACHED)]
-    parts = [part for part in named if not part.startswith("0 ")]
-    again = "" if counts[DONE] == waiting else " The same command again takes up what is not done."
-    console.print(
-        f"{', '.join(parts)}: {results.out}, each with its settings in {FILE}.{again}",
-        style="bold",
-        markup=False,
-    )
-    if counts[UNREACHED]:
-        return NO_SERVER
-    return ALL_DONE if counts[DONE] == waiting else NOT_ALL_DONE

@@ -1,106 +1,104 @@
-"""The results of a queue: pictures, and results.jsonl, from which a later run goes on."""
+"""The results of a queue, results.jsonl, from which a later run goes on."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Sequence
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ...core.files.atomic import write_whole
-from ...core.files.file_names import plain_file_name
-from ..comfy.prompt import Image
 from ..out_folder import writing_in
+from .keeping import RESUME
 from .settings import Row
 from .worker import DONE, UNREACHED, Outcome
 from .workflow import QueueError, parse_json
 
 FILE = "results.jsonl"
-RESUME = "it goes on where it stopped"
 QUEUED = "queued"
 """The status of a prompt that was given to a server; its end is a later line with the same key."""
 
-_PROMPT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class Results:
     """The folder ``out``: a line is added to its results.jsonl for every prompt and for its end.
 
-    What cannot be read raises QueueError, and what cannot be written OutFolderError.
+    What cannot be read raises QueueError, and what cannot be written OutFolderError. It may be used
+    from several threads.
+
+    Attributes:
+        client_id: that under which servers send the folder's events, of an earlier run if there
+            was one: what that left running still sends them there.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.path = out / FILE
+        self.client_id = str(uuid.uuid4())
         self._last: dict[str, dict[str, Any]] = {}
+        self._writing = threading.Lock()
         for line in self._lines():
             self._last[line["key"]] = line
+            self.client_id = _id(line.get("client_id")) or self.client_id
+
+    def last(self, row: Row) -> Mapping[str, Any]:
+        """The last line about the row; empty if there is none."""
+        return self._last.get(row.key, {})
 
     def is_done(self, row: Row) -> bool:
         """Whether an earlier run finished it."""
-        return self._last.get(row.key, {}).get("status") == DONE
+        return self.last(row).get("status") == DONE
 
     def open_id(self, row: Row) -> str | None:
         """The prompt id that an earlier run queued it under, if that did not see its end."""
-        line = self._last.get(row.key, {})
-        prompt_id = line.get("prompt_id")
-        # It becomes part of an address on the server.
-        known = isinstance(prompt_id, str) and _PROMPT_ID.fullmatch(prompt_id)
-        return prompt_id if known and line.get("status") in (QUEUED, UNREACHED) else None
+        line = self.last(row)
+        return _id(line.get("prompt_id")) if line.get("status") in (QUEUED, UNREACHED) else None
 
     def begin(self, row: Row, prompt_id: str) -> None:
         """Note the id, before any server has it."""
         with writing_in(self.out, RESUME):
-            self._add(row, status=QUEUED, prompt_id=prompt_id)
+            self._add(row, status=QUEUED, prompt_id=prompt_id, client_id=self.client_id)
 
-    def end(self, row: Row, outcome: Outcome) -> list[Path]:
-        """Save the images, then note the outcome; returns the files."""
+    def end(self, row: Row, outcome: Outcome) -> None:
+        """Note the outcome, whose files are saved."""
         with writing_in(self.out, RESUME):
-            files = [self._save(row.number, image) for image in outcome.images]
             self._add(
                 row,
                 status=outcome.status,
                 prompt_id=outcome.job.prompt_id,
-                server=outcome.server,
-                files=[file.name for file in files],
+                server=str(outcome.server) if outcome.server else "",
+                files=outcome.kept.files,
+                outputs=list(outcome.kept.outputs),
                 error=outcome.error,
                 seconds=round(outcome.seconds, 3),
             )
-        return files
 
-    def _save(self, number: int, image: Image) -> Path:
-        """Under the server's name behind the row's number; what is there is never replaced."""
-        name = plain_file_name(image.name)
-        path = self.out / f"{number:04d}_{name}"
-        for turn in count(2):
-            if not path.exists():
-                return write_whole(path, image.data)
-            if path.read_bytes() == image.data:
-                return path
-            path = path.with_name(f"{number:04d}_{Path(name).stem}_{turn}{Path(name).suffix}")
-        raise AssertionError("unreachable")
-
-    def _add(self, row: Row, **more: Any) -> None:
+    def _add(self, row: Row, status: str, **more: Any) -> None:
         line = {
             "key": row.key,
             "row": row.number,
             "settings": row.settings,
+            "status": status,
             **more,
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         self.out.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            # A line that a crash cut short must not swallow this one.
-            if file.tell() and not _ends_with_newline(file):
-                file.write(b"\n")
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._last[row.key] = line
+        with self._writing:
+            with self.path.open("a+b") as file:
+                # A line that a crash cut short must not swallow this one.
+                if file.tell() and not _ends_with_newline(file):
+                    file.write(b"\n")
+                file.write(json.dumps(line).encode() + b"\n")
+                file.flush()
+                # The line of a prompt that is only queued outlives a killed process without it.
+                if status != QUEUED:
+                    os.fsync(file.fileno())
+            self._last[row.key] = line
 
     def _lines(self) -> Sequence[dict[str, Any]]:
         try:
@@ -118,6 +116,11 @@ class Results:
             if isinstance(content, dict) and isinstance(content.get("key"), str):
                 lines.append(content)
         return lines
+
+
+def _id(value: Any) -> str | None:
+    """``value`` if it is an id: it becomes part of an address on the server."""
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def _ends_with_newline(file: Any) -> bool:

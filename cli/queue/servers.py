@@ -2,57 +2,101 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ..comfy.client import ComfyClientError, find_prompt, is_loopback
+from ..comfy.address import Address, parse_header, without_secrets
+from ..comfy.client import ComfyClientError, comfyui_at, find_prompt, get_json
+from ..comfy.errors import ServerUnreachable
 from ..comfy.prompt import Limits, patiently
-from ..ray_cluster import LOCAL
 from .workflow import QueueError
 
 DEFAULT_SERVER = "127.0.0.1:8188"
 
 
-def read_servers(texts: Sequence[str], cluster: str | None) -> list[str]:
-    """The addresses, none twice. ``cluster``: Ray's address, if --ray was given.
+class NoServer(ComfyClientError):
+    """No ComfyUI answers at any address."""
+
+
+def read_servers(
+    texts: Sequence[str], headers: Sequence[str] = (), insecure: bool = False
+) -> list[Address]:
+    """The addresses, none twice. ``headers``: ``Name: value``, for every one of them.
 
     Raises:
-        QueueError: if one cannot be read, is given twice, or means this machine alone while the
-            cluster may ask from another.
+        QueueError: if one cannot be read or is given twice; without anything secret.
     """
-    servers = [read_address(text) for text in texts]
-    if len({_spelt_alike(server) for server in servers}) < len(servers):
-        raise QueueError("--server: an address is given twice")
-    if cluster and cluster != LOCAL:
-        for server in filter(is_loopback, servers):
+    pairs = []
+    for number, text in enumerate(headers, start=1):
+        try:
+            pairs.append(parse_header(text))
+        except ValueError as error:
+            which = "--header" if len(headers) == 1 else f"--header number {number}"
+            raise QueueError(f"{which}: {error}; such as 'Authorization: Bearer ...'") from None
+    servers = []
+    for text in texts:
+        try:
+            servers.append(Address.parse(text, tuple(pairs), not insecure))
+        except ValueError as error:
             raise QueueError(
-                f"--server {server} with --ray {cluster}: on each machine of the cluster that "
-                "address is the machine itself. Give this machine's own name (ComfyUI started "
-                "with --listen), or --ray without an address"
-            )
+                f"--server {without_secrets(text)}: {error}. Give HOST:PORT, such as "
+                f"{DEFAULT_SERVER}, or an address such as https://gpu.example/comfy?token=..."
+            ) from None
+    if len({server.place for server in servers}) < len(servers):
+        raise QueueError("--server: an address is given twice")
     return servers
 
 
-def read_address(text: str) -> str:
-    """HOST:PORT from an address that may be pasted from a browser. Raises QueueError."""
-    address = re.sub(r"^http://", "", text.strip()).rstrip("/")
-    host, _, port = address.rpartition(":")
-    valid = re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]|[\w.-]+", host) and port.isdecimal()
-    if not valid or not 0 < int(port) < 65536:
-        raise QueueError(f"--server {text}: give HOST:PORT, such as {DEFAULT_SERVER}")
-    return address
+def living(servers: Sequence[Address], warn: Callable[[str], None]) -> list[Address]:
+    """The ``servers`` at which a ComfyUI answers. Raises NoServer if there is none."""
+    found: list[Address] = []
+    errors: list[ComfyClientError] = []
+    for server in servers:
+        try:
+            comfyui_at(server)
+            found.append(server)
+        except ComfyClientError as error:
+            errors.append(error)
+    if not found:
+        told = [str(error) for error in errors]
+        if all(isinstance(error, ServerUnreachable) for error in errors):
+            told.append("Start ComfyUI, or give its address with --server HOST:PORT")
+        raise NoServer("\n".join(told))
+    for error in errors:
+        warn(f"Left out: {error}")
+    return found
 
 
-def has_prompt(server: str, prompt_id: str, limits: Limits) -> bool:
-    """Whether the server has the prompt; a silent one is asked for ``limits.contact``."""
+class Kinds:
+    """The node classes that a server has, each asked for once."""
+
+    def __init__(self, server: Address, limits: Limits) -> None:
+        self._server = server
+        self._limits = limits
+        self._known: dict[str, Mapping[str, Any]] = {}
+
+    def describe(self, kind: str) -> Mapping[str, Any]:
+        """Its part of ``/object_info``; empty for one that the server does not know."""
+        if kind not in self._known:
+            path = f"/object_info/{urllib.parse.quote(kind, safe='')}"
+            listed = patiently(
+                lambda: get_json(self._server, path, self._limits.answer), self._limits.contact
+            )
+            found = listed.get(kind)
+            self._known[kind] = found if isinstance(found, dict) else {}
+        return self._known[kind]
+
+
+def holder_of(prompt_id: str, servers: Sequence[Address], limits: Limits) -> Address | None:
+    """The first server that has the prompt; a silent one is asked for ``limits.contact``."""
+    return next((server for server in servers if _has(server, prompt_id, limits)), None)
+
+
+def _has(server: Address, prompt_id: str, limits: Limits) -> bool:
     try:
         return not patiently(
             lambda: find_prompt(server, prompt_id, limits.answer).unknown, limits.contact
         )
     except ComfyClientError:
         return False
-
-
-def _spelt_alike(address: str) -> tuple[str, int]:
-    host, _, port = address.lower().rpartition(":")
-    return "127.0.0.1" if host == "localhost" else host, int(port)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .seeds import find_seeds, moved_on
 from .workflow import QueueError, Target, Workflow, parse_json, read_json, read_text
 
-SEEDS = ("seed", "noise_seed")
-SEED_RANGE = 2**64
 _BOOLEANS = {"true": True, "false": False}
 
 Settings = dict[str, Any]
@@ -26,13 +25,15 @@ class Row(NamedTuple):
     """One prompt.
 
     ``number`` counts from 1. ``settings`` has what was set, and in repeats the seeds. ``key``
-    tells it from every other prompt: the graph's digest and how many equal ones go before.
+    tells it from every other prompt: the graph's digest and how many equal ones go before. ``line``
+    counts the list's lines from 0: the rows of one line are its repeats.
     """
 
     number: int
     settings: Settings
     graph: dict[str, Any]
     key: str
+    line: int = 0
 
 
 class Fraction(NamedTuple):
@@ -66,25 +67,21 @@ def make_rows(
     rows: list[Row] = []
     fractions: dict[tuple[str, str], Fraction] = {}
     seen: dict[str, int] = {}
+    moved = find_seeds(workflow).moved if repeat > 1 else []
     for turn in range(repeat):
-        for settings in table if table is not None else [{}]:
+        for line, settings in enumerate(table if table is not None else [{}]):
             graph = copy.deepcopy(dict(workflow.graph))
             chosen = _apply(workflow, graph, [*common.items(), *settings.items()], fractions)
-            seeds = _move_seeds(workflow, graph, turn)
+            seeds = _move_seeds(moved, graph, turn)
             digest = graph_digest(graph)
             seen[digest] = seen.get(digest, 0) + 1
+            names = {workflow.find(key): key for key in chosen} if seeds else {}
+            for target, seed in seeds.items():
+                chosen[names.get(target, f"{target.node}.{target.input}")] = seed
             if repeat > 1:
-                names = {workflow.find(key): key for key in chosen}
-                for target, seed in seeds.items():
-                    chosen[names.get(target, f"{target.node}.{target.input}")] = seed
                 chosen["repeat"] = turn + 1
-            rows.append(Row(len(rows) + 1, chosen, graph, f"{digest}-{seen[digest]}"))
+            rows.append(Row(len(rows) + 1, chosen, graph, f"{digest}-{seen[digest]}", line))
     return rows, list(fractions.values())
-
-
-def has_seed(workflow: Workflow) -> bool:
-    """Whether there is a seed that repeats can move on."""
-    return bool(_seeds(workflow))
 
 
 def parse_assignments(given: Iterable[str]) -> Settings:
@@ -212,37 +209,13 @@ def _apply(
     return chosen
 
 
-def _move_seeds(workflow: Workflow, graph: dict[str, Any], turn: int) -> dict[Target, Any]:
-    """Move them on in ``graph``; returns what they are now. A negative one (drawn by the node, in
-    some packs) is left as it is."""
+def _move_seeds(moved: Sequence[Target], graph: dict[str, Any], turn: int) -> dict[Target, Any]:
+    """Move these on in ``graph``; returns what they are now."""
     seeds: dict[Target, Any] = {}
-    for target in _seeds(workflow):
+    for target in moved:
         inputs = graph[target.node]["inputs"]
-        if turn and inputs[target.input] >= 0:
-            inputs[target.input] = (inputs[target.input] + turn) % SEED_RANGE
-        seeds[target] = inputs[target.input]
+        inputs[target.input] = seeds[target] = moved_on(inputs[target.input], turn)
     return seeds
-
-
-def _seeds(workflow: Workflow) -> list[Target]:
-    """Every whole number called seed or noise_seed, or that such an input takes from a node's only
-    whole number (a Primitive)."""
-    found: dict[Target, None] = {}
-    for node_id, node in workflow.graph.items():
-        for name in SEEDS:
-            value = node["inputs"].get(name)
-            if _is_whole(value):
-                found[Target(node_id, name)] = None
-            elif workflow.is_link(value):
-                source = workflow.graph[value[0]]["inputs"]
-                whole = [name for name, held in source.items() if _is_whole(held)]
-                if len(whole) == 1:
-                    found[Target(value[0], whole[0])] = None
-    return list(found)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _read_csv(path: Path) -> list[Settings]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.checks import LayerLabError
+from ...core.errors import LayerLabError
 from ...core.tables import enumerate_some
 from ..comfy.errors import node_name
 
@@ -34,29 +33,6 @@ class Workflow:
 
     def __init__(self, graph: Mapping[str, Any]) -> None:
         self.graph = graph
-
-    @classmethod
-    def read(cls, path: Path) -> Workflow:
-        """Read a file.
-
-        Raises:
-            QueueError: if it is not there, not JSON, or in another format.
-        """
-        graph = read_json(path)
-        if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
-            raise QueueError(_save_format(path, graph))
-        if not isinstance(graph, dict) or not graph:
-            raise QueueError(f"{path} is no workflow: it must be an object of nodes by id")
-        for node_id, node in graph.items():
-            if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
-                raise QueueError(
-                    f"{path} is no workflow in API format: {node_id!r} has no class_type. In "
-                    "ComfyUI: Workflow > Export (API)"
-                )
-            if not isinstance(node.get("inputs"), dict):
-                named = node_name(node_id, node["class_type"], graph)
-                raise QueueError(f"{path}: {named} has no inputs")
-        return cls(graph)
 
     def find(self, key: str) -> Target:
         """The input that ``key`` names: NODE.INPUT, NODE being an id or a title.
@@ -131,6 +107,22 @@ class Workflow:
         return enumerate_some(nodes, SHOWN)
 
 
+def require_graph(graph: Mapping[str, Any], named: str) -> None:
+    """Raise QueueError if ``graph`` is not in API format; ``named``: what it was read from."""
+    for node_id, node in graph.items():
+        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+            there = list(node) if isinstance(node, dict) else []
+            has = enumerate_some([repr(name) for name in there], SHOWN)
+            raise QueueError(
+                f"{named} is no workflow in API format: {node_id!r} has no class_type"
+                f"{f', only {has}' if has else ''}. In ComfyUI: Workflow > Export (API)"
+            )
+        if not isinstance(node.get("inputs"), dict):
+            raise QueueError(
+                f"{named}: {node_name(node_id, node['class_type'], graph)} has no inputs"
+            )
+
+
 def read_json(path: Path) -> Any:
     """The JSON in a file, with or without a byte order mark.
 
@@ -192,16 +184,3 @@ def title_of(node: Mapping[str, Any]) -> str:
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
     return str(title or node.get("class_type") or "")
-
-
-def _save_format(path: Path, graph: Mapping[str, Any]) -> str:
-    message = (
-        f"{path} is in the format that ComfyUI saves and opens, which lacks what the server needs "
-        "to run it. Open it in ComfyUI and take Workflow > Export (API)"
-    )
-    extra = graph.get("extra")
-    named = extra.get("layerlab_api_twin") if isinstance(extra, dict) else None
-    if not isinstance(named, str) or not re.fullmatch(r"\w{1,100}", named):
-        return message
-    twin = path.parent / "api" / f"{named}.json"
-    return f"{message}; this one is there already: {twin}" if twin.is_file() else message

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from .html_report import Table
+if TYPE_CHECKING:
+    from .html_report import Table
 
 FILE_WIDTH = 120
 """Columns where the output is no terminal."""

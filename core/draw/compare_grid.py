@@ -55,7 +55,7 @@ class Shape(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One cell against the baseline; a figure that does not exist is None.
+    """One cell against the baseline; a figure that does not exist is None, as the baseline's own.
 
     Attributes:
         psnr: in dB, infinity where all pixels are equal.
@@ -217,13 +217,13 @@ def compare(
     baseline = check_baseline(cells, baseline)
     reference = _unit(cells[baseline])
     results = []
-    for cell in cells:
+    for index, cell in enumerate(cells):
         image = _unit(cell)
         alike, similar, grid, same = None, None, None, False
         if image is not None:
             grid = grid_artifact_score(image)
             same = image.shape == reference.shape
-        if same:
+        if same and index != baseline:
             alike, similar = psnr(image, reference), ssim(image, reference)
         results.append(Compared(alike, similar, grid, same))
         if progress:

@@ -1,6 +1,7 @@
 """How alike two images are, and how much of a 16-pixel grid one shows.
 
-PSNR and SSIM are kornia's, which is imported only when they are asked for: that takes seconds.
+PSNR is kornia's, which is imported only when it is asked for: that takes seconds. Its SSIM takes
+eleven times as long as sums along columns and rows, for the same figure.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ ODD_HARMONICS = (1, 3, 5, 7)
 """Multiples of 1/16 cycles per pixel below the highest frequency that an 8-pixel grid lacks."""
 SMALLEST_FOR_GRID = 4 * PATCH
 """A side must hold four patches, or the peak has no neighbours."""
-SSIM_WINDOW = 11
-"""Side of SSIM's Gaussian window (sigma 1.5), as in Wang et al. 2004."""
+SSIM_WINDOW, SSIM_SIGMA, SSIM_CONSTANTS = 11, 1.5, (0.01**2, 0.03**2)
+"""Side and sigma of SSIM's Gaussian window, in pixels, and its constants for a range of 1, as in
+Wang et al. 2004."""
+STRIP = 128
+"""Rows of SSIM's map that are made at once, so that what it takes stays in the cache."""
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, for gamma-coded red, green and blue."""
 
@@ -41,14 +45,43 @@ def ssim(image: Tensor, baseline: Tensor) -> float | None:
     Args:
         image, baseline: (height, width, 3) float in 0..1, of one size.
     """
-    from kornia.metrics import ssim as library_ssim
-
     _require_one_size(image, baseline)
     if min(image.shape[:2]) < SSIM_WINDOW:
         return None
-    planes = [side.float().movedim(-1, 0)[None] for side in (image, baseline)]
-    similarity = library_ssim(*planes, SSIM_WINDOW, max_val=1.0, eps=0.0, padding="valid")
-    return float(similarity.mean())
+    planes = [side.float().movedim(-1, 0) for side in (image, baseline)]
+    rows = image.shape[0] - SSIM_WINDOW + 1
+    total = sum(
+        float(_ssim_map(*(plane[:, top : top + STRIP + SSIM_WINDOW - 1] for plane in planes)).sum())
+        for top in range(0, rows, STRIP)
+    )
+    return total / (image.shape[2] * rows * (image.shape[1] - SSIM_WINDOW + 1))
+
+
+def _ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of (channels, height, width) at every place where the window is inside."""
+    mean_x, mean_y, square_x, square_y, product = _windowed(
+        torch.stack([x, y, x * x, y * y, x * y])
+    )
+    low, high = SSIM_CONSTANTS
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    means = mean_x.square() + mean_y.square()
+    return (
+        (2 * mean_x * mean_y + low) * (2 * covariance + high) / ((means + low) * (variances + high))
+    )
+
+
+def _windowed(planes: Tensor) -> Tensor:
+    """The Gaussian window's weighted means over ``planes`` (..., height, width)."""
+    offsets = torch.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    for dimension in (-2, -1):
+        length = planes.shape[dimension] - SSIM_WINDOW + 1
+        summed = torch.zeros_like(planes.narrow(dimension, 0, length))
+        for start, weight in enumerate((weights / weights.sum()).tolist()):
+            summed.add_(planes.narrow(dimension, start, length), alpha=weight)
+        planes = summed
+    return planes
 
 
 def grid_artifact_score(image: Tensor) -> float | None:

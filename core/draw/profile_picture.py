@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from ..profile.heat_map import HeatMap
 from ..profile.profile import MASSIVE_ABSOLUTE, MASSIVE_RELATIVE, LayerProfile, Profile
+from ..profile.tapped import tapped_layers
 from .figures import CALM, GREY, LOUD, fit_log_axis, open_frame, positive, to_pixels
 from .fonts import text_style
 from .heat_map_picture import draw_heat_map, name_loudest, shared_columns
 from .labels import broken
-from .profile_pictures import events
+from .profile_pictures import TAP_COLORS, events
 
 WIDTH, MAP_WIDTH, DPI = 12.0, 5.2, 110
 """Inches of the picture and of its map, pixels per inch. On a node 700 pixels wide a font of 10
@@ -40,6 +41,7 @@ def profile_figure(profile: Profile, heat: HeatMap, threshold: float) -> Figure:
     sizes, counts, cells = figure.subplots(1, 3, sharey=True, width_ratios=[1, 0.6, 2.6])
     _draw_magnitudes(sizes, profile)
     _draw_counts(counts, profile.layers, threshold)
+    _mark_taps(counts, profile)
     bar = draw_heat_map(figure, cells, heat, upward=True, darkest=1.0)
     bar.ax.tick_params(labelsize=10)
     name_loudest(cells, heat, MAP_WIDTH)
@@ -99,9 +101,26 @@ def _draw_counts(axes: Axes, layers: tuple[LayerProfile, ...], threshold: float)
     _legend(axes, (f"std {threshold:g}x out of line", LOUD), (massive, CALM))
 
 
-def _legend(axes: Axes, *entries: tuple[str, str]) -> None:
-    """Names in their colours under the axes."""
-    for number, (words, color) in enumerate(entries):
+def _mark_taps(axes: Axes, profile: Profile) -> None:
+    """Triangles beside the bars at hidden states that an image model takes, a column for each."""
+    for number, tapped in enumerate(tapped_layers(profile)):
+        color = TAP_COLORS[number % len(TAP_COLORS)]
+        rows = [profile.layers.index(layer) for layer in tapped.layers]
+        axes.plot(
+            [1.03 + 0.06 * number] * len(rows),
+            rows,
+            "<",
+            color=color,
+            ms=6,
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+        )
+        _legend(axes, (f"{tapped.model} takes", color), first=2 + number)
+
+
+def _legend(axes: Axes, *entries: tuple[str, str], first: int = 0) -> None:
+    """Names in their colours under the axes, from line ``first`` on."""
+    for number, (words, color) in enumerate(entries, first):
         axes.annotate(
             words,
             (0, 0),

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from ..edit.mask_effects import ModeEffect
 from ..measure.split_stats import SplitStats
 from ..profile.profile import LayerProfile, Profile
+from ..profile.tapped import tapped_layers
 from .figures import (
     CALM,
     FLOOR,
@@ -37,6 +38,8 @@ from .labels import Mark, broken, name_above, name_on_the_right
 
 MARKED_LAYERS = (-2, -6)
 """The layers that Z-Image and its kin read, marked wherever they were measured."""
+TAP_COLORS = ("#7c3aed", "#0e7490")
+"""Of the marks at hidden states that an image model takes, the first model's and the second's."""
 NAMED_DIMENSIONS = 8
 """Dimensions that a panel names of those that are too loud, and of those that are too quiet."""
 
@@ -56,11 +59,22 @@ def layers_figure(profile: Profile) -> Figure:
     axes.plot(index, peaks, "o-", color=LOUD, ms=4, label="largest |x|")
     axes.plot(index, medians, "o-", color=CALM, ms=4, label="median |x|")
     whole_ticks(axes.xaxis, index[0], index[-1])
+    for number, tapped in enumerate(tapped_layers(profile)):
+        taken = [layer.index for layer in tapped.layers]
+        axes.plot(
+            taken,
+            [0.02 + 0.04 * number] * len(taken),
+            "^",
+            color=TAP_COLORS[number % len(TAP_COLORS)],
+            ms=6,
+            label=f"{tapped.model} takes",
+            transform=axes.get_xaxis_transform(),
+        )
     if fit_log_axis(axes.yaxis, [peaks, medians]):
         _mark_states(axes, profile, dict(zip(index, peaks, strict=True)))
     else:
         _say(axes, "Every value is 0, or none is finite.")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     axes.set_xlabel("hidden state (0: embeddings; the last one is normed)")
     axes.set_ylabel("magnitude")
     title = broken(f"{profile.model}: magnitudes by layer, {profile.units}", 12, 8, 1)
@@ -193,7 +207,7 @@ def comparison_figure(a: Mapping[str, Any], b: Mapping[str, Any]) -> Figure:
         _say(axes, "Every value is 0, or none is finite.")
     axes.set_xlabel("depth (0: embeddings, 1: after the last block and the final norm)")
     axes.set_ylabel("magnitude")
-    legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set(**text_style(text.get_text()))
     return figure
@@ -228,7 +242,7 @@ def masking_figure(effects: Mapping[int, list[ModeEffect]]) -> Figure:
             fontsize=9,
         )
     figure.legend(
-        ["sink tokens", "all other tokens"], loc="outside lower center", ncols=2, frameon=False
+        ["sink tokens", "all other tokens"], loc="outside lower center", ncols=4, frameon=False
     )
     return figure
 

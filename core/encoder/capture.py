@@ -91,11 +91,11 @@ def capture_hidden_states(
     wanted = sorted({hidden_state_index(layer, blocks) for layer in layers})
     top = wanted[-1]
     capture = Capture(blocks=blocks, blocks_run=max(top, 1))
-    stack = _Truncation(decoder, capture.blocks_run)
+    stack = BlockSwap(decoder, lambda own: own[: capture.blocks_run])
 
     def start_pass(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         capture.passes.append({})
-        stack.cut()
+        stack.swap()
         # transformers would install its own recording hooks now, on the blocks left, for good.
         quiet = {name: False for name in RECORDING if kwargs.get(name)}
         return args, {**kwargs, **quiet}
@@ -117,7 +117,7 @@ def capture_hidden_states(
 
     def on_input(index: int):
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            keep(index, _hidden_argument(args, kwargs))
+            keep(index, hidden_argument(args, kwargs))
 
         return hook
 
@@ -139,33 +139,43 @@ def capture_hidden_states(
         yield capture
 
 
-class _Truncation:
-    """Shortens ``decoder.layers`` for one pass.
+class BlockSwap:
+    """For one pass, other blocks in place of ``decoder.layers``, as ``choose`` makes them of these.
 
     Only while the decoder itself runs: ComfyUI walks the module tree when it loads, patches and
     unloads a model, and would lose LoRA patches of blocks that it cannot see.
     """
 
-    def __init__(self, decoder: nn.Module, length: int):
+    def __init__(
+        self, decoder: nn.Module, choose: Callable[[list[nn.Module]], Sequence[nn.Module]]
+    ):
         self.decoder = decoder
-        self.length = length
+        self.choose = choose
         self.whole: nn.ModuleList | None = None
 
-    def cut(self) -> None:
+    def swap(self) -> None:
+        """Put the other blocks in."""
         self.whole = self.decoder.layers
-        if self.length < len(self.whole):
-            self.decoder.layers = nn.ModuleList(list(self.whole)[: self.length])
+        own = list(self.whole)
+        others = list(self.choose(own))
+        if others != own:
+            self.decoder.layers = nn.ModuleList(others)
 
     def restore(self) -> None:
+        """Put the decoder's own blocks back."""
         if self.whole is not None:
             self.decoder.layers = self.whole
             self.whole = None
 
 
-def _hidden_argument(args: tuple, kwargs: dict) -> Tensor:
-    if args:
-        return args[0]
+def hidden_name(kwargs: dict) -> str:
+    """The name under which a block was given its hidden state."""
     for name in ("hidden_states", "x"):
         if isinstance(kwargs.get(name), torch.Tensor):
-            return kwargs[name]
+            return name
     raise NotADecoderError(f"a block was called without a hidden state (it got {sorted(kwargs)})")
+
+
+def hidden_argument(args: tuple, kwargs: dict) -> Tensor:
+    """The hidden state that a block was called with, by place or by name."""
+    return args[0] if args else kwargs[hidden_name(kwargs)]

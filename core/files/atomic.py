@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ..checks import LayerLabError
+from ..errors import LayerLabError
 
 UNFINISHED = ".writing-"
 """Prefix of the temporary folders in which files are written until they are whole."""
@@ -56,24 +56,35 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_once(path.parent.resolve())
-        # A folder, because safetensors and others write to a temporary file of their own beside
-        # what they are told to write, which a killed process leaves too.
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=UNFINISHED))
-        try:
-            temporary = folder / path.name
-            temporary.touch()
+        with unfinished(path) as temporary:
             mode = temporary.stat().st_mode
             yield temporary
             # Some writers make private files; this one gets what the user's umask allows.
             temporary.chmod(mode)
             temporary.replace(path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         # The second is what safetensors raises on a full disk.
         raise WriteError(path, error) from error
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """An empty file of the same name in a temporary folder beside ``path``.
+
+    The body moves it to where it belongs, which may be another name there; at the end the folder is
+    removed. Raises the OSError of whatever the file system refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.resolve())
+    # A folder, because safetensors and others write to a temporary file of their own beside
+    # what they are told to write, which a killed process leaves too.
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=UNFINISHED))
+    try:
+        temporary = folder / path.name
+        temporary.touch()
+        yield temporary
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

@@ -11,6 +11,8 @@ from ..dit.caption_length import length_remarks
 from ..encoder.image_size import PIXELS_PER_TOKEN
 from ..measure.scaling import token_rms
 from ..measure.sinks import find_sinks
+from ..tables import table
+from ..taps.gains import tap_rms, tap_shares
 from .record import CONTENT_ROLES, UNKNOWN_SOURCE, Record, Role, role_mask
 
 LISTED_SINKS = 10
@@ -35,6 +37,7 @@ def describe(hidden: Tensor, record: Record) -> str:
         ),
         *length_remarks(tokens),
         *_magnitudes(hidden, record),
+        *_taps(hidden, record),
         *_edits(record),
     ]
     lines.append(f"prompt:\n{record.prompt}" if record.prompt else "prompt: not known")
@@ -79,6 +82,30 @@ def _magnitudes(hidden: Tensor, record: Record) -> list[str]:
         others = float(loudest.cpu()[~is_sink].max())
         lines.append(f"rms without them: largest {others:.4g}")
     return lines
+
+
+def _taps(hidden: Tensor, record: Record) -> list[str]:
+    """A table, a row for each of several layers that lie side by side."""
+    if record.taps is None or not bool(hidden.isfinite().all()):
+        return []
+    content = role_mask(record.roles, CONTENT_ROLES)
+    selected = content if bool(content.any()) else None
+    rms, shares = (measure(hidden, record.taps, selected) for measure in (tap_rms, tap_shares))
+    rows = []
+    for tap, part in enumerate(record.taps.split(hidden)):
+        sinks = find_sinks(part, content).any(0).cpu().nonzero().flatten().tolist()
+        rows.append(
+            (
+                record.taps.name(tap),
+                f"{float(rms[tap]):.4g}",
+                f"{float(shares[tap]):.1%}",
+                f"{float(part.abs().max()):.4g}",
+                record.names(sinks, 2) or "none",
+            )
+        )
+    head = f"{record.taps.order}, {record.taps.width} dimensions each"
+    header = ("tap", "median rms", "share of a token", "largest |x|", "sink tokens")
+    return [head, table(header, rows, len(rows))]
 
 
 def _edits(record: Record) -> list[str]:

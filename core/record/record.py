@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ..checks import UPDATE
+from ..encoder.layers import negative_layer
 from ..tables import enumerate_some
+from ..taps.layout import Taps
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,14 @@ UNKNOWN_SOURCE = "unknown encoder"
 """``source`` of a conditioning that came without a record."""
 PROMPT_JOINT = "\n[followed by tokens of another prompt]\n"
 """Between the prompts of two records that were joined."""
+MISTRAL_MARKERS = {
+    "<s>": ("between", ""),
+    "[SYSTEM_PROMPT]": ("body", "system"),
+    "[/SYSTEM_PROMPT]": ("between", ""),
+    "[INST]": ("body", "user"),
+    "[/INST]": ("between", ""),
+}
+"""Special tokens of Mistral's template: the place that follows, and whose body it is."""
 VERSION = 1
 """Version of the fields of :class:`Record`; a record of a newer one is not read."""
 
@@ -63,6 +73,8 @@ class Record:
         images: rows and columns of tokens of each image in ``prompt``.
         checksum: CRC-32 of the states that the record was written for (:meth:`sealed`), empty if
             there is none.
+        taps: the layers that lie side by side in every token's state (``layer`` is None then); None
+            for states of one layer.
     """
 
     layer: int | None
@@ -77,6 +89,7 @@ class Record:
     prompt: str = ""
     images: tuple[tuple[int, int], ...] = ()
     checksum: str = ""
+    taps: Taps | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.texts) == len(self.roles):
@@ -131,6 +144,13 @@ class Record:
         )
         return joined.with_layers(self.token_layers() + other.token_layers())
 
+    def of_tap(self, tap: int) -> Record:
+        """The record of one tap's states alone; its layer is unknown where the encoder's number of
+        blocks is."""
+        layer, blocks = self.taps.layers[tap], self.taps.blocks
+        number = negative_layer(layer, blocks) if layer is not None and blocks else None
+        return replace(self, layer=number, layers=(), taps=None, checksum="")
+
     def sealed(self, hidden: Tensor) -> Record:
         """A copy with the checksum of its states, ``hidden`` (batch, tokens, width)."""
         return replace(self, checksum=_checksum(hidden))
@@ -144,7 +164,10 @@ class Record:
 
     @property
     def layer_in_words(self) -> str:
-        """ "layer -2", "layers -6 and -2", "a mix of layers" or "unknown layer"."""
+        """ "layer -2", "layers -6 and -2", "layers 9, 18, 27 side by side", "a mix of layers" or
+        "unknown layer"."""
+        if self.taps is not None:
+            return f"{self.taps.in_words} side by side"
         unknown = "unknown layer" if self.source == UNKNOWN_SOURCE else "a mix of layers"
         layers = list(dict.fromkeys(self.token_layers()))
         numbers = [str(layer) for layer in layers if layer is not None]
@@ -196,6 +219,11 @@ def _problem(record: object, hidden: Tensor) -> str | None:
             f"it describes {len(record)} tokens but the conditioning has {hidden.shape[1]}; "
             "another node changed the length"
         )
+    if record.taps is not None and record.taps.total != hidden.shape[-1]:
+        return (
+            f"it describes {record.taps.total} dimensions but the conditioning has "
+            f"{hidden.shape[-1]}; another node changed the width"
+        )
     if record.checksum and record.checksum != _checksum(hidden):
         return "another node changed the values after it was written"
     return None
@@ -213,11 +241,11 @@ def role_mask(roles: Sequence[Role], wanted: Iterable[Role]) -> Tensor:
 
 
 def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
-    """Roles of a ChatML prompt (Qwen, SmolLM) from its tokens as text.
+    """Roles of a ChatML prompt (Qwen, SmolLM), or one of Mistral's, from its tokens as text.
 
-    The template is ``<|im_start|>NAME\\n ... <|im_end|>\\n``: what stands between the newline and
-    ``<|im_end|>`` belongs to the named speaker. A newline that the tokenizer merged with the
-    first characters of the text counts as template.
+    ChatML's template is ``<|im_start|>NAME\\n ... <|im_end|>\\n``: what stands between the newline
+    and ``<|im_end|>`` belongs to the named speaker. A newline that the tokenizer merged with the
+    first characters of the text counts as template. Mistral's has a marker before and after.
     """
     roles: list[Role] = []
     speaker = ""
@@ -229,6 +257,8 @@ def assign_roles(texts: Sequence[str]) -> tuple[Role, ...]:
             place, speaker, thinking = "name", "", False
         elif text == "<|im_end|>":
             place, thinking = "between", False
+        elif text in MISTRAL_MARKERS:
+            place, speaker = MISTRAL_MARKERS[text]
         elif text in ("<|vision_start|>", "<|vision_end|>"):
             role = Role.VISION_MARKER
         elif text == "<|image_pad|>":

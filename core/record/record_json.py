@@ -8,16 +8,25 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from ..checks import UPDATE
+from ..taps.layout import MOST_TAPS, Taps
 from .record import VERSION, Record, Role
 
 LARGEST_LAYER = 10_000
 LARGEST_ID = 2**31 - 1
 LARGEST_GRID = 65_536
+LARGEST_WIDTH = 2**24
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """The fields of ``record`` by name, as numbers, strings and lists."""
-    return asdict(record)
+    """The fields of ``record`` by name, as numbers, strings and lists.
+
+    Without ``taps`` where there are none, so that a version of this pack from before them can read
+    the record.
+    """
+    document = asdict(record)
+    if record.taps is None:
+        del document["taps"]
+    return document
 
 
 def record_from_json(document: object, tokens: int) -> Record:
@@ -98,6 +107,21 @@ def _grid(value: object) -> tuple[int, int]:
     return size
 
 
+def _taps(value: object) -> Taps:
+    named = {"layers": _tuple_of(_tap_layer), "width": _width, "order": _text, "blocks": _blocks}
+    if not isinstance(value, dict) or value.keys() != named.keys():
+        raise ValueError(f"{reprlib.repr(value)} is no object of {', '.join(named)}")
+    if isinstance(value["layers"], list) and len(value["layers"]) > MOST_TAPS:
+        raise ValueError(f"{len(value['layers'])} layers are more than {MOST_TAPS}")
+    return Taps(**{name: read(value[name]) for name, read in named.items()})
+
+
+def _tap_layer(value: object) -> int | None:
+    return None if value is None else _integer(0, LARGEST_LAYER)(value)
+
+
+_width = _integer(1, LARGEST_WIDTH)
+_blocks = _integer(0, LARGEST_LAYER)
 _READERS: dict[str, Callable[[object], Any]] = {
     "layer": _layer,
     "source": _text,
@@ -111,4 +135,5 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "prompt": _text,
     "images": _tuple_of(_grid),
     "checksum": _text,
+    "taps": _taps,
 }

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 NODE = {"class_type": "EmptyImage", "inputs": {"width": 64}}
 SAVED = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
@@ -18,6 +18,7 @@ TEXTS = {
     "list.json": json.dumps([NODE]),
     "save.json": json.dumps(SAVED),
     "no class.json": json.dumps({"1": {"inputs": {}}}),
+    "half a class.json": json.dumps({"1": NODE, "2": {"inputs": {}}}),
     "deep.json": "[" * 100_000,
     "rows of text.json": json.dumps(["a", "b"]),
     "empty.csv": "",
@@ -25,6 +26,7 @@ TEXTS = {
     "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
     "long.txt": "w2 " * 61 + "\n",
     "bad.jsonl": '{"image_path": "a.png"}\n',
+    "two prompts.txt": "w1 w2 w3\nw4 w5\n",
 }
 
 
@@ -38,6 +40,9 @@ def write_command_files(folder: Path, model: Path) -> None:
     (folder / "captions").mkdir()
     (folder / "captions" / "a.png").touch()
     (folder / "captions" / "a.txt").write_text("w1 w2 w3")
+    painted = PngImagePlugin.PngInfo()
+    painted.add_text("Software", "Paint")
+    Image.new("RGB", (8, 8)).save(folder / "paint.png", pnginfo=painted)
     (folder / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     cut = Path(shutil.copytree(model, folder / "cut model")) / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1])

@@ -31,6 +31,7 @@ class Call(NamedTuple):
 
 
 PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
+DIM = ("{model}", "7", "--out={here}/new", "--layers=-2", "--prompts={here}/two prompts.txt")
 QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
 ENCODE = ("{here}/captions", "--model={model}", "--format=musubi", "--out={here}/new")
 COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
@@ -69,8 +70,9 @@ WORKFLOWS = {
     "latin.txt": "is not UTF-8 .byte 5.; save it as UTF-8",
     "empty.json": "is no workflow: it must be an object of nodes by id",
     "list.json": "is no workflow",
-    "save.json": "Export .API.",
-    "no class.json": "'1' has no class_type. In ComfyUI: Workflow > Export",
+    "no class.json": "none of its parts has a class_type, .*; they are '1'. In ComfyUI: Workflow >",
+    "half a class.json": "'2' has no class_type, only 'inputs'. In ComfyUI: Workflow > Export",
+    "paint.png": "is a PNG without a workflow of ComfyUI: the texts in it are 'Software'",
     "deep.json": "nested too deeply",
     "a folder.safetensors": "cannot be read",
 }
@@ -267,6 +269,67 @@ ROWS = [
     *calls("encode", "--ray", ENCODE, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
     *calls("encode", "--workers", (*ENCODE, "--ray=local"), {"0": "--workers is 0: it must be"}),
     *calls("encode", "--batch-tokens", ENCODE, {"0": "--batch-tokens is 0: it must be"}),
+    *paths(
+        *("dim", "model"),
+        {
+            "gone": "there is no such model; give a folder with config.json and",
+            "prompts.txt": "is neither a GGUF nor a .safetensors file: give a folder",
+            "cut model": "the weights cannot be read",
+        },
+        *DIM[1:],
+    ),
+    Call(
+        "dim",
+        "dimensions",
+        ("{model}", "32", *DIM[2:]),
+        "DIM 32 does not exist: .* dimensions 0 to 31",
+        place=1,
+    ),
+    Call("dim", "dimensions", ("{model}", "seven"), "invalid int value: 'seven'", USAGE),
+    *calls("dim", "--tokenizer", DIM, {"{here}/gone": "gone: there is no such folder"}),
+    *calls(
+        *("dim", "--prompts", DIM),
+        {
+            "{here}/gone.txt": "there is no such file; give --prompts a text file",
+            "{here}/blank.txt": "holds no prompt: write at least one",
+            "{here}/prompts.txt": "at least two prompts are needed, since shuffling takes",
+        },
+    ),
+    *calls(
+        *("dim", "--layers", DIM),
+        {
+            "": "is neither 'all' nor a list like emergence,-2,-6: .* is empty",
+            "two": "is neither 'all' nor a list like emergence",
+            "emergence,,-2": "is neither 'all' nor a list",
+            "-9": "layer -9 does not exist: this encoder has 4 blocks",
+        },
+    ),
+    *calls(
+        *("dim", "--loss-prompts", DIM),
+        {"1": "--loss-prompts is 1: it must be a number between 2 and 4096"},
+    ),
+    *calls(
+        *("dim", "--controls", DIM),
+        {"-1": "--controls is -1: it must be a number between 0 and 256", "257": "--controls is"},
+    ),
+    *calls(
+        *("dim", "--control-prompts", DIM),
+        {"0": "--control-prompts is 0: it must be a number between 1 and 4096"},
+    ),
+    *calls(
+        *("dim", "--dit", DIM),
+        {
+            "{here}/gone.safetensors": "gone.safetensors: there is no such file; give the",
+            "{here}/cut.safetensors": "cannot be read: .*; give the diffusion model's",
+            "{here}/good.safetensors": "has no cap_embedder.0.weight and cap_embedder.1.weight",
+        },
+    ),
+    *calls("dim", "--out", DIM, {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *calls("dim", "--device", DIM, {"cuda:99": "--device cuda:99 cannot be used here"}),
+    *calls("dim", "--dtype", DIM, {"int8": "invalid choice: 'int8'"}, USAGE),
+    *calls("dim", "--batch-tokens", DIM, {"0": "--batch-tokens is 0: it must be at least 1"}),
+    *calls("dim", "--ray", DIM, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
+    *calls("dim", "--workers", (*DIM, "--ray=local"), {"0": "--workers is 0: it must be"}),
     *paths("compare", "a", PROFILES, "{profile}", "--out={here}/new"),
     *(
         Call("compare", "b", ("{profile}", f"{{here}}/{path}", "--out={here}/new"), says, place=1)
@@ -298,17 +361,33 @@ ROWS = [
         "cannot be written: .*name another --out",
     ),
     *paths("queue", "workflow", WORKFLOWS, *QUEUE[1:]),
+    *(
+        call._replace(status=NO_SERVER)
+        for call in paths("queue", "workflow", {"save.json": "Start ComfyUI"}, *QUEUE[1:])
+    ),
     *calls(
         *("queue", "--server", QUEUE[:3]),
         {
-            "": "give HOST:PORT, such as 127.0.0.1:8188",
-            "nonsense": "--server nonsense: give HOST:PORT",
-            "127.0.0.1:99999": "give HOST:PORT",
-            "127.0.0.1:-1": "give HOST:PORT",
-            "a b:80": "give HOST:PORT",
-            "https://gpu1:8188": "give HOST:PORT",
+            "": "Give HOST:PORT, such as 127.0.0.1:8188",
+            "host:": "--server host:: it names no host, or a port that there is not. Give HOST",
+            "127.0.0.1:99999": "Give HOST:PORT",
+            "127.0.0.1:-1": "Give HOST:PORT",
+            "a b:80": "Give HOST:PORT",
+            "ftp://gpu1:8188": "it begins with neither http:// nor https://. Give HOST:PORT",
         },
     ),
+    *calls(
+        *("queue", "--header", QUEUE),
+        {
+            "secret": "--header: it is not of the form 'Name: value'; such as 'Authorization",
+            "A b: secret": "it is not of the form 'Name: value'",
+            "A: \u1234": "the value of A has a character that no header can have",
+        },
+    ),
+    Call("queue", "--insecure", (*QUEUE, "--insecure=x"), "ignored explicit argument", USAGE),
+    Call("queue", "--json", (*QUEUE, "--json=x"), "ignored explicit argument", USAGE),
+    Call("queue", "--upload", (*QUEUE, "--upload=x"), "ignored explicit argument", USAGE),
+    *calls("queue", "--only", QUEUE, {"text": "invalid choice: 'text'"}, USAGE),
     Call("queue", "--server", (*QUEUE, "--server=127.0.0.1:1"), "an address is given twice"),
     Call("queue", "--server", QUEUE, "Start ComfyUI, or give its address with", NO_SERVER),
     *calls(
@@ -342,11 +421,7 @@ ROWS = [
         {"0": "--repeat is 0: it must be at least 1", "-3": "--repeat is -3: it must be"},
     ),
     *calls("queue", "--repeat", QUEUE, {"twice": "invalid int value: 'twice'"}, USAGE),
-    *calls(
-        *("queue", "--ray", (*QUEUE[:3], "--server=gpu1:8188")),
-        {"somewhere": "give 'local', 'auto', or HOST:PORT"},
-    ),
-    *calls("queue", "--ray", QUEUE, {"head:6379": "Give this machine's own name"}),
+    *calls("queue", "--ray", QUEUE, {"head:6379": "Leave --ray out and repeat --server"}),
     *calls("queue", "--out", QUEUE, {"{here}/prompts.txt": NOT_A_FOLDER}),
     *(
         call

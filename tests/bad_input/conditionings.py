@@ -49,6 +49,7 @@ SIDES = {
     ("StyleDelta", "neutral"): "neutral",
     ("Ablations", "conditioning"): "the conditioning",
     ("DitGain", "conditioning"): "the conditioning",
+    ("TapWeights", "conditioning"): "the conditioning",
     ("DitResponse", "base"): "base",
     ("DitResponse", "variants"): "variant 'variant 1'",
     ("ZImageSampler", "positive"): "positive",

@@ -112,7 +112,7 @@ ROWS = [
     ),
     *(
         row
-        for node in ("ZImageSampler", "OutlierReport", "DitGain")
+        for node in ("ZImageSampler", "OutlierReport", "DitGain", "TapWeights")
         for row in odd(
             *(node, "model"),
             {

@@ -61,6 +61,7 @@ SWITCHES = [
     ("Ablations", "with_base"),
     ("Blend", "keep_sinks"),
     ("Normalize", "keep_sinks"),
+    ("TapWeights", "keep_rms"),
     ("LoadReference", "any_model"),
 ]
 
@@ -69,6 +70,11 @@ CHOICES = {
     ("LayerSweep", "think_block"): "none, empty",
     ("LayerMix", "think_block"): "none, empty",
     ("LayerMix", "method"): "raw, rms matched",
+    ("LayerSweep", "taps"): "single layers, leave one out, solo",
+    **{
+        (node, "taps"): "auto, 1, 2, 3"
+        for node in ("OutlierMask", "OutlierReport", "Normalize", "Describe", "TapWeights")
+    },
     ("VLEncode", "tokens"): "all, image",
     ("VLEncode", "think_block"): "none, empty, open",
     ("VLEncode", "text_place"): "after the images, before the images",

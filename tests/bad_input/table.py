@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import conditionings, models, numbers, texts
+from . import conditionings, models, numbers, taps, texts
 from .rows import Good, Odd, Row
 
-ROWS: list[Row] = [*numbers.ROWS, *conditionings.ROWS, *models.ROWS, *texts.ROWS]
+ROWS: list[Row] = [
+    *numbers.ROWS,
+    *conditionings.ROWS,
+    *models.ROWS,
+    *texts.ROWS,
+    *taps.ROWS,
+]
 
 STATES = Odd("good states")
 BOTH_SIDES = {"text": STATES, "vision": STATES}
@@ -34,6 +40,8 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "LoadEmbedding": {"name": "good.safetensors [input]"},
     "CompareGrid": {"images": Good("image")},
     "Ablations": {"conditioning": STATES},
+    "TapEncode": {"clip": Good("tapped clip"), "text": "a fox"},
+    "TapWeights": {"conditioning": STATES, "weights": "", "taps": "2"},
     "DitGain": {"model": Good("model"), "conditioning": STATES},
     "DitResponse": {
         "model": Good("model"),

@@ -11,6 +11,7 @@ from zimage_layer_lab.cli.comfy.folder import missing_requirements
 from .network import GUARD
 from .other_dits import flux2, krea2  # noqa: F401  (fixtures)
 from .stock import run
+from .tiny_encoders import tapped_clips  # noqa: F401  (fixture)
 
 
 @pytest.hookimpl(wrapper=True)

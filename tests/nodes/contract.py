@@ -55,6 +55,7 @@ CONTRACT = {
             ("tokens", "auto"),
             ("exclude_sinks", False),
             ("reference?", None),
+            ("taps?", "auto"),
         ],
         [("conditioning", "CONDITIONING"), ("report", "STRING")],
     ),
@@ -79,6 +80,7 @@ CONTRACT = {
             ("layers", "-2, -6"),
             ("system_prompt", ""),
             ("think_block", "none"),
+            ("taps?", "single layers"),
         ],
         [("conditioning", "CONDITIONING"), ("label", "STRING")],
     ),
@@ -99,6 +101,7 @@ CONTRACT = {
             ("method", "rms per token"),
             ("reference?", None),
             ("keep_sinks", True),
+            ("taps?", "auto"),
         ],
         [("conditioning", "CONDITIONING")],
     ),
@@ -147,7 +150,28 @@ CONTRACT = {
         [],
     ),
     "LayerLabLoadEmbedding": ([("name", None)], [("conditioning", "CONDITIONING")]),
-    "LayerLabDescribe": ([("conditioning", None)], [("text", "STRING")]),
+    "LayerLabDescribe": ([("conditioning", None), ("taps?", "auto")], [("text", "STRING")]),
+    "LayerLabTapEncode": (
+        [
+            ("clip", None),
+            ("text", None),
+            ("layers", ""),
+            ("system_prompt", ""),
+            ("think_block", "the model's own"),
+        ],
+        [("conditioning", "CONDITIONING"), ("prompt", "STRING")],
+    ),
+    "LayerLabTapWeights": (
+        [
+            ("conditioning", None),
+            ("weights", "23: 2.5, 26: 5"),
+            ("solo", ""),
+            ("keep_rms", True),
+            ("model?", None),
+            ("taps?", "auto"),
+        ],
+        [("conditioning", "CONDITIONING"), ("report", "STRING")],
+    ),
     "LayerLabZImageSampler": (
         [
             ("model", None),
@@ -175,6 +199,7 @@ CONTRACT = {
             ("reference?", None),
             ("model?", None),
             ("theme?", "light"),
+            ("taps?", "auto"),
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
@@ -264,12 +289,19 @@ TYPES = {
     ("LayerLabDitResponse", "variants"): "CONDITIONING",
     ("LayerLabDitResponse", "latent"): "LATENT",
     ("LayerLabDitGain", "model"): "MODEL",
+    ("LayerLabTapEncode", "clip"): "CLIP",
+    ("LayerLabTapWeights", "model"): "MODEL",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
 }
 
+TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
+    ("LayerLabTapEncode", "think_block"): ["the model's own", *THINK_BLOCKS],
+    ("LayerLabTapWeights", "taps"): TAPS,
+    ("LayerLabOutlierReport", "taps"): TAPS,
+    ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
     ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
     ("LayerLabVLEncode", "tokens"): ["all", "image", "image + markers", "text"],

@@ -33,9 +33,9 @@ def folders(host, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def good(clip, vl_clip, model):
+def good(clip, vl_clip, model, tapped_clips):
     """A function: the name of a source -> what it gives, made once."""
-    made = {"clip": clip, "vl_clip": vl_clip, "model": model}
+    made = {"clip": clip, "vl_clip": vl_clip, "model": model, "tapped clip": tapped_clips("krea2")}
 
     def get(name):
         if name not in made:
@@ -142,7 +142,7 @@ def test_every_input_of_every_node_has_a_row_or_a_reason(pack):
     inputs = {
         (name, given.id) for name, node in vars(pack).items() for given in node.GET_SCHEMA().inputs
     }
-    assert len(vars(pack)) == 23
+    assert len(vars(pack)) == 25
     rows = {(row.node, row.input) for row in ROWS}
     assert inputs - rows - NO_BAD_VALUE.keys() == set()
     assert rows - inputs == set(), "rows about inputs that are not there"

@@ -47,6 +47,11 @@ NODES = {
         "qwen",
         1,
     ),
+    "TapEncode": (
+        lambda p, c: run(p.TapEncode, clip=c.tapped, text=PROMPTS[0], layers="27, 18, 9"),
+        "tapped",
+        1,
+    ),
     "VLEncode": (many_images, "vl", 3),
     "StyleDelta": (style_delta, "vl", 1),
     "LayerProfile": (
@@ -63,10 +68,10 @@ NODES = {
 
 
 class Clips:
-    """Both encoders, and what Style Delta takes."""
+    """All encoders, and what Style Delta takes."""
 
-    def __init__(self, qwen, vl, pack):
-        self.qwen, self.vl = qwen, vl
+    def __init__(self, qwen, vl, tapped, pack):
+        self.qwen, self.vl, self.tapped = qwen, vl, tapped
         self.text = text_encode(qwen, PROMPTS[0])
         image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
         self.styled = output(pack.VLEncode, clip=[vl], image=[image], layer=[LAYER]).args[0][0]
@@ -91,9 +96,9 @@ class Clips:
 
 
 @pytest.fixture(scope="module")
-def clips(clip, vl_clip, pack):
+def clips(clip, vl_clip, tapped_clips, pack):
     with torch.inference_mode():
-        return Clips(clip, vl_clip, pack)
+        return Clips(clip, vl_clip, tapped_clips("klein 4b"), pack)
 
 
 @pytest.fixture(autouse=True)
@@ -187,12 +192,13 @@ def test_a_failure_in_the_encoder_reaches_the_host_as_it_is_and_leaves_nothing_b
     right = clips.right(name, pack)
     written = len(list(output_folder.iterdir()))
     modules, models = modules_state(clips.of(which)), loaded()
+    depth = len(clips.decoder(which).layers)
     with at_pass(module, number, raising(error)) as seen:
         with pytest.raises(type(error)) as raised:
             node(pack, clips)
     assert raised.value is error and management.is_oom(raised.value) == oom
     assert len(seen) == number
-    assert loaded() == models and len(clips.decoder(which).layers) == 8
+    assert loaded() == models and len(clips.decoder(which).layers) == depth
     assert modules_state(clips.of(which)) == modules
     assert len(list(output_folder.iterdir())) == written
     assert equal(node(pack, clips), right)

@@ -10,6 +10,7 @@ from safetensors.torch import load, save_file
 from zimage_layer_lab.core.record import embedding_file
 from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
 from zimage_layer_lab.core.record.record import Record, Role
+from zimage_layer_lab.core.taps.layout import INTERLEAVED, Taps
 
 TOKENS, WIDTH = 5, 6
 
@@ -35,6 +36,7 @@ def record_of(hidden, **changed):
         layers=(-2, -2, -6, -6, None),
         prompt="<|im_start|>user\n<|image_pad|>…",
         images=((9, 13), (1, 1)),
+        taps=Taps((5, None), WIDTH // 2, INTERLEAVED, 36),
     )
     return replace(record, **changed).sealed(hidden)
 

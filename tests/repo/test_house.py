@@ -197,7 +197,7 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 import zimage_layer_lab
 after_root = sorted(sys.modules)
-import zimage_layer_lab.core
+from zimage_layer_lab.core import *
 print(json.dumps([after_root, sorted(sys.modules), zimage_layer_lab.__version__]))
 """
 

@@ -14,9 +14,10 @@ websockets webbrowser xmlrpc""".split()
 # To write and read addresses as text opens nothing.
 HARMLESS = {"urllib", "urllib.parse", "urllib.error"}
 MAY_TALK = {
-    "cli/comfy/client.py": {"http", "urllib"},
+    "cli/comfy/client.py": {"http"},
     "cli/comfy/server.py": {"socket"},
     "cli/comfy/socket.py": {"websocket"},
+    "cli/comfy/transport.py": {"http", "ssl", "urllib"},
     "cli/ray_cluster.py": {"socket"},
 }
 MAY_START_PROCESSES = {

@@ -30,7 +30,7 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
     ),
     "LayerLabLayerSweep": (
         ["clip", "text", "layers", "system_prompt", "think_block"],
-        [],
+        ["taps"],
         ["conditioning", "label"],
     ),
     "LayerLabLayerMix": (
@@ -43,10 +43,20 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["neutral", "clip"],
         ["conditioning"],
     ),
-    "LayerLabDescribe": (["conditioning"], [], ["text"]),
+    "LayerLabDescribe": (["conditioning"], ["taps"], ["text"]),
+    "LayerLabTapEncode": (
+        ["clip", "text", "layers", "system_prompt", "think_block"],
+        [],
+        ["conditioning", "prompt"],
+    ),
+    "LayerLabTapWeights": (
+        ["conditioning", "weights", "solo", "keep_rms"],
+        ["model", "taps"],
+        ["conditioning", "report"],
+    ),
     "LayerLabOutlierMask": (
         ["conditioning", "mode", "threshold", "direction", "tokens", "exclude_sinks"],
-        ["reference"],
+        ["reference", "taps"],
         ["conditioning", "report"],
     ),
     "LayerLabBlend": (

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from ..conftest import end_all
 
 ROOT = Path(__file__).resolve().parents[3]
 RED = 8 << 16
+POSIX = os.name == "posix"
 
 
 @pytest.fixture(scope="session")
@@ -140,15 +142,22 @@ def layerlab(capsys):
 
 @pytest.fixture
 def layerlab_process():
-    """Start the command in a process of its own: arguments -> Popen. Ended with the test."""
+    """Start the command in a process of its own: arguments, variables -> Popen. Ended with the
+    test."""
     paths = [entry for entry in sys.path if entry and Path(entry).resolve() != ROOT]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     started = []
 
-    def start(arguments):
+    def start(arguments, **variables):
         command = [sys.executable, "-m", "zimage_layer_lab.cli", *arguments]
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            # A shell's background jobs, which tests may be, pass on that Ctrl-C is not heard.
+            preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) if POSIX else None,
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         return process

@@ -13,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from zimage_layer_lab.cli import main
-from zimage_layer_lab.cli.comfy.prompt import Image, Limits
+from zimage_layer_lab.cli.comfy.address import Address
+from zimage_layer_lab.cli.comfy.prompt import Limits
 from zimage_layer_lab.cli.out_folder import OutFolderError
+from zimage_layer_lab.cli.queue.keeping import Keeper, Kept
 from zimage_layer_lab.cli.queue.lock import sole_run
-from zimage_layer_lab.cli.queue.results import FILE, Results
-from zimage_layer_lab.cli.queue.servers import read_address, read_servers
+from zimage_layer_lab.cli.queue.results import Results
 from zimage_layer_lab.cli.queue.settings import Row
 from zimage_layer_lab.cli.queue.worker import DONE, FAILED, UNREACHED, Job, Outcome
 from zimage_layer_lab.cli.queue.workflow import QueueError
@@ -26,9 +27,17 @@ GRAPH = {"1": {"class_type": "A", "inputs": {"x": 1}}}
 ROW = Row(3, {"1.x": 1}, GRAPH, "abc-1")
 
 
-def outcome(status=DONE, *images, prompt_id="id"):
-    made = tuple(Image(name, data) for name, data in images)
-    return Outcome(Job(3, prompt_id, GRAPH), "127.0.0.1:8188", status, 1.0, made)
+SERVER = Address.parse("127.0.0.1:8188")
+
+
+def outcome(status=DONE, *files, prompt_id="id"):
+    kept = Kept(tuple({"node": "9", "title": "Save", "key": "images", "file": f} for f in files))
+    return Outcome(Job(3, prompt_id, GRAPH), SERVER, status, 1.0, kept)
+
+
+def save(folder, name, data):
+    """As the keeper does with what a server sends; returns the file's name."""
+    return Keeper(folder, str).save(3, name, lambda target: target.write_bytes(data)).name
 
 
 def names(folder):
@@ -40,9 +49,10 @@ def test_a_finished_row_is_known_to_the_next_run(tmp_path):
     assert not results.is_done(ROW) and results.open_id(ROW) is None
     results.begin(ROW, "id")
     assert Results(results.out).open_id(ROW) == "id"
-    results.end(ROW, outcome(DONE, ("a_00001_.png", b"1")))
+    results.end(ROW, outcome(DONE, save(results.out, "a_00001_.png", b"1")))
     again = Results(results.out)
     assert again.is_done(ROW) and again.open_id(ROW) is None
+    assert again.client_id == results.client_id
     assert names(results.out) == ["0003_a_00001_.png", "results.jsonl"]
     line = json.loads((results.path).read_text().splitlines()[-1])
     assert line["files"] == ["0003_a_00001_.png"] and line["settings"] == {"1.x": 1}
@@ -68,27 +78,25 @@ def test_the_id_is_kept_where_the_server_may_still_have_the_prompt(tmp_path, sta
 
 
 def test_no_file_is_overwritten(tmp_path):
-    results = Results(tmp_path)
-    for data in (b"1", b"2", b"3", b"2"):
-        results.end(ROW, outcome(DONE, ("a.png", data)))
-    assert names(tmp_path) == ["0003_a.png", "0003_a_2.png", "0003_a_3.png", "results.jsonl"]
+    saved = [save(tmp_path, "a.png", data) for data in (b"1", b"2", b"3", b"2")]
+    assert saved == ["0003_a.png", "0003_a_2.png", "0003_a_3.png", "0003_a_2.png"]
+    assert names(tmp_path) == ["0003_a.png", "0003_a_2.png", "0003_a_3.png"]
     assert (tmp_path / "0003_a_2.png").read_bytes() == b"2"
 
 
 def test_a_name_from_outside_stays_inside_the_folder(tmp_path):
     out = tmp_path / "out"
     bad = ["../../x.png", "..\\y.png", "C:z.png", "a\x00b.png", ".."]
-    Results(out).end(ROW, outcome(DONE, *((name, b"1") for name in bad)))
+    saved = [save(out, name, b"1") for name in bad]
     assert names(tmp_path) == ["out"]
-    assert names(out) == sorted(
-        ["0003_x.png", "0003_y.png", "0003_C_z.png", "0003_a_b.png", "0003__", "results.jsonl"]
-    )
+    assert saved == ["0003_x.png", "0003_y.png", "0003_C_z.png", "0003_a_b.png", "0003__"]
+    assert names(out) == sorted(saved)
 
 
 def test_a_name_that_no_file_can_have_costs_no_picture(tmp_path):
     """A name may fill its server's limit, or hold half of a surrogate pair."""
-    Results(tmp_path).end(ROW, outcome(DONE, ("a" * 251 + ".png", b"1"), ("\ud800.png", b"2")))
-    assert names(tmp_path) == ["0003__.png", f"0003_{'a' * 196}.png", FILE]
+    saved = [save(tmp_path, "a" * 251 + ".png", b"1"), save(tmp_path, "\ud800.png", b"2")]
+    assert names(tmp_path) == sorted(saved) == ["0003__.png", f"0003_{'a' * 196}.png"]
 
 
 def test_a_line_that_a_crash_cut_short_costs_only_itself(tmp_path):
@@ -100,42 +108,6 @@ def test_a_line_that_a_crash_cut_short_costs_only_itself(tmp_path):
     Results(tmp_path).begin(other, "id2")
     again = Results(tmp_path)
     assert (again.open_id(ROW), again.open_id(other)) == ("id", "id2")
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:8188", "127.0.0.1:8188"),
-        ("http://gpu-2.lan:8188/", "gpu-2.lan:8188"),
-        ("[::1]:8188", "[::1]:8188"),
-    ],
-)
-def test_addresses(text, address):
-    assert read_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text", ["gpu", "gpu:", ":8188", "gpu:0", "gpu:99999", "https://a:1", "a/b:1"]
-)
-def test_what_is_no_address_is_refused(text):
-    with pytest.raises(QueueError, match="give HOST:PORT"):
-        read_address(text)
-
-
-@pytest.mark.parametrize("cluster", ["auto", "head:6379"])
-@pytest.mark.parametrize("address", ["127.0.0.1:8188", "localhost:8188", "127.1.2.3:1", "[::1]:1"])
-def test_another_machine_s_actor_must_not_be_sent_to_its_own_loopback(cluster, address):
-    with pytest.raises(QueueError, match="this machine's own name.*--ray without an address"):
-        read_servers(["gpu1:8188", address], cluster)
-    for here in (None, "local"):
-        assert read_servers([address], here) == [address]
-    assert read_servers(["gpu1:8188"], cluster) == ["gpu1:8188"]
-
-
-@pytest.mark.parametrize("other", ["localhost:8188", "LocalHost:08188", "http://127.0.0.1:8188/"])
-def test_a_server_spelt_otherwise_is_the_same_server(other):
-    with pytest.raises(QueueError, match="given twice"):
-        read_servers(["127.0.0.1:8188", other], None)
 
 
 def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
@@ -227,9 +199,10 @@ def free_port():
     ("arguments", "message"),
     [
         (["--set", "2.x=1"], "no node has the id or title '2'"),
-        (["--server", "here"], "give HOST:PORT"),
+        (["--server", "here:"], "Give HOST:PORT"),
         (["--server", "a:1", "--server", "a:1"], "given twice"),
-        (["--server", "localhost:1", "--ray", "head:6379"], "this machine's own name"),
+        (["--ray"], "repeat --server for each server"),
+        (["--ray", "head:6379"], "Leave --ray out"),
         (["--timeout", "0"], "--timeout is 0"),
         (["--timeout", "nan"], "--timeout is nan"),
         (["--contact", "-1"], "--contact is -1"),
@@ -278,13 +251,6 @@ def test_a_port_that_something_else_uses_ends_with_4(queue, content):
     with serving(type("Handler", (Stranger,), {"content": content})) as address:
         status, err = queue("--server", address)
     assert status == 4 and address in err and "ComfyUI" in err
-
-
-def test_several_servers_without_ray_say_how_to_install_it(queue, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    status, err = queue("--server", "a:1", "--server", "b:1")
-    assert status == 1 and 'python -m pip install "zimage-layer-lab[ray]"' in err
-    assert not (tmp_path / "out").exists()
 
 
 def test_without_the_websocket_package_it_says_how_to_install_it(queue, monkeypatch):

@@ -2,11 +2,13 @@
 
 import json
 import threading
+import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from zimage_layer_lab.cli.comfy.client import ComfyClientError, get_json, post_prompt
+from zimage_layer_lab.cli.comfy.outputs import named_outputs
 from zimage_layer_lab.cli.comfy.prompt import Limits, run_prompt
 from zimage_layer_lab.cli.comfy.socket import EventSocket
 
@@ -40,6 +42,24 @@ def test_a_dropped_websocket_comes_back_and_nothing_is_queued_twice(
     assert work.colours_saved() == [11, 12, 13]
     assert len(new_prompts(server, history, before)) == 3
     assert runs_in_log(server) - taken == 3
+
+
+@pytest.mark.slow
+def test_a_server_that_closes_the_websocket_every_second_costs_no_prompt(
+    server, proxy, work, layerlab_process, history
+):
+    work.graph(**SLOW)
+    before = set(history(server))
+    table = work.colours(1, 2, 3, 4)
+    process = layerlab_process(work.arguments(proxy.address, more=["--settings", table]))
+    cuts = 0
+    while process.poll() is None:
+        time.sleep(1)
+        cuts += proxy.cut("GET /ws")
+    out, err = process.communicate()
+    assert process.returncode == 0 and not err, (out, err)
+    assert cuts > 1 and work.colours_saved() == [1, 2, 3, 4]
+    assert len(new_prompts(server, history, before)) == 4
 
 
 def test_the_websocket_comes_back_by_itself_under_the_same_client_id(server, proxy, wait_until):
@@ -161,7 +181,7 @@ def test_the_end_of_a_prompt_is_seen_while_others_talk_on_the_socket(server):
     finally:
         done.set()
         talker.join()
-    assert len(again.images) == 1
+    assert [output.key for output in named_outputs(again.entry)] == ["images"]
 
 
 class OldServer(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from ...oracles.images import flat, rounded, textured
 
 needs_kornia = pytest.mark.skipif(
     importlib.util.find_spec("kornia") is None,
-    reason="PSNR and SSIM are kornia's, which ComfyUI requires",
+    reason="PSNR is kornia's, which ComfyUI requires",
 )
 
 

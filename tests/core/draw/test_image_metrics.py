@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-pytest.importorskip("kornia", reason="PSNR and SSIM are kornia's, which ComfyUI requires")
+kornia = pytest.importorskip("kornia", reason="PSNR is kornia's, which ComfyUI requires")
 
 from zimage_layer_lab.core.draw.image_metrics import grid_artifact_score, psnr, ssim  # noqa: E402
 
@@ -101,11 +101,14 @@ def ssim_formula(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("strength", [0.003, 0.05, 0.6])
-@pytest.mark.parametrize("size", [(60, 45), (11, 200)])
+@pytest.mark.parametrize("size", [(60, 45), (11, 200), (300, 40), (266, 11)])
 def test_ssim_is_its_formula(strength, size):
     one, other = pair(2, strength, size)
     expected = ssim_formula(one.double().numpy(), other.double().numpy())
     assert ssim(other, one) == pytest.approx(expected, abs=5e-5)
+    planes = [side.movedim(-1, 0)[None] for side in (other, one)]
+    of_library = kornia.metrics.ssim(*planes, 11, max_val=1.0, eps=0.0, padding="valid").mean()
+    assert ssim(other, one) == pytest.approx(float(of_library), abs=2e-6)
     assert -1 <= expected < 1
 
 

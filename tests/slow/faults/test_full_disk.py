@@ -5,6 +5,7 @@ import json
 
 import pytest
 from zimage_layer_lab.cli import main
+from zimage_layer_lab.cli.comfy.client import get_json
 from zimage_layer_lab.cli.out_folder import OutFolderError
 from zimage_layer_lab.cli.profile.checkpoint import Checkpoint
 from zimage_layer_lab.core.files.atomic import WriteError
@@ -149,3 +150,35 @@ def test_the_reason_is_the_systems_own(small_disk):  # noqa: F811
     with pytest.raises(WriteError) as raised:
         WRITERS["text"](small_disk.folder, 1)
     assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_queue_whose_disk_fills_while_it_fetches_leaves_nothing_half_and_goes_on(
+    server,
+    small_disk,  # noqa: F811
+    capsys,
+):
+    """A latent of a quarter of a megabyte, for which there is no room at first."""
+    latent = {"width": 1024, "height": 1024, "batch_size": 1}
+    graph = {
+        "1": {"class_type": "EmptyLatentImage", "inputs": latent},
+        "2": {
+            "class_type": "SaveLatent",
+            "inputs": {"samples": ["1", 0], "filename_prefix": "large"},
+        },
+    }
+    workflow, out = small_disk.folder / "graph.json", small_disk.folder / "out"
+    workflow.write_text(json.dumps(graph))
+    words = ["queue", workflow, "--server", server.address, "--out", out]
+    before = set(get_json(server.address, "/history"))
+    small_disk.fill(40_000)
+    assert main([str(word) for word in words]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "out cannot be written: No space left on device (0001_large_00001_.latent)" in told
+    assert "Make room" in told and "it goes on where it stopped" in told
+    assert {path.name for path in out.iterdir()} <= {"results.jsonl", ".queue-lock"}
+    small_disk.empty()
+    assert main([str(word) for word in words]) == 0
+    [saved] = out.glob("*.latent")
+    there = server.base_directory / "output" / "large_00001_.latent"
+    assert saved.read_bytes() == there.read_bytes()
+    assert len(set(get_json(server.address, "/history")) - before) == 1

@@ -14,8 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from zimage_layer_lab.cli.comfy.prompt import Image
+from zimage_layer_lab.cli.out_folder import writing_in
 from zimage_layer_lab.cli.profile.checkpoint import MOMENTS, Checkpoint
+from zimage_layer_lab.cli.queue.keeping import Keeper, Kept
 from zimage_layer_lab.cli.queue.results import Results
 from zimage_layer_lab.cli.queue.settings import Row
 from zimage_layer_lab.cli.queue.worker import DONE, Job, Outcome
@@ -116,8 +117,12 @@ def results(folder, number):
     row = Row(number, {"node.text": "x" * 5000}, {}, f"key {number}")
     kept = _results(folder / "queue")
     kept.begin(row, f"id {number}")
+    with writing_in(kept.out):
+        file = Keeper(kept.out, str).save(
+            number, "a.png", lambda target: target.write_bytes(picture(number))
+        )
     job = Job(number, f"id {number}", {})
-    kept.end(row, Outcome(job, "server", DONE, 0.1, (Image("a.png", picture(number)),)))
+    kept.end(row, Outcome(job, None, DONE, 0.1, Kept(({"node": "9", "file": file.name},))))
 
 
 WRITERS = {

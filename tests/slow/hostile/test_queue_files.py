@@ -5,10 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zimage_layer_lab.cli.queue.graph_file import read_graph_file
 from zimage_layer_lab.cli.queue.lock import FILE as LOCK
 from zimage_layer_lab.cli.queue.lock import sole_run
 from zimage_layer_lab.cli.queue.results import FILE, Results
-from zimage_layer_lab.cli.queue.settings import has_seed, make_rows, read_table
+from zimage_layer_lab.cli.queue.seeds import find_seeds
+from zimage_layer_lab.cli.queue.settings import make_rows, read_table
 from zimage_layer_lab.cli.queue.workflow import MOST_DEPTH, QueueError, Workflow
 
 from .fuzzing import DEPTHS, changed, damaged, fuzz, nested, texts, values
@@ -30,11 +32,16 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("queue")
 
 
+def read(path):
+    """The workflow in a file; one that the page saved has nothing to be converted by."""
+    return Workflow(read_graph_file(path).graph or {})
+
+
 def is_refused_or_makes_rows(path, given=(), table=None):
     """What comes out has to be JSON that the server can be sent."""
     try:
-        rows, _ = make_rows(Workflow.read(path), given, table, repeat=2)
-        has_seed(Workflow.read(path))
+        rows, _ = make_rows(read(path), given, table, repeat=2)
+        find_seeds(read(path))
     except QueueError as error:
         str(error).encode("utf-8", "backslashreplace")
         return
@@ -135,11 +142,11 @@ def test_json_that_is_nested_too_deeply_is_refused_and_less_is_not(tmp_path, dep
         text = before + nested(depth, opening, "1", closing) + "}" * inside
         path.write_text(text, encoding="utf-8")
         if inside and depth + inside <= MOST_DEPTH:
-            rows, _ = make_rows(Workflow.read(path))
+            rows, _ = make_rows(read(path))
             assert rows[0].graph == json.loads(text)
             continue
         with pytest.raises(QueueError):
-            make_rows(Workflow.read(path))
+            make_rows(read(path))
     with pytest.raises(QueueError):
         make_rows(Workflow(GRAPH), [f"1.on={nested(depth, opening, '1', closing)}"])
 
@@ -164,8 +171,8 @@ def test_a_lock_that_is_a_link_does_not_empty_what_it_leads_to(tmp_path):
     assert precious.read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("read", [Workflow.read, read_table], ids=["workflow", "table"])
+@pytest.mark.parametrize("reader", [read_graph_file, read_table], ids=["workflow", "table"])
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "\ud83e", "no/such", "."])
-def test_a_name_that_no_file_can_have_is_refused(tmp_path, read, name):
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, reader, name):
     with pytest.raises(QueueError):
-        read(tmp_path / f"{name}.json")
+        reader(tmp_path / f"{name}.json")

@@ -1,0 +1,1 @@
+"""``layerlab dim``: what a dimension does in its language model."""

@@ -1,0 +1,1 @@
+"""What one dimension of a hidden state does in its language model."""

@@ -1,0 +1,87 @@
+"""Where taps lie in a token's state, against NumPy's own reshaping."""
+
+import numpy as np
+import pytest
+import torch
+from zimage_layer_lab.core.taps.known import KNOWN, model_of_width, models_of_encoder
+from zimage_layer_lab.core.taps.layout import INTERLEAVED, LAYER_MAJOR, Taps, parse_taps
+
+STACK = np.random.default_rng(0).standard_normal((2, 5, 3, 4))
+"""(batch, tokens, taps, width)."""
+WHOLE = {
+    LAYER_MAJOR: STACK.reshape(2, 5, 12),
+    INTERLEAVED: STACK.transpose(0, 1, 3, 2).reshape(2, 5, 12),
+}
+
+
+@pytest.mark.parametrize("order", WHOLE)
+def test_splitting_and_joining_are_numpys_reshape(order):
+    taps, hidden = Taps((9, 18, 27), 4, order), torch.from_numpy(WHOLE[order])
+    parts = taps.split(hidden)
+    assert [np.array_equal(part, STACK[:, :, tap]) for tap, part in enumerate(parts)] == [True] * 3
+    assert torch.equal(taps.join(parts), hidden)
+    for tap, own in ((0, 0), (1, 3), (2, 1)):
+        dimension = taps.dimension(tap, own)
+        assert np.array_equal(WHOLE[order][..., dimension], STACK[:, :, tap, own])
+        assert taps.place(dimension) == (tap, own)
+
+
+def test_another_width_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="2560 dimensions, and 12 taps of 2560 are 30720"):
+        Taps(tuple(range(12)), 2560).split(torch.zeros(1, 2, 2560))
+
+
+def test_a_number_means_the_taps_of_that_layer_or_without_layers_that_tap():
+    known, unknown = Taps((9, 18, 9), 4, blocks=36), Taps((None,) * 3, 4)
+    assert (known.find(9), known.find(18), known.find(-19)) == ([0, 2], [1], [1])
+    assert unknown.find(3) == [2]
+    with pytest.raises(ValueError, match=r"27 is none of the taps.*layers 9, 18, 9"):
+        known.find(27)
+    with pytest.raises(ValueError, match="0 is none of the taps.*taps 1 to 3"):
+        unknown.find(0)
+    assert (known.name(0), known.name(1), unknown.name(1)) == (
+        "layer 9 (tap 1)",
+        "layer 18",
+        "tap 2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("9, 18, 27", (9, 18, 27)), ("27,9,9", (27, 9, 9)), ("3..1, -1", (3, 2, 1, 36))],
+)
+def test_lists_of_taps_keep_their_order_and_repetitions(text, layers):
+    assert parse_taps(text, 36) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("9, x", "'x'.*no layer"),
+        ("9,,18", "''"),
+        ("37", "0 to 36"),
+        (None, "layers is None"),
+    ],
+)
+def test_what_is_no_list_of_taps_is_refused(text, says):
+    with pytest.raises(ValueError, match=says):
+        parse_taps(text, 36)
+
+
+def test_models_are_told_apart_by_the_width_of_all_their_taps():
+    assert len({model.taps.total for model in KNOWN}) == len(KNOWN)
+    assert {model.taps.total: model.name for model in KNOWN}[53248] == "Ideogram 4"
+    assert model_of_width(7680).taps.layers == (9, 18, 27)
+    assert model_of_width(2560) is None
+    assert [model.name for model in models_of_encoder(40, 5120)] == ["Flux.2 dev"]
+    assert models_of_encoder(30, 576) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"layers": ()}, {"width": 0}, {"order": "any"}, {"layers": (1,) * 300}],
+)
+def test_an_impossible_layout_is_refused(wrong):
+    with pytest.raises(ValueError):
+        Taps(**{"layers": (9, 18), "width": 4, **wrong})

@@ -1,0 +1,148 @@
+"""The same encoder behind every type of CLIPLoader and DualCLIPLoader: the same, or refused.
+
+lumina2, which Z-Image's own workflows use, is the truth.
+"""
+
+import pytest
+import torch
+
+from .stock import output, record, run, states
+from .tiny_encoders import encoder_state, filled
+
+PROMPT = 'a red fox (in snow:1.2), a sign that says "open"'
+PAIRS = [("klein 4b", "z_image"), ("krea2", "qwen3vl")]
+
+
+@pytest.mark.parametrize(("kind", "truth"), PAIRS)
+def test_every_node_gives_what_it_gives_behind_lumina2(pack, tapped_clips, folders, kind, truth):
+    clips = tapped_clips(kind), tapped_clips(truth)
+    before = encoder_state(clips[0])
+
+    def both(node, **inputs):
+        return [output(getattr(pack, node), clip=clip, **inputs).args for clip in clips]
+
+    for layer in (-6, -1):
+        ours, theirs = both("Qwen3Encode", text=PROMPT, layer=layer)
+        assert torch.equal(states(ours[0]), states(theirs[0])) and ours[1] == theirs[1]
+        assert record(ours[0]).roles == record(theirs[0]).roles
+    ours, theirs = both("LayerSweep", text=PROMPT, layers="0, 18, -2")
+    assert all(torch.equal(states(a), states(b)) for a, b in zip(ours[0], theirs[0], strict=True))
+    [ours], [theirs] = both("LayerMix", text=PROMPT, weights="-2: 0.5, 9: 0.5")
+    assert torch.equal(states(ours), states(theirs))
+    [ours], [theirs] = both("BuildReference", prompts=PROMPT, layer=-2)
+    assert torch.equal(ours.std, theirs.std) and torch.equal(ours.mean, theirs.mean)
+    ours, theirs = both("LayerProfile", prompts=PROMPT)
+    table = [report.split("out of line: ")[1].split("written: ")[0] for _, report in (ours, theirs)]
+    assert table[0] == table[1]
+    assert encoder_state(clips[0]) == before
+
+
+def test_pictures_are_read_behind_krea2_as_behind_lumina2(host, pack, vl_clip):
+    """The stock loader, its two types, and the file of real width."""
+    clip = host.nodes.CLIPLoader().load_clip("qwen3vl_4b_bf16.safetensors", "krea2")[0]
+    image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    for tokens in ("all", "image"):
+        given = {"image": image, "text": "a fox", "tokens": tokens}
+        ours, theirs = (run(pack.VLEncode, clip=one, **given)[0] for one in (clip, vl_clip))
+        assert torch.equal(states(ours), states(theirs))
+        assert record(ours).roles == record(theirs).roles
+
+
+def test_a_qwen3_vl_file_of_type_flux2_is_refused(host, pack):
+    """ComfyUI loads none of its language weights so, and warns of it in its log alone."""
+    clip = host.nodes.CLIPLoader().load_clip("qwen3vl_4b_bf16.safetensors", "flux2")[0]
+    says = r"qwen3vl_4b_bf16.safetensors, type flux2.*Choose type lumina2.*krea2"
+    for node, given in ((pack.Qwen3Encode, {}), (pack.TapEncode, {})):
+        with pytest.raises(ValueError, match=says):
+            run(node, clip=clip, text=PROMPT, **given)
+
+
+LAYERS = 4
+SMALL = {"num_hidden_layers": LAYERS, "intermediate_size": 32}
+NORM = "model.layers.0.post_attention_layernorm.weight"
+QWEN3 = "model.layers.0.self_attn.q_norm.weight"
+VISION = "model.visual.deepstack_merger_list.0.norm.weight"
+MERGER = "model.visual.merger.linear_fc2.weight"
+BIAS = "model.layers.0.self_attn.k_proj.bias"
+FILES = {
+    "qwen3_4b": {NORM: (2560,), QWEN3: (128,)},
+    "qwen3_8b": {NORM: (4096,), QWEN3: (128,)},
+    "qwen3_2b": {NORM: (2048,), QWEN3: (128,)},
+    "qwen3_06b": {NORM: (1024,), QWEN3: (128,)},
+    "qwen3vl_4b": {VISION: (4096,), MERGER: (2560, 4096)},
+    "qwen3vl_8b": {VISION: (4608,), MERGER: (4096, 4608)},
+    "qwen3vl_32b": {
+        VISION.removeprefix("model."): (4608,),
+        "model.layers.49.self_attn.q_proj.weight": (1,),
+    },
+    "qwen25_3b": {BIAS: (256,)},
+    "qwen25_7b": {BIAS: (512,)},
+    "clip_l": {"text_model.encoder.layers.1.mlp.fc1.weight": (1,)},
+    "byt5": {"encoder.block.0.layer.0.SelfAttention.k.weight": (384, 1)},
+}
+"""The tensors by which the host tells each file, without its weights."""
+WORKS = "the same"
+ONE = "not one decoder language model. Connect a CLIPLoader .type lumina2"
+NORMLESS = "end in a final `norm`.*Connect a CLIPLoader .type lumina2"
+TABLE = [
+    ("qwen3_4b", "LUMINA2 FLUX2 WAN KREA2 IDEOGRAM4 QWEN_IMAGE STABLE_DIFFUSION", WORKS),
+    ("qwen3_8b", "LUMINA2 FLUX2 KREA2", WORKS),
+    ("qwen3_8b", "IDEOGRAM4", NORMLESS),
+    ("qwen3_2b", "LUMINA2 OVIS", WORKS),
+    ("qwen3_06b", "LUMINA2", "its tokenizer does not know.*type lumina2"),
+    ("qwen25_3b", "LUMINA2 OMNIGEN2", WORKS),
+    ("qwen25_7b", "LUMINA2 QWEN_IMAGE HUNYUAN_IMAGE LONGCAT_IMAGE", WORKS),
+    ("qwen3vl_4b", "LUMINA2 QWEN_IMAGE KREA2 MAGE", WORKS),
+    ("qwen3vl_8b", "LUMINA2 BOOGU JOYIMAGE IDEOGRAM4", WORKS),
+    ("qwen3vl_32b", "LUMINA2", NORMLESS),
+    ("qwen25_7b clip_l", "KANDINSKY5", WORKS),
+    ("qwen25_7b byt5", "HUNYUAN_IMAGE", WORKS),
+    ("qwen3_06b qwen3_4b", "ACE", ONE),
+]
+"""Files, types of the loader, and what becomes of one layer behind each of them."""
+
+
+def built(files, kind):
+    """The host's CLIP of these files, as its loaders choose it, four blocks deep and random."""
+    import comfy.sd
+
+    shapes = [FILES[name] for name in files.split()]
+    hollow = [{n: torch.zeros(1).expand(s) for n, s in one.items()} for one in shapes]
+    names = (*FILES, "qwen35_08b")
+    clip = comfy.sd.load_text_encoder_state_dicts(
+        hollow,
+        clip_type=getattr(comfy.sd.CLIPType, kind),
+        model_options={
+            "dtype": torch.bfloat16,
+            **{f"{name}_model_config": SMALL for name in names},
+        },
+    )
+    for module in clip.cond_stage_model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            # Rows of one short vector, each from another place: no memory of a vocabulary's size.
+            rows, width = module.weight.shape
+            line = torch.randn(rows + width, generator=torch.Generator().manual_seed(rows))
+            module.weight = torch.nn.Parameter(
+                line.to(module.weight.dtype).as_strided((rows, width), (1, 1)), requires_grad=False
+            )
+    return filled(clip)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "kinds", "comes"), TABLE, ids=[f"{files} {kinds}" for files, kinds, _ in TABLE]
+)
+def test_a_layer_behind_each_type_that_loads_a_language_model(host, pack, files, kinds, comes):
+    first = None
+    for kind in kinds.split():
+        clip = built(files, kind)
+        before = encoder_state(clip) if comes == WORKS else None
+        if comes != WORKS:
+            with pytest.raises(ValueError, match=comes):
+                run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-2)
+            continue
+        hidden = states(run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-2)[0])
+        assert hidden.isfinite().all() and float(hidden.std()) > 0
+        first = hidden if first is None else first
+        assert torch.equal(hidden, first), kind
+        assert encoder_state(clip) == before
