@@ -265,7 +265,7 @@ def _introduce(
     how = "; ".join([f"layer {settings['layer']}", *settings["edits"]])
     files = targets.all
     tokens = sum(len(targets.ids[target.caption]) for target in files)
-    template = settings["template"].replace("model's", "the model's")
+    template = settings["template"].replace("model's", "the model's").replace("none", "no")
     console.print(
         f"{len(files)} caption{'s' * (len(files) != 1)}, {tokens} tokens, in {template} chat "
         f"template; {how}; {settings['dtype']}, for {settings['format']}",

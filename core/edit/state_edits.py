@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from ..outliers.detection import default_reference
 from ..record.record import Record
 from ..tables import enumerate_some
 from .layer_mix import MEAN_OF_NORMALISED, mix_layers
-from .masking import SINK_MODES, mask_states
+from .masking import SINK_MODES, MaskResult, mask_states
 from .normalizing import NEEDS_REFERENCE, normalize
 
 MOST_NAMED = 12
@@ -113,7 +113,9 @@ class StateEdits:
     def names(self) -> tuple[str, ...]:
         """The edits that were asked for, in words."""
         names = []
-        if self.mask:
+        if self.mask in SINK_MODES:
+            names.append(f"outlier mask: {self.mask}")
+        elif self.mask:
             sinks = ", judged without sinks" if self.exclude_sinks else ""
             names.append(
                 f"outlier mask: {self.mask}, threshold {self.threshold:g}, {self.direction}{sinks}"
@@ -141,8 +143,7 @@ class StateEdits:
             )
             record = record.take(result.kept)
             if not torch.equal(result.hidden, hidden):
-                did = _masked(result.masked, result.touched_sinks, self.mask)
-                record = record.with_edit(f"{self.names[0]}, against {result.expected.name}: {did}")
+                record = record.with_edit(f"{self.names[0]}{self._masked(result)}")
             hidden = result.hidden
         if self.normalize:
             own = published if self.normalize in NEEDS_REFERENCE else None
@@ -152,9 +153,9 @@ class StateEdits:
             hidden = normal.hidden
         return hidden, record
 
-
-def _masked(dimensions: Sequence[int], sinks: Sequence[int], mode: str) -> str:
-    if mode in SINK_MODES:
-        return f"token {', '.join(map(str, sinks))}"
-    shown = enumerate_some([str(dimension) for dimension in dimensions], MOST_NAMED)
-    return f"{len(dimensions)} dimensions: {shown}"
+    def _masked(self, result: MaskResult) -> str:
+        """What was masked, for the end of the record's edit."""
+        if self.mask in SINK_MODES:
+            return f": token {', '.join(map(str, result.touched_sinks))}"
+        shown = enumerate_some([str(dimension) for dimension in result.masked], MOST_NAMED)
+        return f", against {result.expected.name}: {len(result.masked)} dimensions: {shown}"
