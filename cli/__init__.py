@@ -61,8 +61,8 @@ def _join_layers(arguments: list[str]) -> list[str]:
     """Join "--layers" and "-2,-6" into one word: argparse would take the second for an option."""
     joined: list[str] = []
     for word in arguments:
-        follows = bool(joined) and joined[-1] in ("--layers", "--layers-b")
-        if follows and re.fullmatch(r"-\d[\d,.\s-]*", word):
+        follows = bool(joined) and joined[-1] in ("--layer", "--layers", "--layers-b")
+        if follows and re.fullmatch(r"-\d[\d,.:\s-]*", word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)
@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    for add in (_add_demo, _add_profile, _add_dim, _add_compare, _add_queue, _add_stats):
+    adders = (_add_demo, _add_profile, _add_dim, _add_compare, _add_encode, _add_queue, _add_stats)
+    for add in adders:
         add(commands)
     return parser
 
@@ -253,6 +254,164 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     )
     _add_out(compare, "layerlab-compare")
     compare.set_defaults(run=("dim.compare", "run_compare"))
+
+
+def _add_encode(commands: argparse._SubParsersAction) -> None:
+    encode = commands.add_parser(
+        "encode",
+        help="write caption caches at any layer that trainers read",
+        description="Encodes captions in Z-Image's prompt with a local model and writes one cache "
+        "for each image, as musubi-tuner reads it or as the node Save Embedding writes it. Started "
+        "again it makes what is missing. Exit status: 0 all done, 1 bad input, 3 some captions "
+        "were left out, and the output says which and why.",
+    )
+    encode.add_argument(
+        "captions",
+        type=Path,
+        nargs="?",
+        metavar="CAPTIONS",
+        help="a folder of images with .txt files of the same names, a .jsonl with image_path and "
+        "caption, or a text file with one caption a line",
+    )
+    encode.add_argument(
+        "--model",
+        type=Path,
+        help="model folder, GGUF file, or ComfyUI's .safetensors text encoder",
+    )
+    encode.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the tokenizer's files (default: the model's own; for ComfyUI's single "
+        "file that of the ComfyUI that is found)",
+    )
+    encode.add_argument(
+        "--format",
+        choices=("musubi", "ai-toolkit", "plain"),
+        help="who reads them: musubi-tuner, ai-toolkit, or (plain) the node Load Embedding",
+    )
+    encode.add_argument(
+        "--trigger",
+        default="",
+        metavar="WORD",
+        help="with ai-toolkit: the trigger_word of its configuration",
+    )
+    encode.add_argument(
+        "--dropout",
+        action="store_true",
+        help="with ai-toolkit: write what a caption_dropout_rate over 0 needs too",
+    )
+    encode.add_argument(
+        "--layer",
+        default="-2",
+        help="a layer such as -6, a mix such as '-2: 0.5, -6: 0.5' as in Layer Mix, or all for "
+        "the mean of all normalised layers (default: %(default)s)",
+    )
+    encode.add_argument(
+        "--mix",
+        type=_with_spaces,
+        choices=("raw", "rms matched"),
+        default="rms matched",
+        metavar="METHOD",
+        help="how a mix is made: raw or rms-matched (default: rms-matched)",
+    )
+    encode.add_argument(
+        "--mask",
+        type=_with_spaces,
+        choices=("zero", "clamp", "scale", "mean", "drop sinks", "sink to mean"),
+        metavar="MODE",
+        help="mask outliers as Outlier Mask does: zero, clamp, scale, mean, drop-sinks, "
+        "sink-to-mean",
+    )
+    encode.add_argument(
+        "--threshold", type=float, default=10.0, help="with --mask (default: %(default)g)"
+    )
+    encode.add_argument(
+        "--direction",
+        choices=("loud", "quiet", "both"),
+        default="loud",
+        help="with --mask: which outliers (default: %(default)s)",
+    )
+    encode.add_argument(
+        "--exclude-sinks",
+        action="store_true",
+        help="with --mask: judge dimensions without sink tokens",
+    )
+    encode.add_argument(
+        "--normalize",
+        type=_with_spaces,
+        choices=("global", "per dimension", "hybrid", "rms per token"),
+        metavar="METHOD",
+        help="after that, normalize as Normalize Embedding does: global, per-dimension, hybrid, "
+        "rms-per-token",
+    )
+    encode.add_argument(
+        "--normalize-sinks",
+        action="store_true",
+        help="with --normalize: treat sink tokens like all others",
+    )
+    encode.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="with --mask or --normalize: what to measure against, .safetensors of this pack or "
+        "llm-dit's .npz",
+    )
+    encode.add_argument(
+        "--dtype",
+        choices=("bf16", "f32"),
+        default="bf16",
+        help="of the caches; with f32 the model computes in float32 too (default: %(default)s)",
+    )
+    encode.add_argument(
+        "--max-tokens",
+        type=int,
+        default=512,
+        metavar="N",
+        help="most tokens of a caption, template included; trainers cut there (default: "
+        "%(default)s)",
+    )
+    encode.add_argument(
+        "--cut",
+        action="store_true",
+        help="cut longer captions there, as trainers do, instead of leaving them out",
+    )
+    encode.add_argument(
+        "--out",
+        type=Path,
+        help="folder for the caches (default: layerlab-encode; for ai-toolkit _t_e_cache in the "
+        "folder CAPTIONS)",
+    )
+    encode.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace caches that were made with other settings",
+    )
+    encode.add_argument(
+        "--check",
+        type=Path,
+        metavar="DIR",
+        help="read the caches of a folder instead and say what they hold; exit status 3 if a "
+        "trainer should not read them",
+    )
+    encode.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    encode.add_argument(
+        "--batch-tokens", type=int, default=2048, help="tokens per pass, padding included"
+    )
+    encode.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the captions out on a Ray cluster at ADDRESS, or 'local' to start one here",
+    )
+    encode.add_argument(
+        "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
+    )
+    encode.set_defaults(run=("encode.command", "run_encode"))
+
+
+def _with_spaces(word: str) -> str:
+    """The nodes' names of methods have spaces, for which a dash is typed."""
+    return word.replace("-", " ")
 
 
 def _add_queue(commands: argparse._SubParsersAction) -> None:

@@ -33,7 +33,7 @@ class ModelFacts:
     dtype: str
 
 
-class ProfileMeter:
+class HeldModel:
     """Holds the model at ``path``; see :func:`.load_decoder` for the other arguments.
 
     The model is loaded when it is first needed, so that an error of a worker reaches the caller.
@@ -58,6 +58,10 @@ class ProfileMeter:
             device=str(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
         )
+
+
+class ProfileMeter(HeldModel):
+    """Measures with the model that it holds."""
 
     def measure(
         self,

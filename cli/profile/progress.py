@@ -49,19 +49,25 @@ class PromptProgress:
 
     @contextmanager
     def prompts(
-        self, what: str, total: int, before: int = 0, unit: str = "prompts"
+        self,
+        what: str,
+        total: int,
+        before: int = 0,
+        unit: str = "prompts",
+        speed_of: str = "tokens",
     ) -> Iterator[Callable[[int, int], None]]:
         """A bar for ``total`` prompts (the ``unit``), of which ``before`` are done; gives a
-        function that takes further prompts and their tokens."""
+        function that takes further prompts and their tokens. The speed shown is that of the tokens,
+        or with the unit for ``speed_of`` that of the prompts."""
         task = self._progress.add_task(what, total=total, completed=before, unit=unit)
         started = time.monotonic()
         seen = 0
 
         def done(prompts: int, tokens: int) -> None:
             nonlocal seen
-            seen += tokens
+            seen += tokens if speed_of == "tokens" else prompts
             speed = seen / max(time.monotonic() - started, 1e-9)
-            shown = f"{unit}, {speed:.0f} tokens/s" if seen else unit
+            shown = f"{unit}, {speed:.{0 if speed >= 10 else 1}f} {speed_of}/s" if seen else unit
             self._progress.update(task, advance=prompts, unit=shown)
 
         yield done

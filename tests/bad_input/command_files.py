@@ -25,6 +25,7 @@ TEXTS = {
     "twice.csv": "Seed.value,Seed.value\n1,2\n",
     "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
     "long.txt": "w2 " * 61 + "\n",
+    "bad.jsonl": '{"image_path": "a.png"}\n',
     "two prompts.txt": "w1 w2 w3\nw4 w5\n",
 }
 
@@ -36,6 +37,9 @@ def write_command_files(folder: Path, model: Path) -> None:
     (folder / "bare model").mkdir()
     (folder / "good images").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "good images" / "a.png")
+    (folder / "captions").mkdir()
+    (folder / "captions" / "a.png").touch()
+    (folder / "captions" / "a.txt").write_text("w1 w2 w3")
     painted = PngImagePlugin.PngInfo()
     painted.add_text("Software", "Paint")
     Image.new("RGB", (8, 8)).save(folder / "paint.png", pnginfo=painted)

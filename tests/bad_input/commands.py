@@ -33,6 +33,7 @@ class Call(NamedTuple):
 PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
 DIM = ("{model}", "7", "--out={here}/new", "--layers=-2", "--prompts={here}/two prompts.txt")
 QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
+ENCODE = ("{here}/captions", "--model={model}", "--format=musubi", "--out={here}/new")
 COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
 NO_LAYER = "layer -60 does not exist: .* has 4 blocks.*; the profile has -5, -4, -3, -2, -1"
 REFERENCE = "{here}/good reference.safetensors"
@@ -201,6 +202,73 @@ ROWS = [
         *("profile", "--reference", PROFILE),
         {REFERENCE: "--reference: the reference .* the states have 32: they cannot be measured"},
     ),
+    Call("encode", "captions", ENCODE[1:], "something is missing: .*CAPTIONS --model MODEL"),
+    *paths(
+        *("encode", "captions"),
+        {
+            "gone": "there is no such file or folder; give a folder of images",
+            "good images": "no caption that can be encoded a.png has no caption: write a.txt",
+            "bare model": "holds no caption that can be encoded",
+            "latin.txt": "is not UTF-8: byte 6; save it as UTF-8 text",
+            "blank.txt": "holds no caption that can be encoded",
+            "bad.jsonl": 'bad.jsonl, line 1 is .*it must be an object with "image_path" and',
+        },
+        *ENCODE[1:],
+    ),
+    *calls(
+        *("encode", "--model", (ENCODE[0], *ENCODE[2:])),
+        {"{here}/gone": "there is no such model", "{here}/cut model": "weights cannot be read"},
+    ),
+    *calls("encode", "--tokenizer", ENCODE, {"{here}/gone": "gone: there is no such folder"}),
+    *calls("encode", "--format", ENCODE, {"pickle": "invalid choice: 'pickle'"}, USAGE),
+    *calls(
+        *("encode", "--layer", ENCODE),
+        {
+            "-9": "layer -9 does not exist: this encoder has 4 blocks",
+            "-2,-3": "--layer '-2,-3': .* names 2 layers: give one such as -6, or a mix",
+            "-2: 1, -3: -1": "--layer .*: the weights add up to 0",
+            "": "--layer '': the list of layers is empty",
+        },
+    ),
+    *calls("encode", "--mix", ENCODE, {"mean": "invalid choice: 'mean'"}, USAGE),
+    *calls("encode", "--mask", ENCODE, {"one": "invalid choice: 'one'"}, USAGE),
+    *calls(
+        *("encode", "--threshold", (*ENCODE, "--mask=zero")),
+        {"0.5": "--threshold is 0.5: it must be a number at least 1", "nan": "--threshold is nan"},
+    ),
+    *calls("encode", "--direction", ENCODE, {"up": "invalid choice: 'up'"}, USAGE),
+    *calls("encode", "--exclude-sinks", ENCODE, {"x": "ignored explicit argument"}, USAGE),
+    *calls("encode", "--normalize", ENCODE, {"one": "invalid choice: 'one'"}, USAGE),
+    *calls("encode", "--normalize-sinks", ENCODE, {"x": "ignored explicit argument"}, USAGE),
+    *calls(
+        *("encode", "--reference", ENCODE),
+        {"{here}/other.safetensors": "--reference is what --mask and --normalize measure against"},
+    ),
+    *calls(
+        *("encode", "--reference", (*ENCODE, "--mask=zero")),
+        {
+            "{here}/gone.safetensors": "there is no such file",
+            REFERENCE: "--reference: the reference .* the states have 32",
+        },
+    ),
+    *calls("encode", "--trigger", ENCODE, {"sks": "--trigger is about ai-toolkit: say"}),
+    Call("encode", "--dropout", (*ENCODE, "--dropout"), "--dropout is about ai-toolkit: say"),
+    *calls("encode", "--dtype", ENCODE, {"fp8": "invalid choice: 'fp8'"}, USAGE),
+    *calls("encode", "--max-tokens", ENCODE, {"0": "--max-tokens is 0: it must be at least 1"}),
+    *calls("encode", "--cut", ENCODE, {"x": "ignored explicit argument"}, USAGE),
+    *calls("encode", "--out", ENCODE[:3], {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *calls("encode", "--overwrite", ENCODE, {"x": "ignored explicit argument"}, USAGE),
+    *calls(
+        *("encode", "--check", ()),
+        {
+            "{here}/gone": "there is no such folder",
+            "{here}/captions": "holds no caption cache: name the folder",
+        },
+    ),
+    *calls("encode", "--device", ENCODE, {"tpu": "--device tpu"}),
+    *calls("encode", "--ray", ENCODE, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
+    *calls("encode", "--workers", (*ENCODE, "--ray=local"), {"0": "--workers is 0: it must be"}),
+    *calls("encode", "--batch-tokens", ENCODE, {"0": "--batch-tokens is 0: it must be"}),
     *paths(
         *("dim", "model"),
         {

@@ -1,0 +1,1 @@
+"""``layerlab encode``: caption caches that trainers read."""

@@ -1,0 +1,74 @@
+"""Caches of kohya-ss/musubi-tuner for Z-Image.
+
+Read in its version 0.3.4 (commit 30c658c): ``dataset/image_video_dataset.py`` names the files,
+``dataset/cache_io.py`` writes them, and ``dataset/bucket.py`` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..record.record import Record
+from .cached import (
+    SETTINGS_KEY,
+    SUFFIX,
+    Cached,
+    CacheFormat,
+    only_states,
+    read_tensors,
+    reading,
+    settings_from_text,
+    settings_to_text,
+    write_tensor,
+)
+
+ENDING = f"_zi_te{SUFFIX}"
+PREFIX = "varlen_llm_embed_"
+"""Of the tensor's name; its dtype follows, as torch writes it."""
+ARCHITECTURE, VERSION = "z_image", "1.0.1"
+
+
+class Musubi(CacheFormat):
+    """``{stem}_zi_te.safetensors``, one for each image. The trainer's reader passes over metadata;
+    its caching script wants the architecture there."""
+
+    name = "musubi"
+
+    def caption(self, text: str) -> str:
+        return text.strip()
+
+    def file_name(self, stem: str, caption: str) -> str:
+        return stem + ENDING
+
+    def write(
+        self,
+        path: Path,
+        states: Tensor,
+        caption: str,
+        record: Record,
+        settings: Mapping[str, Any],
+    ) -> None:
+        metadata = {
+            "architecture": ARCHITECTURE,
+            "caption1": caption,
+            "format_version": VERSION,
+            SETTINGS_KEY: settings_to_text(settings),
+        }
+        dtype = str(states.dtype).removeprefix("torch.")
+        write_tensor(path, PREFIX + dtype, states, metadata)
+
+    def read(self, path: Path) -> Cached:
+        with reading(path, "a cache of musubi-tuner"):
+            tensors, metadata = read_tensors(path)
+            if (kind := metadata.get("architecture", ARCHITECTURE)) != ARCHITECTURE:
+                raise ValueError(f"its architecture is {kind[:40]!r}, not {ARCHITECTURE!r}")
+            name, states = only_states(tensors, PREFIX)
+            dtype = str(states.dtype).removeprefix("torch.")
+            if name != PREFIX + dtype:
+                raise ValueError(f"its tensor is called {name} and is of {dtype}")
+            settings = settings_from_text(metadata.get(SETTINGS_KEY))
+            return Cached(states, metadata.get("caption1"), settings)
