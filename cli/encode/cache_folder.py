@@ -53,6 +53,8 @@ class CacheFolder:
         """
         report = read_report(self.path / REPORT)
         same = report is not None and report.get("settings") == dict(self.settings)
+        # A run that came to its end has listed all of its files.
+        unlisted = same and not report.get("finished")
         if same:
             known = report.get("files")
             self.files = dict(known) if isinstance(known, dict) else {}
@@ -67,7 +69,7 @@ class CacheFolder:
             path = self.path / target.name
             if not path.exists():
                 missing.append(target)
-            elif not self._is_own(path, same):
+            elif not self._is_own(path, unlisted):
                 foreign.append(target)
             elif not self._is_of(path, target):
                 missing.append(target)  # Its caption has been changed since.
@@ -81,10 +83,14 @@ class CacheFolder:
         for target in foreign:
             # First of all: a run that is killed now must not take them for its own later.
             (self.path / target.name).unlink()
+        for target in missing + foreign:
+            # Nor may it find a new file unlike the old one that is listed.
+            self.files.pop(target.name, None)
         return missing + foreign
 
-    def _is_own(self, path: Path, same: bool) -> bool:
-        """Whether the file was made with these settings."""
+    def _is_own(self, path: Path, unlisted: bool) -> bool:
+        """Whether the file was made with these settings; ``unlisted``: what to say of one that is
+        not listed and does not tell."""
         known = self.files.get(path.name)
         if known is not None and known.get("crc32") != crc32(path):
             return False
@@ -93,7 +99,7 @@ class CacheFolder:
         except CacheFileError:
             return False
         if said is None:
-            return same
+            return known is not None or unlisted
         return all(self.settings.get(key) == value for key, value in said.items())
 
     def _is_of(self, path: Path, target: Target) -> bool:

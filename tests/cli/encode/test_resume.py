@@ -88,6 +88,26 @@ def test_caches_of_another_layer_are_overwritten_only_when_asked(
     assert (out / "0_zi_te.safetensors").read_bytes() == whole
 
 
+def test_what_ai_toolkit_has_encoded_by_itself_is_not_taken_for_ours(
+    layerlab, tiny_qwen3, write_dataset
+):
+    folder = write_dataset({"0.png": "a fox"})
+    words = ("encode", folder, "--model", tiny_qwen3, "--format=ai-toolkit")
+    assert layerlab(*words)[0] == 0
+    [made] = (folder / "_t_e_cache").glob("*.safetensors")
+    # A new image of the same caption: the trainer has met it first, and encoded it at its layer.
+    write_dataset({"1.png": "a fox"})
+    own = made.with_name(made.name.replace("0_", "1_", 1))
+    states = {"text_embed_0": ("BF16", np.ones((4, 32), np.float32))}
+    own.write_bytes(caption_caches.safetensors_bytes(states))
+    status, _, said = layerlab(*words)
+    assert status == 1 and f"for example {own.name}" in said
+    status, text, _ = layerlab("encode", "--check", folder / "_t_e_cache")
+    assert status == 3 and "a mix of layers, edits or models" in text
+    assert layerlab(*words, "--overwrite")[0] == 0
+    assert same_states(caption_caches.parse(own)[0], caption_caches.parse(made)[0])
+
+
 def test_check_says_what_is_wrong_with_a_folder(
     layerlab, tiny_qwen3, write_dataset, tmp_path, capsys
 ):
