@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from ...core.errors import LayerLabError
 from .address import Address
 from .client import cancel_prompt, find_ended, find_prompt, get_json, post_prompt
 from .errors import (
@@ -89,7 +90,7 @@ class PromptState(NamedTuple):
     total: float = 0.0
 
 
-class Stopped(Exception):
+class Stopped(LayerLabError):
     """The caller wants no more of the prompt: ``runs_on`` says whether the server runs it now."""
 
     def __init__(self, runs_on: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ...core.errors import LayerLabError
 from ...core.tables import enumerate_some
 from .errors import node_name
 from .widgets import UnreadableNode, widget_values
@@ -25,7 +26,7 @@ MOST_USES = 10_000
 _ANY = ("*", "", None, 0)
 
 
-class SavedGraphError(ValueError):
+class SavedGraphError(LayerLabError, ValueError):
     """A saved workflow that cannot be converted; the message says why."""
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ...core.errors import LayerLabError
+
 AUTOGROW, DYNAMIC_COMBO = "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3"
 _SIMPLE = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _DRAWN = ("COLOR", "COLORS", "CURVE", "RANGE", "BOUNDING_BOXES", "COMPOSITOR", "WEBCAM")
@@ -21,7 +23,7 @@ _SEEDS = ("seed", "noise_seed")
 _GROUPS = ("required", "optional")
 
 
-class UnreadableNode(Exception):
+class UnreadableNode(LayerLabError):
     """A saved node whose values cannot be told; the message says why, after the node's name."""
 
 

@@ -207,7 +207,7 @@ def comparison_figure(a: Mapping[str, Any], b: Mapping[str, Any]) -> Figure:
         _say(axes, "Every value is 0, or none is finite.")
     axes.set_xlabel("depth (0: embeddings, 1: after the last block and the final norm)")
     axes.set_ylabel("magnitude")
-    legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set(**text_style(text.get_text()))
     return figure
@@ -242,7 +242,7 @@ def masking_figure(effects: Mapping[int, list[ModeEffect]]) -> Figure:
             fontsize=9,
         )
     figure.legend(
-        ["sink tokens", "all other tokens"], loc="outside lower center", ncols=4, frameon=False
+        ["sink tokens", "all other tokens"], loc="outside lower center", ncols=2, frameon=False
     )
     return figure
 

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.profile.compare import load_profile
 from zimage_layer_lab.cli.profile.prompt_file import PromptFile
+from zimage_layer_lab.cli.queue.graph_file import read_graph_file
 from zimage_layer_lab.cli.queue.settings import read_table
-from zimage_layer_lab.cli.queue.workflow import Workflow
 from zimage_layer_lab.core.measure.reference import (
     FORMAT,
     Reference,
@@ -143,7 +143,7 @@ def bombs(folder):
     yield "sparse reference", load_reference, path
     yield "embedding of lists", load_embedding, embedding_of_nested_lists(folder / "e.safetensors")
     yield "profile of lists", load_profile, text_file(folder / "profile.json", lists)
-    yield "workflow of lists", Workflow.read, text_file(folder / "workflow.json", lists)
+    yield "workflow of lists", read_graph_file, text_file(folder / "workflow.json", lists)
     yield "table of lists", read_table, text_file(folder / "table.json", lists)
     yield "one long cell", read_table, text_file(folder / "table.csv", b"a" * 2**20)
     yield "one long line", PromptFile, text_file(folder / "prompts.txt", b"\xff" * 2**20)
