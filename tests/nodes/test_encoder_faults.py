@@ -59,6 +59,18 @@ NODES = {
         "qwen",
         3,
     ),
+    "DimensionProbe": (
+        lambda p, c: run(
+            p.DimensionProbe,
+            clip=c.qwen,
+            prompts="\n".join(PROMPTS),
+            dimension=4,
+            layer=LAYER,
+            controls=0,
+        ),
+        "qwen",
+        3,
+    ),
     "BuildReference": (
         lambda p, c: run(p.BuildReference, clip=c.qwen, prompts="\n".join(PROMPTS), layer=LAYER),
         "qwen",
