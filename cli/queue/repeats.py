@@ -9,7 +9,7 @@ from typing import Any
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 2**28
-"""Of all frames: larger pictures are not compared."""
+"""Most pixels of all frames together; larger pictures are not compared."""
 
 
 class Repeats:
@@ -39,7 +39,7 @@ class Repeats:
         return told
 
     def _digest(self, name: Any) -> str | None:
-        """Of the pixels: the file has the graph in it too, in which the seeds differ."""
+        """A digest of the pixels alone: the file also holds the graph, in which the seeds differ."""
         if not isinstance(name, str) or Path(name).suffix.lower() not in PICTURES:
             return None
         from PIL import Image, ImageSequence

@@ -56,7 +56,7 @@ class ConsoleReport:
     def start(
         self, workflow: Workflow, rows: Sequence[Row], waiting: int, shown: Sequence[str]
     ) -> None:
-        """Of ``rows`` so many are ``waiting``; ``shown``: the settings in which they differ."""
+        """Begin with ``rows``, of which ``waiting`` are still to run; ``shown``: settings that differ."""
         self._workflow = workflow
         self._shown = shown
         self._left = TimeLeft(waiting)

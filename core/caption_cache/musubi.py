@@ -28,7 +28,7 @@ from .cached import (
 
 ENDING = f"_zi_te{SUFFIX}"
 PREFIX = "varlen_llm_embed_"
-"""Of the tensor's name; its dtype follows, as torch writes it."""
+"""The tensor's name begins with it; its dtype follows, as torch writes it."""
 ARCHITECTURE, VERSION = "z_image", "1.0.1"
 
 

@@ -24,7 +24,7 @@ ZERO, MEAN, SHUFFLE = "zero", "mean", "shuffle"
 ALL, SINKS, OTHERS = "all", "sinks", "others"
 WAYS, PLACES = (ZERO, MEAN, SHUFFLE), (ALL, SINKS, OTHERS)
 SEED = 0
-"""Of every draw, so that a run can be repeated."""
+"""The seed of every random draw, so that a run can be repeated."""
 
 
 @dataclass(frozen=True)
