@@ -92,7 +92,7 @@ class CausalDecoder:
     def finish(
         self, prompts: Sequence[Sequence[int]], index: int, states: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Each prompt's normed last state, with the given hidden state at ``index`` in place of its own."""
+        """Each prompt's normed last state, if its hidden state ``index`` were the given one."""
         if index == self.blocks:
             return list(states)
         padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)

@@ -39,7 +39,7 @@ class Repeats:
         return told
 
     def _digest(self, name: Any) -> str | None:
-        """A digest of the pixels alone: the file also holds the graph, in which the seeds differ."""
+        """A digest of the pixels alone: the file also holds the graph, with another seed."""
         if not isinstance(name, str) or Path(name).suffix.lower() not in PICTURES:
             return None
         from PIL import Image, ImageSequence

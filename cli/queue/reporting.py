@@ -56,7 +56,7 @@ class ConsoleReport:
     def start(
         self, workflow: Workflow, rows: Sequence[Row], waiting: int, shown: Sequence[str]
     ) -> None:
-        """Begin with ``rows``, of which ``waiting`` are still to run; ``shown``: settings that differ."""
+        """Begin: ``waiting`` of ``rows`` are still to run; ``shown``: the settings that differ."""
         self._workflow = workflow
         self._shown = shown
         self._left = TimeLeft(waiting)
