@@ -119,7 +119,11 @@ def inner(clip) -> object:
 
 
 def encoder_state(clip) -> tuple:
-    """All that a call might leave behind: settings, hooks, and attributes of the instance."""
+    """All that a call might leave behind: settings, hooks, and attributes of the instance.
+
+    Loaded first, for the host itself sets attributes as it loads.
+    """
+    clip.load_model()
     encoder, stage = inner(clip), clip.cond_stage_model
     return (
         encoder.options_default,
