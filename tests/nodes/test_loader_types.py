@@ -3,11 +3,14 @@
 lumina2, which Z-Image's own workflows use, is the truth.
 """
 
+import io
+
 import pytest
+import sentencepiece
 import torch
 
 from .stock import output, record, run, states
-from .tiny_encoders import encoder_state, filled
+from .tiny_encoders import encoder_state, filled, tekken
 
 PROMPT = 'a red fox (in snow:1.2), a sign that says "open"'
 PAIRS = [("klein 4b", "z_image"), ("krea2", "qwen3vl")]
@@ -64,6 +67,10 @@ QWEN3 = "model.layers.0.self_attn.q_norm.weight"
 VISION = "model.visual.deepstack_merger_list.0.norm.weight"
 MERGER = "model.visual.merger.linear_fc2.weight"
 BIAS = "model.layers.0.self_attn.k_proj.bias"
+GEMMA = "model.layers.0.post_feedforward_layernorm.weight"
+GEMMA_3 = "model.layers.0.self_attn.q_norm.weight"
+GEMMA_3_V = "model.layers.5.self_attn.v_proj.weight"
+GEMMA_3_12B = "model.layers.47.self_attn.q_norm.weight"
 FILES = {
     "qwen3_4b": {NORM: (2560,), QWEN3: (128,)},
     "qwen3_8b": {NORM: (4096,), QWEN3: (128,)},
@@ -77,19 +84,36 @@ FILES = {
     },
     "qwen25_3b": {BIAS: (256,)},
     "qwen25_7b": {BIAS: (512,)},
+    "gemma2_2b": {GEMMA: (2304,), "spiece_model": None},
+    "gemma3_4b": {GEMMA: (2560,), GEMMA_3: (256,), "spiece_model": None},
+    "gemma3_12b": {
+        GEMMA: (3840,),
+        GEMMA_3: (256,),
+        GEMMA_3_12B: (256,),
+        GEMMA_3_V: (2048, 3840),
+        "spiece_model": None,
+    },
+    "mistral3_24b": {NORM: (5120,), "tekken_model": None},
+    "ministral3_3b": {NORM: (3072,), "tekken_model": None},
+    "gpt_oss": {
+        "layers.0.self_attn.sinks": (64,),
+        "layers.0.mlp.experts.gate_up_proj.weight": (1,),
+        "tokenizer_json": None,
+    },
     "clip_l": {"text_model.encoder.layers.1.mlp.fc1.weight": (3072, 768)},
     "byt5": {"encoder.block.0.layer.0.SelfAttention.k.weight": (384, 1)},
 }
 """The tensors by which the host tells each file, without its weights."""
 WORKS = "the same"
 ONE = "not one decoder language model. Connect a CLIPLoader .type lumina2"
+WORDLESS = "its tokenizer does not know <.im_start.>.*Connect a CLIPLoader .type lumina2"
 NORMLESS = "end in a final `norm`.*Connect a CLIPLoader .type lumina2"
 TABLE = [
     ("qwen3_4b", "LUMINA2 FLUX2 WAN KREA2 IDEOGRAM4 QWEN_IMAGE STABLE_DIFFUSION", WORKS),
     ("qwen3_8b", "LUMINA2 FLUX2 KREA2", WORKS),
     ("qwen3_8b", "IDEOGRAM4", NORMLESS),
     ("qwen3_2b", "LUMINA2 OVIS", WORKS),
-    ("qwen3_06b", "LUMINA2", "its tokenizer does not know.*type lumina2"),
+    ("qwen3_06b", "LUMINA2", WORDLESS),
     ("qwen25_3b", "LUMINA2 OMNIGEN2", WORKS),
     ("qwen25_7b", "LUMINA2 QWEN_IMAGE HUNYUAN_IMAGE LONGCAT_IMAGE", WORKS),
     ("qwen3vl_4b", "LUMINA2 QWEN_IMAGE KREA2 MAGE", WORKS),
@@ -98,8 +122,42 @@ TABLE = [
     ("qwen25_7b clip_l", "KANDINSKY5", WORKS),
     ("qwen25_7b byt5", "HUNYUAN_IMAGE", WORKS),
     ("qwen3_06b qwen3_4b", "ACE", ONE),
+    ("gemma2_2b", "LUMINA2 PIXELDIT", WORDLESS),
+    ("gemma3_4b", "LUMINA2", WORDLESS),
+    ("gemma3_12b", "LUMINA2", ONE),
+    ("mistral3_24b", "FLUX2", NORMLESS),
+    ("ministral3_3b", "FLUX2", WORDLESS),
+    ("gpt_oss", "LENS", WORDLESS),
 ]
 """Files, types of the loader, and what becomes of one layer behind each of them."""
+
+
+def spiece() -> bytes:
+    """A tokenizer in SentencePiece's format, learnt from the prompt alone."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([PROMPT] * 20),
+        model_writer=model,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+def tokenizer_json() -> bytes:
+    from tokenizers import Tokenizer, models
+
+    return Tokenizer(models.BPE(byte_fallback=True)).to_str().encode()
+
+
+def as_tensor(data) -> torch.Tensor:
+    data = data.encode() if isinstance(data, str) else data
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
 
 def built(files, kind):
@@ -107,7 +165,11 @@ def built(files, kind):
     import comfy.sd
 
     shapes = [FILES[name] for name in files.split()]
-    hollow = [{n: torch.zeros(1).expand(s) for n, s in one.items()} for one in shapes]
+    words = {"spiece_model": spiece, "tekken_model": tekken, "tokenizer_json": tokenizer_json}
+    hollow = [
+        {n: torch.zeros(1).expand(s) if s else as_tensor(words[n]()) for n, s in one.items()}
+        for one in shapes
+    ]
     names = FILES.keys() - {"clip_l", "byt5"}
     clip = comfy.sd.load_text_encoder_state_dicts(
         hollow,

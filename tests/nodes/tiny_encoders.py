@@ -90,8 +90,13 @@ def tapped_clips(host):
     makers = {
         "klein 4b": lambda: built(flux.klein_te(model_type="qwen3_4b"), flux.KleinTokenizer),
         "klein 8b": lambda: built(flux.klein_te(model_type="qwen3_8b"), flux.KleinTokenizer8B),
+        # As in the file of the official template: 30 blocks, and no final norm.
         "flux2 dev": lambda: built(
-            flux.flux2_te(), flux.Flux2Tokenizer, {"tekken_model": tekken()}, 40, vocab_size=300
+            flux.flux2_te(pruned=True),
+            flux.Flux2Tokenizer,
+            {"tekken_model": tekken()},
+            30,
+            vocab_size=300,
         ),
         "krea2": lambda: built(krea2.te(), krea2.Krea2Tokenizer),
         "ideogram4": lambda: built(ideogram4.te(), ideogram4.Ideogram4Tokenizer),
