@@ -76,11 +76,11 @@ def reference_for(hidden: Tensor, record: Record) -> Reference | None:
     return default_reference(hidden.shape[-1], None) if record.layer == -2 or unknown else None
 
 
-def require_reference(reference: Any) -> Reference:
-    """``reference``; ValueError if it is none."""
+def require_reference(reference: Any, what: str = "reference") -> Reference:
+    """``reference``; ValueError, which names the input ``what``, if it is none."""
     if not isinstance(reference, Reference):
         raise ValueError(
-            f"reference is {type(reference).__name__}, not reference statistics: connect Build or "
+            f"{what} is {type(reference).__name__}, not reference statistics: connect Build or "
             "Load Reference Stats"
         )
     return reference

@@ -17,9 +17,9 @@ from .conditioning import (
     entries_of,
     reference_for,
     reference_remarks,
-    require_reference,
     write_entry,
 )
+from .layer_references import connected_references, more_references_input, of_layer
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .report import shown_report
@@ -90,6 +90,7 @@ class OutlierMask(Node):
                     "width 2560 at layer -2, else the median std of these very states.",
                 ),
                 taps_input(),
+                more_references_input(),
             ],
             outputs=[
                 io.Conditioning.Output("conditioning", display_name="conditioning"),
@@ -112,14 +113,14 @@ class OutlierMask(Node):
         exclude_sinks,
         reference=None,
         taps=AUTO,
+        more_references=None,
     ) -> io.NodeOutput:
         masked, reports, verdicts, other_ways, any_masked = [], [], [], [], False
         exclude_sinks = require_flag("exclude_sinks", exclude_sinks)
         require_choice("tokens", tokens, SELECTIONS)
+        references = connected_references(reference, more_references)
         for entry in entries_of(conditioning):
             hidden, record = read_tapped(entry, taps)
-            if reference is not None:
-                require_reference(reference)
             chosen, selected = _select(record, tokens)
             settings = {
                 "mode": mode,
@@ -129,14 +130,14 @@ class OutlierMask(Node):
                 "exclude_sinks": exclude_sinks,
             }
             if record.taps is not None:
-                done = mask_by_tap(hidden, record, reference, chosen, settings)
+                done = mask_by_tap(hidden, record, references, chosen, settings)
                 masked.append(write_entry(entry, done.hidden, done.record, done.kept))
                 reports.append(done.report)
                 verdicts.append(done.verdict)
                 other_ways.append(done.other_way)
                 any_masked |= done.any_masked
                 continue
-            measured = reference or reference_for(hidden, record)
+            measured = of_layer(references, record) or reference_for(hidden, record)
             result = mask_states(hidden, **settings, reference=measured)
             unchanged = torch.equal(result.hidden, hidden)
             did = _what_was_done(result, mode, direction, record, unchanged)

@@ -13,16 +13,11 @@ from ..core.dit.view import dit_change
 from ..core.edit.normalizing import METHODS, NEEDS_REFERENCE, NormalizeResult, normalize
 from ..core.measure.reference import Reference as ReferenceStats
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
-from .conditioning import (
-    entries_of,
-    reference_for,
-    reference_remarks,
-    require_reference,
-    write_entry,
-)
+from .conditioning import entries_of, reference_for, reference_remarks, write_entry
+from .layer_references import connected_references, more_references_input, of_layer, of_taps
 from .node import Node
 from .report import shown_report
-from .tapped_entries import AUTO, read_tapped, tap_references, taps_input
+from .tapped_entries import AUTO, read_tapped, taps_input
 from .types import CATEGORY, Reference
 
 log = logging.getLogger(__name__)
@@ -69,24 +64,34 @@ class Normalize(Node):
                     "they are treated like all others.",
                 ),
                 taps_input(),
+                more_references_input(),
             ],
             outputs=[io.Conditioning.Output("conditioning", display_name="conditioning")],
         )
 
     @classmethod
-    def execute(cls, conditioning, method, keep_sinks, reference=None, taps=AUTO) -> io.NodeOutput:
+    def execute(
+        cls,
+        conditioning,
+        method,
+        keep_sinks,
+        reference=None,
+        taps=AUTO,
+        more_references=None,
+    ) -> io.NodeOutput:
         normalized, notes = [], []
         keep_sinks = require_flag("keep_sinks", keep_sinks)
+        references = connected_references(reference, more_references)
         for entry in entries_of(conditioning):
             hidden, record = read_tapped(entry, taps)
             if record.taps is not None:
-                hidden_after, note = _by_tap(hidden, record, method, keep_sinks, reference)
+                hidden_after, note = _by_tap(hidden, record, method, keep_sinks, references)
                 if note != UNCHANGED:
                     record = record.with_edit(note)
                 normalized.append(write_entry(entry, hidden_after, record))
                 notes.append(note)
                 continue
-            measured = _reference(reference, hidden, record, method, keep_sinks)
+            measured = _reference(of_layer(references, record), hidden, record, method, keep_sinks)
             selected = role_mask(record.roles, CONTENT_ROLES)
             result = normalize(hidden, method, measured, keep_sinks, selected)
             note = _note(hidden, record, method, result)
@@ -109,7 +114,7 @@ def _reference(
 ) -> ReferenceStats | None:
     """The connected reference; without one the published figures, where they fit the method."""
     if reference is not None:
-        return require_reference(reference)
+        return reference
     if method not in NEEDS_REFERENCE:
         return None
     published = reference_for(hidden, record)
@@ -136,16 +141,17 @@ def _by_tap(
     record: Record,
     method: str,
     keep_sinks: bool,
-    reference: ReferenceStats | None,
+    references: tuple[ReferenceStats, ...],
 ) -> tuple[Tensor, str]:
     """Every tap normalized by its own statistics; the states and what was done."""
     taps = record.taps
     selected = role_mask(record.roles, CONTENT_ROLES)
-    references = tap_references(reference, record)
     parts, targets, remarks = [], [], []
-    for tap, (part, own) in enumerate(zip(taps.split(hidden), references, strict=True)):
+    for tap, (part, own) in enumerate(
+        zip(taps.split(hidden), of_taps(references, record), strict=True)
+    ):
         alone = record.of_tap(tap)
-        needed = method in NEEDS_REFERENCE or reference is not None
+        needed = method in NEEDS_REFERENCE or bool(references)
         measured = _reference(own if needed else None, part, alone, method, keep_sinks)
         result = normalize(part, method, measured, keep_sinks, selected)
         parts.append(result.hidden)

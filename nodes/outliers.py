@@ -25,8 +25,8 @@ from .conditioning import (
     entries_of,
     reference_for,
     reference_remarks,
-    require_reference,
 )
+from .layer_references import connected_references, more_references_input, of_layer
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, theme_input, to_image
@@ -71,6 +71,7 @@ class OutlierReport(Node):
                 ),
                 theme_input(),
                 taps_input(),
+                more_references_input(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="One picture an entry."),
@@ -84,7 +85,14 @@ class OutlierReport(Node):
 
     @classmethod
     def execute(
-        cls, conditioning, threshold, reference=None, model=None, theme="light", taps=AUTO
+        cls,
+        conditioning,
+        threshold,
+        reference=None,
+        model=None,
+        theme="light",
+        taps=AUTO,
+        more_references=None,
     ) -> io.NodeOutput:
         if not entries_of(conditioning):
             raise ValueError("the conditioning has no entries: connect a text encoder's output")
@@ -94,19 +102,18 @@ class OutlierReport(Node):
 
         pictures, sections, verdicts = [], [], []
         entries = [read_tapped(entry, taps) for entry in conditioning]
-        if reference is not None:
-            require_reference(reference)
+        references = connected_references(reference, more_references)
         single = [hidden for hidden, record in entries if record.taps is None]
         weight, matrix = _first_layer(model if single else None, single)
         for hidden, record in entries:
             if record.taps is not None:
                 reading = None if model is None else read_taps_with(model, record.taps)
                 with picture_theme(theme):
-                    given = report_by_tap(hidden, record, reference, threshold, reading)
+                    given = report_by_tap(hidden, record, references, threshold, reading)
                 for collected, one in zip((pictures, sections, verdicts), given, strict=True):
                     collected.append(one)
                 continue
-            measured = reference or reference_for(hidden, record)
+            measured = of_layer(references, record) or reference_for(hidden, record)
             keep = role_mask(record.roles, CONTENT_ROLES)
             survey = survey_outliers(
                 hidden, measured, threshold, keep if bool(keep.any()) else None

@@ -16,7 +16,8 @@ from ..core.outliers.detection import ratio_in_words
 from ..core.record.record import Record
 from ..core.tables import enumerate_some, table
 from .conditioning import reference_remarks
-from .tapped_entries import known_by_width, tap_references
+from .layer_references import of_taps
+from .tapped_entries import known_by_width
 
 
 class MaskedTaps(NamedTuple):
@@ -39,7 +40,7 @@ class MaskedTaps(NamedTuple):
 def mask_by_tap(
     hidden: Tensor,
     record: Record,
-    reference: Reference | None,
+    references: tuple[Reference, ...],
     chosen: str,
     settings: Mapping[str, Any],
 ) -> MaskedTaps:
@@ -49,8 +50,8 @@ def mask_by_tap(
         chosen: the tokens' name.
         settings: of :func:`core.edit.masking.mask_states`.
     """
-    references = tap_references(reference, record)
-    done = mask_taps(hidden, record.taps, references, **settings)
+    own = of_taps(references, record)
+    done = mask_taps(hidden, record.taps, own, **settings)
     mode, direction, threshold = (settings[name] for name in ("mode", "direction", "threshold"))
     did = _what_was_done(done, record, mode, direction)
     unchanged = torch.equal(done.hidden, hidden)
@@ -65,7 +66,7 @@ def mask_by_tap(
         f"{len(record.taps)} taps of {record.taps.width} dimensions; measured on "
         f"{int(settings['selected'].sum())} ({chosen})",
         *filter(None, [known_by_width(hidden, record)]),
-        *_remarks(done, record, references),
+        *_remarks(done, record, own),
         _table(done, record),
         did,
         change.summary("all taps together, whatever the token's length")

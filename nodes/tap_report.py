@@ -17,14 +17,15 @@ from ..core.outliers.tap_survey import (
 from ..core.record.record import CONTENT_ROLES, Record, role_mask
 from ..core.tables import enumerate_some
 from .conditioning import reference_remarks
+from .layer_references import of_taps
 from .tap_reading import TapReading
-from .tapped_entries import known_by_width, tap_references
+from .tapped_entries import known_by_width
 
 
 def report_by_tap(
     hidden: Tensor,
     record: Record,
-    reference: Reference | None,
+    references: tuple[Reference, ...],
     threshold: float,
     reading: TapReading | None,
 ) -> tuple[np.ndarray, str, str]:
@@ -37,10 +38,10 @@ def report_by_tap(
 
     keep = role_mask(record.roles, CONTENT_ROLES)
     keep = keep if bool(keep.any()) else None
-    references = tap_references(reference, record)
-    survey = survey_taps(hidden, record.taps, references, threshold, keep)
+    own = of_taps(references, record)
+    survey = survey_taps(hidden, record.taps, own, threshold, keep)
     title = f"{record.source}, {record.layer_in_words}: {_tokens(hidden, record)}"
-    section = "\n".join([title, *_lines(hidden, record, survey, references, reading)])
+    section = "\n".join([title, *_lines(hidden, record, survey, own, reading)])
     return tap_heat_picture(survey, title), section, taps_in_words(survey)
 
 

@@ -8,11 +8,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..core.checks import require_choice
-from ..core.measure.reference import Reference
 from ..core.record.record import UNKNOWN_SOURCE, Record, Role
 from ..core.taps.known import model_of_width
 from ..core.taps.layout import Taps
-from .conditioning import read_entry, require_reference
+from .conditioning import read_entry
 
 AUTO = "auto"
 COUNTS = (AUTO, "1", "2", "3", "4", "6", "8", "12", "13")
@@ -66,30 +65,6 @@ def known_by_width(hidden: Tensor, record: Record) -> str:
     if model is None or record.source != UNKNOWN_SOURCE or record.taps != model.taps:
         return ""
     return f"{hidden.shape[-1]} dimensions are {model.name}'s: taken for its {len(model.taps)} taps"
-
-
-def tap_references(reference: Reference | None, record: Record) -> list[Reference | None]:
-    """What each tap is measured against.
-
-    A connected reference counts for the taps of its own layer, and the others are measured against
-    themselves; where no tap is of its layer, it counts for all of them.
-
-    Raises:
-        ValueError: if the reference is of another width than a tap.
-    """
-    records = [record.of_tap(tap) for tap in range(len(record.taps))]
-    width = record.taps.width
-    if reference is None:
-        # The published figures are Qwen3-4B's with its sink tokens, which Krea 2 never sees.
-        return [None] * len(records)
-    if require_reference(reference).width != width:
-        raise ValueError(
-            f"the reference has {reference.width} dimensions, and each of the {len(records)} taps "
-            f"of this conditioning {width}: connect one of a single layer of its encoder"
-        )
-    layer = reference.provenance.get("layer")
-    own = [str(one.layer) == layer for one in records]
-    return [reference if fits or not any(own) else None for fits in own]
 
 
 def _layout(width: int, record: Record, taps: str, what: str) -> Taps | None:

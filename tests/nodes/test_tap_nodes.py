@@ -122,6 +122,45 @@ def test_a_reference_counts_for_the_tap_of_its_layer(pack):
         run(pack.OutlierMask, conditioning=given, reference=wide)
 
 
+def test_each_tap_is_measured_against_the_reference_of_its_layer(pack):
+    """Through the sockets, named as the host hands them over."""
+    from zimage_layer_lab.core.measure.reference import Reference
+
+    vector = torch.ones(WIDTH, dtype=torch.float64)
+    stds = {"9": 0.05, "18": 1.0, "27": 20.0}
+    layers = {"9": "-28", "18": "-19", "27": "-10"}
+    references = {
+        tap: Reference(vector * 0, vector * std, 0.0, std, provenance={"layer": layers[tap]})
+        for tap, std in stds.items()
+    }
+    values = np.random.default_rng(6).standard_normal((TOKENS, TAPS, WIDTH))
+    given = conditioning(values)
+    more = {"reference2": references["18"], "reference13": references["9"]}
+    both = {"conditioning": given, "reference": references["27"], "more_references": more}
+    _, report = run(pack.OutlierReport, **both)
+    rows = [line.split() for line in report.splitlines() if line.startswith("layer ")]
+    found = {row[1]: row[5:7] for row in rows if row[3].endswith("%")}
+    assert found == {"9": [str(WIDTH), "0"], "18": ["0", "0"], "27": ["0", str(WIDTH)]}
+    assert "median std of its own" not in report
+    masked, _ = run(pack.OutlierMask, direction="both", **both)
+    kept = states(masked).reshape(TOKENS, TAPS, WIDTH)
+    assert not kept[:, [0, 2]].any() and torch.equal(
+        kept[:, 1], states(given).reshape(TOKENS, TAPS, WIDTH)[:, 1]
+    )
+    [normalized] = run(pack.Normalize, method="per dimension", keep_sinks=False, **both)
+    after = states(normalized).reshape(TOKENS, TAPS, WIDTH).double().numpy().std(0, ddof=1)
+    assert np.allclose(after.mean(1), list(stds.values()), rtol=0.05)
+    with pytest.raises(ValueError, match="reference and more_references.reference4 are both of"):
+        run(
+            pack.OutlierMask,
+            conditioning=given,
+            reference=references["9"],
+            more_references={"reference4": references["9"]},
+        )
+    with pytest.raises(ValueError, match="more_references.reference2 is str"):
+        run(pack.OutlierMask, conditioning=given, more_references={"reference2": "a"})
+
+
 def test_states_without_a_record_are_known_by_their_width_and_their_padding_by_the_mask(pack):
     hidden = torch.randn(1, 12, 7680, generator=torch.Generator().manual_seed(0))
     hidden[:, 8:] = 1000.0
