@@ -28,6 +28,10 @@ const known = new WeakMap();
 const isVue = () => Boolean(app.extensionManager?.setting?.get("Comfy.VueNodes.Enabled"));
 const showsAll = () =>
   Boolean(app.extensionManager?.setting?.get("Comfy.Node.AlwaysShowAdvancedWidgets"));
+// Newer pages (seen in frontend 1.58) have the colour scheme alone, older ones the class.
+const isDark = () =>
+  getComputedStyle(document.documentElement).colorScheme === "dark" ||
+  document.querySelector("html.dark-theme, body.dark-theme") !== null;
 const find = (node, name) => node.widgets.find((widget) => widget.name === name);
 const servedBy = (node, widget) => SERVES[node.comfyClass]?.[widget.name];
 
@@ -149,8 +153,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("LayerLab") || !node.widgets) return;
     const theme = find(node, THEME);
-    const dark = document.querySelector("html.dark-theme, body.dark-theme");
-    if (theme) theme.value = dark ? "dark" : "light";
+    if (theme) theme.value = isDark() ? "dark" : "light";
     follow(node);
     makeRoom(node);
   },
