@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..core.checks import shortened
 from ..core.encoder.layers import LayerRangeError, whole_layer
-from ..core.encoder.prompt import build_prompt
+from ..core.encoder.prompt import THINK_BLOCKS, build_prompt
 from .encoder import encode
 from .node import Node
 from .report import shown_report
@@ -66,10 +66,35 @@ def prompt_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "think_block",
-            options=["none", "empty"],
+            options=list(THINK_BLOCKS),
             default="none",
             advanced=True,
-            tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is appended.",
+            tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is "
+            "appended. open: <think> is opened, as Qwen3-VL's Thinking models expect.",
+        ),
+    ]
+
+
+def answer_inputs() -> list[io.Input]:
+    """The ``think_text`` and ``assistant_text`` inputs, behind all others."""
+    return [
+        io.String.Input(
+            "think_text",
+            default="",
+            multiline=True,
+            optional=True,
+            advanced=True,
+            tooltip="What the assistant thinks: the text of the <think> block, which is closed "
+            "unless think_block is open. Z-Image's own pipeline writes none.",
+        ),
+        io.String.Input(
+            "assistant_text",
+            default="",
+            multiline=True,
+            optional=True,
+            advanced=True,
+            tooltip="How the assistant's answer begins, after the think block. Z-Image's own "
+            "pipeline writes none.",
         ),
     ]
 
@@ -98,6 +123,7 @@ class Qwen3Encode(Node):
                 layer_input(-2),
                 system_prompt,
                 think_block,
+                *answer_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -118,7 +144,10 @@ class Qwen3Encode(Node):
         return check_layer(layer)
 
     @classmethod
-    def execute(cls, clip, text, layer, system_prompt, think_block) -> io.NodeOutput:
-        [encoding] = encode(clip, build_prompt(text, system_prompt, think_block), [layer])
+    def execute(
+        cls, clip, text, layer, system_prompt, think_block, think_text="", assistant_text=""
+    ) -> io.NodeOutput:
+        answer = {"think_text": think_text, "assistant_text": assistant_text}
+        [encoding] = encode(clip, build_prompt(text, system_prompt, think_block, **answer), [layer])
         shown = f"{len(encoding.record)} tokens at layer {encoding.record.layer}\n{encoding.prompt}"
         return io.NodeOutput(encoding.conditioning, encoding.prompt, ui=shown_report(shown))

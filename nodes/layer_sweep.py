@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..core.checks import require_choice
+from ..core.encoder.image_size import DEFAULT_TOKENS, fit_images, require_budget, single_images
 from ..core.encoder.layers import parse_layers
-from ..core.encoder.prompt import build_prompt
+from ..core.encoder.prompt import build_prompt, require_text_beside_image
 from ..core.taps.gains import weigh
 from .capture import DEEPEST_LAYER, prompt_inputs, text_inputs
 from .conditioning import write_entry
-from .encoder import block_count, encode
+from .encoder import Encoding, block_count, encode
 from .node import Node
 from .report import shown_report
 from .taps import encode_taps, tapped_clip
 from .types import CATEGORY
+from .vision import SELECTIONS, image_remarks, keep_tokens, token_inputs
 
 SINGLE, LEAVE_OUT, SOLO = "single layers", "leave one out", "solo"
 TAP_SWEEPS = (SINGLE, LEAVE_OUT, SOLO)
@@ -64,6 +67,13 @@ class LayerSweep(Node):
                     "all, then each alone. These use the model's own layers and think block, and "
                     "layers does not count.",
                 ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="Images that a Qwen3-VL encoder reads before the text, one or a "
+                    "batch; all layers come from the same pass.",
+                ),
+                *_behind(token_inputs()),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -91,20 +101,69 @@ class LayerSweep(Node):
         return True
 
     @classmethod
-    def execute(cls, clip, text, layers, system_prompt, think_block, taps=SINGLE) -> io.NodeOutput:
+    def execute(
+        cls,
+        clip,
+        text,
+        layers,
+        system_prompt,
+        think_block,
+        taps=SINGLE,
+        image=None,
+        tokens="all",
+        max_image_tokens=DEFAULT_TOKENS,
+    ) -> io.NodeOutput:
         require_choice("taps", taps, TAP_SWEEPS)
         if taps != SINGLE:
+            if image is not None:
+                raise ValueError(
+                    f"taps is '{taps}', which sweeps a text alone: disconnect image, or set taps "
+                    f"to '{SINGLE}'"
+                )
             return _sweep_taps(clip, text, system_prompt, taps)
         wanted = parse_layers(layers, block_count(clip))
-        encodings = encode(clip, build_prompt(text, system_prompt, think_block), wanted)
+        if image is None:
+            encodings = encode(clip, build_prompt(text, system_prompt, think_block), wanted)
+            remarks = []
+        else:
+            prompt = {"text": text, "system_prompt": system_prompt, "think_block": think_block}
+            encodings, remarks = _read_images(clip, image, prompt, wanted, tokens, max_image_tokens)
         labels = [f"layer {encoding.record.layer}" for encoding in encodings]
         [first, *_] = encodings
-        shown = (
+        lines = [
             f"{len(first.record)} tokens at {len(labels)} layers, from one pass: "
-            f"{', '.join(str(layer) for layer in wanted)}\n{first.prompt}"
-        )
+            f"{', '.join(str(layer) for layer in wanted)}",
+            *remarks,
+            first.prompt,
+        ]
         conditionings = [encoding.conditioning for encoding in encodings]
-        return io.NodeOutput(conditionings, labels, ui=shown_report(shown))
+        return io.NodeOutput(conditionings, labels, ui=shown_report("\n".join(lines)))
+
+
+def _behind(inputs: list[io.Input]) -> list[io.Input]:
+    """``inputs`` as optional, advanced ones that count with an image only."""
+    for one in inputs:
+        one.optional = one.advanced = True
+        one.tooltip = f"With an image. {one.tooltip}"
+    return inputs
+
+
+def _read_images(
+    clip: Any, image: Tensor, prompt: dict[str, str], layers: list[int], tokens: str, budget: int
+) -> tuple[list[Encoding], list[str]]:
+    """As VL Image Token Encode at each of ``layers``, from one pass; and what to say of it."""
+    require_choice("tokens", tokens, SELECTIONS)
+    require_budget("max_image_tokens", budget)
+    for name in ("text", "system_prompt"):
+        require_text_beside_image(name, prompt[name])
+    fitted = fit_images(single_images(image), budget)
+    built = build_prompt(**prompt, images=len(fitted))
+    encodings = [
+        keep_tokens(encoding, fitted, tokens)
+        for encoding in encode(clip, built, layers, [fit.pixels for fit in fitted])
+    ]
+    off, notes = image_remarks("Qwen3 Layer Sweep", fitted, len(encodings[0].record))
+    return encodings, [*off, *notes]
 
 
 def _sweep_taps(clip: Any, text: str, system_prompt: str, kind: str) -> io.NodeOutput:

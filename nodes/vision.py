@@ -16,13 +16,14 @@ from ..core.encoder.image_size import (
     HOST_LARGEST_TOKENS,
     HOST_SMALLEST_TOKENS,
     PREPROCESSING,
+    FittedImage,
     fit_images,
     require_budget,
     single_images,
 )
 from ..core.encoder.prompt import THINK_BLOCKS, build_prompt, require_text_beside_image
 from ..core.record.record import Role, role_mask
-from .capture import check_layer, layer_input, prompt_inputs
+from .capture import answer_inputs, check_layer, layer_input, prompt_inputs
 from .conditioning import write_entry
 from .encoder import Encoding, encode
 from .lists import only, runs
@@ -38,6 +39,7 @@ SELECTIONS: dict[str, tuple[Role, ...]] = {
     "image + markers": (Role.IMAGE, Role.VISION_MARKER),
     "text": (Role.TEXT,),
 }
+TEXTS = ("text", "system_prompt", "think_text", "assistant_text")
 TEXT_PLACES = ("after the images", "before the images")
 TOGETHER, EACH = "one prompt", "one prompt each"
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -52,7 +54,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class VLEncode(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        system_prompt, _ = prompt_inputs()
+        system_prompt, think_block = prompt_inputs()
         return io.Schema(
             node_id="LayerLabVLEncode",
             display_name="VL Image Token Encode",
@@ -86,29 +88,8 @@ class VLEncode(Node):
                     tooltip="Optional text in the same turn as the images.",
                 ),
                 layer_input(-6),
-                io.Combo.Input(
-                    "tokens",
-                    options=list(SELECTIONS),
-                    default="all",
-                    tooltip="Which tokens to hand over. What the image says sits in its image "
-                    "tokens; text alone throws it away.",
-                ),
-                io.Int.Input(
-                    "max_image_tokens",
-                    default=DEFAULT_TOKENS,
-                    min=HOST_SMALLEST_TOKENS,
-                    max=HOST_LARGEST_TOKENS,
-                    tooltip="Budget of each image: one token per 32x32 pixels, so 1024 is "
-                    "1024x1024. A larger image is scaled down; Describe Conditioning says to what.",
-                ),
-                io.Combo.Input(
-                    "think_block",
-                    options=list(THINK_BLOCKS),
-                    default="none",
-                    advanced=True,
-                    tooltip="none: as Z-Image's own pipeline. empty: an empty <think> block is "
-                    "appended. open: <think> is opened, as Qwen3-VL's Thinking models expect.",
-                ),
+                *token_inputs(),
+                think_block,
                 system_prompt,
                 io.Combo.Input(
                     "text_place",
@@ -147,6 +128,7 @@ class VLEncode(Node):
                     tooltip="one prompt: all images together. one prompt each: a conditioning per "
                     "image, as a list.",
                 ),
+                *answer_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -184,6 +166,27 @@ class VLEncode(Node):
         )
 
 
+def token_inputs() -> list[io.Input]:
+    """The ``tokens`` and ``max_image_tokens`` inputs of the nodes that read images."""
+    return [
+        io.Combo.Input(
+            "tokens",
+            options=list(SELECTIONS),
+            default="all",
+            tooltip="Which tokens to hand over. What the image says sits in its image tokens; text "
+            "alone throws it away.",
+        ),
+        io.Int.Input(
+            "max_image_tokens",
+            default=DEFAULT_TOKENS,
+            min=HOST_SMALLEST_TOKENS,
+            max=HOST_LARGEST_TOKENS,
+            tooltip="Budget of each image: one token per 32x32 pixels, so 1024 is 1024x1024. A "
+            "larger image is scaled down; Describe Conditioning says to what.",
+        ),
+    ]
+
+
 def _layer(name: str, default: int, tokens: str) -> io.Int.Input:
     """An optional layer input that counts only with ``two_layers``."""
     given = layer_input(default)
@@ -200,8 +203,8 @@ def _require_usable(values: Mapping[str, Any]) -> None:
     require_budget("max_image_tokens", values["max_image_tokens"])
     if "two_layers" in values:
         require_flag("two_layers", values["two_layers"])
-    for name in ("text", "system_prompt"):
-        require_text_beside_image(name, values[name])
+    for name in TEXTS:
+        require_text_beside_image(name, values.get(name, ""))
 
 
 def _encode(
@@ -219,15 +222,37 @@ def _encode(
     text_layer: int = -2,
     preprocessing: str = "exact",
     several_images: str = TOGETHER,
+    think_text: str = "",
+    assistant_text: str = "",
 ) -> tuple[list, str, str]:
     """One prompt: its conditioning, the exact prompt, and what is shown."""
     fitted = fit_images(images, max_image_tokens, preprocessing)
     prompt = build_prompt(
-        text, system_prompt, think_block, len(fitted), text_first=text_place == TEXT_PLACES[1]
+        text,
+        system_prompt,
+        think_block,
+        len(fitted),
+        text_first=text_place == TEXT_PLACES[1],
+        think_text=think_text,
+        assistant_text=assistant_text,
     )
     layers = [image_layer, text_layer] if two_layers else [layer]
     encodings = encode(clip, prompt, layers, [fit.pixels for fit in fitted])
     encoding = _joined(*encodings) if two_layers else encodings[0]
+    encoding = keep_tokens(encoding, fitted, tokens)
+    record = encoding.record
+    off, notes = image_remarks("VL Image Token Encode", fitted, len(record))
+    lines = [*off, f"{len(record)} tokens at {record.layer_in_words}", *notes, encoding.prompt]
+    return encoding.conditioning, encoding.prompt, "\n".join(lines)
+
+
+def keep_tokens(encoding: Encoding, fitted: Sequence[FittedImage], tokens: str) -> Encoding:
+    """``encoding`` with the tokens of one of :data:`SELECTIONS` alone, and what was done to its
+    images in the record.
+
+    Raises:
+        ValueError: if the prompt has no such token.
+    """
     record = encoding.record
     for fit in fitted:
         record = record.with_edit(fit.note)
@@ -241,20 +266,21 @@ def _encode(
     conditioning = [
         write_entry(entry, entry[0][:, kept], record, kept) for entry in encoding.conditioning
     ]
-    remarks = length_remarks(len(kept))
-    for remark in remarks:
-        log.warning("VL Image Token Encode: %s; lower max_image_tokens or use Fit Tokens.", remark)
+    return encoding._replace(conditioning=conditioning, record=record)
+
+
+def image_remarks(
+    node: str, fitted: Sequence[FittedImage], kept: int
+) -> tuple[list[str], list[str]]:
+    """What is wrong with the images, and what was done to them and how long ``kept`` tokens are.
+    All but what was done is logged too."""
     off = [fit.remark for fit in fitted if fit.remark]
     for remark in off:
-        log.warning("VL Image Token Encode: %s.", remark)
-    lines = [
-        *off,
-        f"{len(kept)} tokens at {record.layer_in_words}",
-        *(fit.note for fit in fitted),
-        *remarks,
-        encoding.prompt,
-    ]
-    return conditioning, encoding.prompt, "\n".join(lines)
+        log.warning("%s: %s.", node, remark)
+    remarks = length_remarks(kept)
+    for remark in remarks:
+        log.warning("%s: %s; lower max_image_tokens or use Fit Tokens.", node, remark)
+    return off, [*(fit.note for fit in fitted), *remarks]
 
 
 def _joined(image: Encoding, text: Encoding) -> Encoding:

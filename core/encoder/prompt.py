@@ -28,28 +28,44 @@ def build_prompt(
     think_block: str = "none",
     images: int = 0,
     text_first: bool = False,
+    think_text: str = "",
+    assistant_text: str = "",
 ) -> str:
-    """The whole prompt: optional system turn, user turn, assistant header, think block.
+    """The whole prompt: optional system turn, user turn, assistant header, think block, answer.
 
-    In the user's turn the images come before the text, or after it with ``text_first``.
+    In the user's turn the images come before the text, or after it with ``text_first``. A
+    ``think_text`` fills the think block, which ``think_block`` "open" leaves open and every other
+    closes, as Qwen3's template writes an earlier answer's thoughts. ``assistant_text`` begins the
+    answer; no ``<|im_end|>`` ends it.
 
     With no system prompt, no images and no think block it is the string of Diffusers' and
     ComfyUI's Z-Image pipelines.
 
     Raises:
-        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, or a text is no string.
+        ValueError: if ``think_block`` is not one of :data:`THINK_BLOCKS`, a text is no string, or
+            an answer would stand in an open think block.
 
     >>> build_prompt("a fox")
     '<|im_start|>user\\na fox<|im_end|>\\n<|im_start|>assistant\\n'
     """
-    for name, given in (("text", text), ("system_prompt", system_prompt)):
+    texts = {"text": text, "system_prompt": system_prompt}
+    texts |= {"think_text": think_text, "assistant_text": assistant_text}
+    for name, given in texts.items():
         require_text(name, given)
     require_choice("think_block", think_block, THINK_BLOCKS)
     system = f"<|im_start|>system\n{system_prompt}<|im_end|>\n" if system_prompt else ""
     pictures = VISION_BLOCK * images
     content = text + pictures if text_first else pictures + text
     user = f"<|im_start|>user\n{content}<|im_end|>\n"
-    return f"{system}{user}<|im_start|>assistant\n{THINK_BLOCKS[think_block]}"
+    block = THINK_BLOCKS[think_block]
+    if think_text:
+        block = f"<think>\n{think_text}" + ("" if think_block == "open" else "\n</think>\n\n")
+    if think_block == "open" and assistant_text:
+        raise ValueError(
+            "think_block is 'open', so assistant_text would be one more thought: choose 'empty', "
+            "which closes the block, or leave assistant_text empty"
+        )
+    return f"{system}{user}<|im_start|>assistant\n{block}{assistant_text}"
 
 
 def require_text(name: str, text: Any) -> None:

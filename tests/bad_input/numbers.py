@@ -70,11 +70,12 @@ SWITCHES = [
 
 CHOICES = {
     ("DimensionProbe", "replace"): "all three, zero, mean, shuffle",
-    ("Qwen3Encode", "think_block"): "none, empty",
-    ("LayerSweep", "think_block"): "none, empty",
+    ("Qwen3Encode", "think_block"): "none, empty, open",
+    ("LayerSweep", "think_block"): "none, empty, open",
     ("LayerMix", "think_block"): "none, empty",
     ("LayerMix", "method"): "raw, rms matched",
     ("LayerSweep", "taps"): "single layers, leave one out, solo",
+    ("LayerSweep", "tokens"): "all, image",
     **{
         (node, "taps"): "auto, 1, 2, 3"
         for node in ("OutlierMask", "OutlierReport", "Normalize", "Describe", "TapWeights")

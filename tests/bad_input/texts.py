@@ -7,12 +7,16 @@ from .rows import Row, first_over_http, odd, typed
 TEXTS = [
     ("Qwen3Encode", "text"),
     ("Qwen3Encode", "system_prompt"),
+    ("Qwen3Encode", "think_text"),
+    ("Qwen3Encode", "assistant_text"),
     ("LayerSweep", "text"),
     ("LayerSweep", "system_prompt"),
     ("LayerMix", "text"),
     ("LayerMix", "system_prompt"),
     ("VLEncode", "text"),
     ("VLEncode", "system_prompt"),
+    ("VLEncode", "think_text"),
+    ("VLEncode", "assistant_text"),
 ]
 PROMPTS = [
     ("LayerProfile", "prompts"),

@@ -1,6 +1,6 @@
 """What saved workflows rely on: ids, inputs in order, defaults, options, outputs."""
 
-THINK_BLOCKS = ["none", "empty"]
+THINK_BLOCKS = ["none", "empty", "open"]
 MATCHES = ["none", "global", "per dimension", "hybrid", "rms per token"]
 BLEND_METHODS = [
     "interpolate",
@@ -24,6 +24,8 @@ CONTRACT = {
             ("layer", -2),
             ("system_prompt", ""),
             ("think_block", "none"),
+            ("think_text?", ""),
+            ("assistant_text?", ""),
         ],
         [("conditioning", "CONDITIONING"), ("prompt", "STRING")],
     ),
@@ -43,6 +45,8 @@ CONTRACT = {
             ("text_layer?", -2),
             ("preprocessing?", "exact"),
             ("several_images?", "one prompt"),
+            ("think_text?", ""),
+            ("assistant_text?", ""),
         ],
         [("conditioning", "CONDITIONING"), ("prompt", "STRING")],
     ),
@@ -82,6 +86,9 @@ CONTRACT = {
             ("system_prompt", ""),
             ("think_block", "none"),
             ("taps?", "single layers"),
+            ("image?", None),
+            ("tokens?", "all"),
+            ("max_image_tokens?", 1024),
         ],
         [("conditioning", "CONDITIONING"), ("label", "STRING")],
     ),
@@ -314,14 +321,15 @@ TYPES = {
 
 TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
-    ("LayerLabTapEncode", "think_block"): ["the model's own", *THINK_BLOCKS],
+    ("LayerLabTapEncode", "think_block"): ["the model's own", "none", "empty"],
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,
     ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],
+    ("LayerLabLayerSweep", "tokens"): ["all", "image", "image + markers", "text"],
     ("LayerLabDimensionProbe", "theme"): THEMES,
     ("LayerLabDimensionProbe", "replace"): ["all three", "zero", "mean", "shuffle"],
     ("LayerLabQwen3Encode", "think_block"): THINK_BLOCKS,
-    ("LayerLabVLEncode", "think_block"): [*THINK_BLOCKS, "open"],
+    ("LayerLabVLEncode", "think_block"): THINK_BLOCKS,
     ("LayerLabVLEncode", "tokens"): ["all", "image", "image + markers", "text"],
     ("LayerLabOutlierMask", "mode"): [
         "zero",

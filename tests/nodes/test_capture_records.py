@@ -40,6 +40,23 @@ def test_an_empty_think_block_follows_the_assistants_header(clip, pack, tokenize
     assert list(record(conditioning).ids) == expected
 
 
+def test_thoughts_and_the_beginning_of_an_answer_are_the_hosts_states_of_that_string(clip, pack):
+    conditioning, prompt = run(
+        pack.Qwen3Encode, clip=clip, text="a fox", think_text="red, in snow", assistant_text="It is"
+    )
+    tokens = clip.tokenize(prompt, llama_template="{}")
+    [[hidden, _]] = clip.encode_from_tokens_scheduled(tokens)
+    assert torch.equal(states(conditioning), hidden)
+    assert prompt.endswith("assistant\n<think>\nred, in snow\n</think>\n\nIt is")
+    found = record(conditioning)
+    by_role = {
+        role: "".join(t for t, own in zip(found.texts, found.roles, strict=True) if own is role)
+        for role in (Role.THINK, Role.TEXT)
+    }
+    assert by_role[Role.THINK] == "<think>\nred, in snow\n</think>\n\n"
+    assert by_role[Role.TEXT] == "a foxIt is"
+
+
 def test_a_system_prompt_is_a_turn_of_its_own_before_the_user(clip, pack, tokenize):
     conditioning, prompt = run(
         pack.Qwen3Encode,

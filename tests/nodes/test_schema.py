@@ -99,7 +99,7 @@ def test_every_node_can_be_found_and_understood(schemas, node_id):
     [
         ("LayerLabQwen3Encode", ["clip", "text", "layer"]),
         ("LayerLabVLEncode", ["clip", "image", "text", "layer", "tokens", "max_image_tokens"]),
-        ("LayerLabLayerSweep", ["clip", "text", "layers"]),
+        ("LayerLabLayerSweep", ["clip", "text", "layers", "image"]),
         ("LayerLabLayerMix", ["clip", "text", "weights", "method"]),
     ],
 )

@@ -209,6 +209,34 @@ def test_the_prompt_is_exactly_what_was_asked_for(vl_clip, pack, system, think, 
     assert (Role.SYSTEM in record(conditioning).roles) == bool(system)
 
 
+def test_thoughts_stand_behind_the_image_and_may_not_bring_one(vl_clip, pack):
+    given = {"clip": vl_clip, "image": as_input(noise_images(1)), "layer": 0}
+    _, prompt = run(pack.VLEncode, **given, think_block="open", think_text="a fox")
+    assert prompt == f"<|im_start|>user\n{BLOCK}<|im_end|>\n<|im_start|>assistant\n<think>\na fox"
+    with pytest.raises(ValueError, match="the think_text holds <.image_pad.>"):
+        run(pack.VLEncode, **given, think_text="<|image_pad|>")
+
+
+def test_a_sweep_of_an_image_is_vl_image_token_encode_at_each_layer_from_one_pass(vl_clip, pack):
+    image = as_input(noise_images(1))
+    passes = []
+    handle = vl_clip.cond_stage_model.qwen3vl_4b.transformer.register_forward_pre_hook(
+        lambda *_: passes.append(1)
+    )
+    given = {"clip": vl_clip, "image": image, "text": TEXT, "tokens": "image + markers"}
+    try:
+        swept, labels = run(pack.LayerSweep, layers="-2, -6, 0", **given)
+    finally:
+        handle.remove()
+    assert len(passes) == 1 and labels == ["layer -2", "layer -6", "layer -9"]
+    for conditioning, layer in zip(swept, (-2, -6, 0), strict=True):
+        alone, _ = run(pack.VLEncode, layer=layer, **given)
+        assert torch.equal(states(conditioning), states(alone))
+        assert record(conditioning) == record(alone)
+    with pytest.raises(ValueError, match="taps is 'solo', which sweeps a text alone"):
+        run(pack.LayerSweep, layers="-2", taps="solo", **given)
+
+
 def test_the_default_layer_is_minus_6_and_every_token(vl_clip, pack):
     conditioning, _ = run(pack.VLEncode, clip=vl_clip, image=as_input(noise_images(1)))
     assert record(conditioning).layer == -6

@@ -33,6 +33,19 @@ def test_a_system_prompt_comes_first():
     )
 
 
+def test_a_thought_fills_the_block_which_is_closed_unless_it_is_open():
+    """As the chat template of Qwen3 writes the thoughts of an earlier answer."""
+    user = "<|im_start|>user\nfox<|im_end|>\n<|im_start|>assistant\n"
+    closed = user + "<think>\nred, in snow\n</think>\n\n"
+    for block in ("none", "empty"):
+        assert build_prompt("fox", think_block=block, think_text="red, in snow") == closed
+    assert build_prompt("fox", think_block="open", think_text="red") == user + "<think>\nred"
+    assert build_prompt("fox", think_text="red, in snow", assistant_text="A") == closed + "A"
+    assert build_prompt("fox", assistant_text="A fox") == user + "A fox"
+    with pytest.raises(ValueError, match="think_block is 'open', so assistant_text would be"):
+        build_prompt("fox", think_block="open", assistant_text="A fox")
+
+
 def test_images_stand_before_the_text_each_in_its_own_markers():
     block = "<|vision_start|><|image_pad|><|vision_end|>"
     assert build_prompt("fox", images=2) == (
@@ -65,7 +78,7 @@ def test_an_unknown_think_block_is_refused_with_the_known_ones(think_block):
         build_prompt("fox", think_block=think_block)
 
 
-@pytest.mark.parametrize("name", ["text", "system_prompt"])
+@pytest.mark.parametrize("name", ["text", "system_prompt", "think_text", "assistant_text"])
 @pytest.mark.parametrize(
     ("given", "says"),
     [(None, "NoneType, not text"), (7, "int, not text"), ("a \ud83d fox", "character 3 of ")],
