@@ -149,6 +149,18 @@ CONTRACT = {
         [("conditioning", None), ("filename_prefix", "layer_lab/embedding")],
         [],
     ),
+    "LayerLabSaveCaptionCache": (
+        [
+            ("conditioning", None),
+            ("name", "layer_lab/captions/image"),
+            ("format", "musubi"),
+            ("caption", ""),
+            ("dtype", "bf16"),
+            ("overwrite", False),
+            ("trigger?", ""),
+        ],
+        [],
+    ),
     "LayerLabLoadEmbedding": ([("name", None)], [("conditioning", "CONDITIONING")]),
     "LayerLabDescribe": ([("conditioning", None), ("taps?", "auto")], [("text", "STRING")]),
     "LayerLabTapEncode": (
@@ -304,6 +316,8 @@ TYPES = {
     ("LayerLabTapEncode", "clip"): "CLIP",
     ("LayerLabTapWeights", "model"): "MODEL",
     ("LayerLabDimensionProbe", "clip"): "CLIP",
+    ("LayerLabSaveCaptionCache", "conditioning"): "CONDITIONING",
+    ("LayerLabSaveCaptionCache", "overwrite"): "BOOLEAN",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -311,6 +325,8 @@ TYPES = {
 
 TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
+    ("LayerLabSaveCaptionCache", "format"): ["musubi", "ai-toolkit", "plain"],
+    ("LayerLabSaveCaptionCache", "dtype"): ["bf16", "f32"],
     ("LayerLabTapEncode", "think_block"): ["the model's own", *THINK_BLOCKS],
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,
