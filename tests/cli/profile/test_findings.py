@@ -40,12 +40,13 @@ def layer(outliers, carriers):
     return LayerProfile(-2, 17, False, 2.0, 102014.0, 400.0, 200.0, outliers, (), 0, carriers)
 
 
-def profile(sinks=((0,), (0, 5), ()), emergence=12, fall=29, courses=(), prompts=3):
-    return Profile("m", 30, 576, prompts, 99, 10.0, emergence, fall, sinks, (), courses, 13)
+def profile(sinks=((0,), (0, 5), ()), emergence=12, fall=29, courses=(), prompts=3, threshold=10.0):
+    return Profile("m", 30, 576, prompts, 99, threshold, emergence, fall, sinks, (), courses, 13)
 
 
 def words(of, carriers, prompts=130):
-    return layer_finding(layer((of,), (carriers,)), TEXTS.__getitem__, prompts)
+    of = layer((of, outlier(dimension=7, ratio=11.0)), (carriers, carried(NOWHERE)))
+    return layer_finding(profile(prompts=prompts), of, TEXTS.__getitem__)
 
 
 def test_the_position_that_carries_a_dimension_is_named_with_its_share_over_all_prompts():
@@ -95,9 +96,9 @@ def test_a_mean_of_less_than_four_stds_is_no_constant():
     assert not outlier(mean_without_sinks=0.0, std_without_sinks=0.0).constant
 
 
-def test_no_outlier_is_said():
-    assert layer_finding(layer((), ()), TEXTS.__getitem__, 130) == (
-        "Layer -2: no dimension is 10x out of line."
+def test_no_outlier_is_said_with_the_threshold_in_force():
+    assert layer_finding(profile(threshold=6.5), layer((), ()), TEXTS.__getitem__) == (
+        "Layer -2: no dimension is 6.5x out of line."
     )
 
 
