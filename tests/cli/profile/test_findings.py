@@ -96,6 +96,11 @@ def test_a_mean_of_less_than_four_stds_is_no_constant():
     assert not outlier(mean_without_sinks=0.0, std_without_sinks=0.0).constant
 
 
+def test_what_only_sinks_have_is_not_divided_by_nothing():
+    found = words(outlier(std_without_sinks=0.0, mean_without_sinks=0.0, sink_share=1.0), carried())
+    assert found.endswith("sink tokens carry 100.0% (sink-borne).")
+
+
 def test_no_outlier_is_said_with_the_threshold_in_force():
     assert layer_finding(profile(threshold=6.5), layer((), ()), TEXTS.__getitem__) == (
         "Layer -2: no dimension is 6.5x out of line."
