@@ -331,6 +331,26 @@ def test_a_long_sequence_is_shown_in_runs_that_are_counted():
     assert_readable(figure)
 
 
+def alone(hidden):
+    """The labels of the tokens that are no run."""
+    labels = panels(figure_of(hidden))[2].get_xticklabels()
+    return [label.get_text() for label in labels if " to " not in label.get_text()]
+
+
+def test_the_token_that_carries_a_finding_stands_alone_however_small_it_is():
+    hidden = states(tokens=300, sink=None)
+    hidden[0, :, 5] *= 0.001
+    hidden[0, 37] *= 0.1
+    hidden[0, 37, 5] = 1.0
+    assert "'?' 37" in alone(hidden)
+
+
+def test_the_largest_token_of_any_sequence_of_a_batch_stands_alone():
+    hidden = states(tokens=300, sink=None).repeat(2, 1, 1)
+    hidden[1, 151] *= 2.0
+    assert "'?' 151" in alone(hidden)
+
+
 def test_without_findings_the_picture_says_so():
     _, tokens, seen = panels(figure_of(states(sink=None)))
     assert tokens.get_title(loc="left") == (
