@@ -130,6 +130,11 @@ def test_no_outlier_is_said_with_the_threshold_in_force():
             "elsewhere. Emergence and fall need every layer to be measured.",
         ),
         (
+            profile(((0, 5),), None, None, (), 1),
+            "At hidden state 13 position 0 is a sink token in 1 of 1 prompt, and 1 token "
+            "elsewhere. Emergence and fall need every layer to be measured.",
+        ),
+        (
             profile(((),), None, None, (), 1),
             "At hidden state 13 no token of 1 prompt is a sink. Emergence and fall need every "
             "layer to be measured.",
