@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Puts faults into the code, one at a time, and prints how many of them the tests notice.
 
-    python -m pip install -e ".[test,mutation]" && python .ci/mutation.py [--only findings] [--every 3]
+    python -m pip install -e ".[test,mutation]"
+    python .ci/mutation.py [--only findings masking] [--every 3]
 
 Not part of .ci/run: every fault costs a run of the tests that belong to its module, about a second
 each, since they are forked from a process that has imported everything. The faults are cosmic-ray's
@@ -37,8 +38,15 @@ MODULES = {
     "core/caption_cache/ai_toolkit.py": ["tests/core/caption_cache"],
 }
 """Module -> the tests that must notice a fault in it."""
-EQUIVALENT = ("BitOr", "RemoveDecorator", "ExceptionReplacer", "VariableReplacer", "VariableInserter")
-"""Operators that are left out: in annotations, which nothing reads, or with hundreds of variants."""
+LEFT_OUT = (
+    "BitOr",
+    "RemoveDecorator",
+    "ExceptionReplacer",
+    "VariableReplacer",
+    "VariableInserter",
+)
+"""Operators that are not used: in annotations, which nothing reads, or with hundreds of variants.
+"""
 LIMIT = 120
 """Seconds after which a run counts as hanging, which is noticed."""
 
@@ -50,7 +58,7 @@ def mutants(source: str) -> Iterator[str]:
 
     seen = {source}
     for name in operator_names():
-        if any(part in name for part in EQUIVALENT):
+        if any(part in name for part in LEFT_OUT):
             continue
         operator, occurrence = get_operator(name)(), 0
         while (mutant := mutate_code(source, operator, occurrence)) is not None:
