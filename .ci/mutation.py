@@ -4,8 +4,8 @@
     python -m pip install -e ".[test,mutation]"
     python .ci/mutation.py [--only findings masking] [--every 3]
 
-Not part of .ci/run: every fault costs a run of the tests that belong to its module, about a second
-each, since they are forked from a process that has imported everything. The faults are cosmic-ray's
+Not part of .ci/run: every fault costs a run of the tests that belong to its module, forked from a
+process that has imported torch and the rest. The faults are cosmic-ray's
 (another operator, another comparison, another number, a negated condition ...), put into a copy of
 the tracked files. A fault that no test notices is shown as a diff. Needs an os.fork: no Windows.
 """
