@@ -12,7 +12,7 @@ from ..core.dit.view import dit_change
 from ..core.edit.blending import BlendResult, BlendSettings, blend_with
 from ..core.edit.pairing import windows
 from ..core.record.record import UNKNOWN_SOURCE, Record, Role
-from .conditioning import origin, positions_of, read_entry, write_entry
+from .conditioning import attention_mask, origin, positions_of, read_entry, write_entry
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,10 @@ def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list
         *length_remarks(len(new_record)),
         seen,
     ]
-    entry = write_entry(text, states, new_record, list(range(hidden.shape[1])))
+    added = None
+    if result.vision_tokens:
+        added = attention_mask(vision, [other_rows[i] for i in _stand_for(other_record, result)])
+    entry = write_entry(text, states, new_record, added=added)
     return entry, "\n".join(lines)
 
 
@@ -131,15 +134,23 @@ def _appended(record: Record, other: Record, result: BlendResult) -> Record:
 
     A pooled token stands for several: it has no id, and the text and role of the middle one.
     """
-    ordinary = other.take([i for i in range(len(other)) if i not in result.vision_sinks])
-    if result.vision_tokens < len(ordinary):
-        spans = windows("area", len(ordinary), result.vision_tokens)
-        ordinary = ordinary.take((spans.sum(1) // 2).tolist())
+    ordinary = other.take(_stand_for(other, result))
+    if result.vision_tokens < result.vision_used:
         ordinary = replace(ordinary, ids=(-1,) * len(ordinary))
     joined = record.followed_by(ordinary)
     if record.fingerprint != other.fingerprint:
         joined = replace(joined, fingerprint="")
     return joined
+
+
+def _stand_for(other: Record, result: BlendResult) -> list[int]:
+    """For each token that was appended, the position of the one of ``other`` that it is, or of the
+    middle one of those that were pooled."""
+    ordinary = [i for i in range(len(other)) if i not in result.vision_sinks]
+    if result.vision_tokens == len(ordinary):
+        return ordinary
+    spans = windows("area", len(ordinary), result.vision_tokens)
+    return [ordinary[i] for i in (spans.sum(1) // 2).tolist()]
 
 
 def _sides_differ(text: Record, vision: Record) -> list[str]:

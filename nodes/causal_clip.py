@@ -77,12 +77,14 @@ class ClipModel:
 
     def logits(self, normed: Tensor) -> Tensor:
         """(n, width) normed last states -> (n, vocabulary), by the host's own head."""
+        self._clip.load_model()  # Since the last pass another model may have taken its place.
         device = self._clip.patcher.load_device
         # The host gives the logits of the last position: of each of n sequences of one.
         return self._transformer.logits(normed.to(device)[:, None])[:, 0]
 
     def column(self, dimension: int) -> Tensor:
         """(vocabulary,) the final norm's weight times the head's column."""
+        self._clip.load_model()
         unit = torch.zeros(1, self.width)
         unit[0, dimension] = 1.0
         like = torch.zeros(1, device=self._clip.patcher.load_device)

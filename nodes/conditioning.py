@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..core.checks import as_states
 from ..core.measure.reference import Reference
@@ -118,19 +120,41 @@ def partners(text: list, other: list, name: str) -> list:
 
 
 def write_entry(
-    entry: list, hidden: Tensor, record: Record, kept: Sequence[int] | None = None
+    entry: list,
+    hidden: Tensor,
+    record: Record,
+    kept: Sequence[int] | None = None,
+    added: Tensor | None = None,
 ) -> list:
-    """A new entry with other states; ``kept`` are the positions of the old tokens that are left.
+    """A new entry with other states, and the host's per-token ``attention_mask`` for them.
 
-    The host's per-token ``attention_mask`` is cut to the same tokens, or dropped where tokens
-    were added.
+    Args:
+        kept: for each of the first tokens, the position of the old one that it is or stands for;
+            all, in their order, if not given.
+        added: the mask of the tokens behind them; these are seen if it is not given.
     """
     options = {**entry[1], RECORD_KEY: record.sealed(hidden)}
-    mask = options.get("attention_mask")
-    if mask is not None and mask.shape[-1] != hidden.shape[1]:
-        fits = kept is not None and len(kept) == hidden.shape[1]
-        if fits and mask.shape[-1] == entry[0].shape[1]:
-            options["attention_mask"] = mask[..., list(kept)]
-        else:
-            del options["attention_mask"]
+    mask = attention_mask(entry, range(entry[0].shape[1]) if kept is None else kept)
+    if mask is None and added is not None:
+        mask = added.new_ones(1, hidden.shape[1] - added.shape[-1])
+    if mask is None:
+        options.pop("attention_mask", None)
+        return [hidden, options]
+    more = hidden.shape[1] - mask.shape[-1]
+    if added is None:
+        options["attention_mask"] = functional.pad(mask, (0, more), value=1)
+    else:
+        parts = mask.expand(len(added), -1), added.to(mask).expand(len(mask), -1)
+        options["attention_mask"] = torch.cat(parts, -1)
     return [hidden, options]
+
+
+def attention_mask(entry: list, positions: Sequence[int]) -> Tensor | None:
+    """The host's (batch, tokens) mask of the tokens at ``positions``; None if there is none, or one
+    of more tokens than the states have."""
+    mask = entry[1].get("attention_mask")
+    missing = -1 if mask is None else entry[0].shape[1] - mask.shape[-1]
+    if missing < 0:
+        return None
+    # Conditioning Concat puts tokens behind those that the mask tells of.
+    return functional.pad(mask, (0, missing), value=1)[..., list(positions)]

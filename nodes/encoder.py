@@ -7,6 +7,7 @@ listens in (:mod:`core.encoder.capture`) and takes the captured states instead o
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
+from comfy.ldm.modules.attention import attention_basic, optimized_attention_for_device
 from comfy.sd1_clip import SD1ClipModel, SDTokenizer
 from comfy.text_encoders.qwen3vl import Qwen3VL
 
@@ -23,6 +25,8 @@ from ..core.encoder.layers import hidden_state_index, negative_layer
 from ..core.record.record import RECORD_KEY, Record
 from .loaded_as import as_loaded, require_own_weights, source_in_words
 from .token_record import token_record
+
+log = logging.getLogger(__name__)
 
 IMAGE_PAD = 151655
 """``<|image_pad|>``, which stands for an image."""
@@ -72,6 +76,7 @@ def encode(
     indices = [hidden_state_index(layer, blocks) for layer in layers]
     stage = clip.cond_stage_model
     sections = _tokenize(clip, tokenizer, prompt, images)
+    warn_of_memory(clip, encoder, sections)
     with capture_hidden_states(decoder, layers) as capture:
         # Its own choice of layer, -2 or a list, would be sought among blocks that are not run.
         listening = listen(encoder.transformer, intermediate_output=0)
@@ -85,6 +90,28 @@ def encode(
         states = _conditioning(entries, capture, index, record, len(sections))
         encodings.append(Encoding(states, record.prompt, record))
     return encodings
+
+
+def warn_of_memory(clip: Any, encoder: Any, sections: Sequence[Sequence]) -> None:
+    """Log it where the pass over ``sections`` needs more memory than is free: the host does not
+    ask, and the system may end it without a word. Images count as one token each."""
+    device = clip.patcher.load_device
+    attend = optimized_attention_for_device(device, mask=True, small_input=True)
+    heads = getattr(getattr(encoder.transformer, "model", None), "config", None)
+    heads = getattr(heads, "num_attention_heads", 0)
+    if attend is not attention_basic or not heads:
+        return  # The others need little.
+    tokens = max(map(len, sections))
+    # Two copies of each head's scores at a time, in float32.
+    needed = 2 * 4 * heads * len(sections) * tokens**2
+    free = comfy.model_management.get_free_memory(device)
+    if needed > free:
+        log.warning(
+            "Encoding %d tokens takes some %.3g GB, for ComfyUI's attention holds %d heads x %d x "
+            "%d scores twice, and %.3g GB are free: the system may end ComfyUI. Shorten the "
+            "prompt, or start ComfyUI with --use-pytorch-cross-attention.",
+            tokens, needed / 1e9, heads, tokens, tokens, free / 1e9,
+        )  # fmt: skip
 
 
 def block_count(clip: Any) -> int:

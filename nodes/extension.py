@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .ablations import Ablations
 from .blending import Blend
+from .caption_cache import SaveCaptionCache
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
 from .describing import Describe
@@ -56,4 +57,5 @@ class LayerLabExtension(ComfyExtension):
             TapEncode,
             TapWeights,
             DimensionProbeNode,
+            SaveCaptionCache,
         ]

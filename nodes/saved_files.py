@@ -21,16 +21,24 @@ def new_file(filename_prefix: str, suffix: str) -> tuple[Path, str]:
     Raises:
         ValueError: if the prefix does not name a file inside the output folder.
     """
-    require_text("filename_prefix", filename_prefix)
-    output = Path(folder_paths.get_output_directory())
-    if not is_below(output, filename_prefix):
-        raise ValueError(
-            f"filename_prefix {filename_prefix!r} does not name a file inside ComfyUI's output "
-            f"folder{_why(filename_prefix)}"
-        )
+    output = _output_folder("filename_prefix", filename_prefix)
     folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
     path = Path(folder) / f"{name}_{counter:05}_{suffix}"
     return path, path.relative_to(output).as_posix()
+
+
+def output_path(given: str, name: str) -> Path:
+    """The path in the output folder that ``name`` stands for, without an ending.
+
+    ``given`` is the input's name, for the messages.
+
+    Raises:
+        ValueError: if it does not name a file inside the output folder.
+    """
+    output = _output_folder(given, name)
+    if name[-1] in "/\\" or Path(name).name == "..":
+        raise ValueError(f"{given} {name!r} is a folder: put a file's name behind it")
+    return output / name
 
 
 def named_file(path: Path) -> dict[str, list[dict[str, str]]]:
@@ -122,6 +130,17 @@ def _format(path: str, modified: int, size: int) -> str | None:
             return (file.metadata() or {}).get("format")
     except (OSError, SafetensorError):
         return None
+
+
+def _output_folder(given: str, name: str) -> Path:
+    """The output folder, if ``name`` leads to somewhere below it."""
+    require_text(given, name)
+    output = Path(folder_paths.get_output_directory())
+    if not is_below(output, name):
+        raise ValueError(
+            f"{given} {name!r} does not name a file inside ComfyUI's output folder{_why(name)}"
+        )
+    return output
 
 
 def _why(name: str) -> str:

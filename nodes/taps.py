@@ -22,7 +22,7 @@ from ..core.encoder.fingerprint import fingerprint
 from ..core.record.record import CONTENT_ROLES, RECORD_KEY, role_mask
 from ..core.taps.layout import INTERLEAVED, LAYER_MAJOR, Taps
 from ..core.taps.template import OWN, fill_template
-from .encoder import Encoding, language_model, listen
+from .encoder import Encoding, language_model, listen, warn_of_memory
 from .loaded_as import as_loaded, require_own_weights, source_in_words
 from .token_record import token_record
 
@@ -111,6 +111,7 @@ def encode_taps(
     filled = fill_template(tapped.template, text, system_prompt, think_block)
     own_prompt = not system_prompt and think_block == OWN
     tokens = clip.tokenize(text) if own_prompt else clip.tokenize(filled, llama_template="{}")
+    warn_of_memory(clip, tapped.encoder, tokens[clip.cond_stage_model.clip_name])
     with listen(tapped.encoder.transformer) as calls, _layers(tapped.encoder, wanted, own.layers):
         entries = clip.encode_from_tokens_scheduled(tokens)
     name = clip.cond_stage_model.clip_name

@@ -69,11 +69,9 @@ class FitTokens(Node):
                 notes.append(f"fit: {len(record)} tokens fit into {max_tokens}, nothing changed")
                 continue
             note = _note(record, method, result)
-            # Where every token left is an old one, the attention mask is cut like the states.
             is_old = (hidden[:, result.sources] == result.hidden).all(-1).all(0).tolist()
             new_record = _shortened(record, result.sources, is_old).with_edit(note)
-            kept = result.sources if all(is_old) else None
-            fitted.append(write_entry(entry, result.hidden, new_record, kept))
+            fitted.append(write_entry(entry, result.hidden, new_record, result.sources))
             notes.append(note)
         return io.NodeOutput(fitted, ui=shown_report("\n\n".join(notes)))
 

@@ -85,6 +85,8 @@ export const OPTIONS_ZH = {
     "step": "阶跃"
   },
   "difference": { "none": "无", "absolute": "绝对值", "heat map": "热图" },
+  "format": { "musubi": "musubi-tuner 格式", "ai-toolkit": "ai-toolkit 格式", "plain": "嵌入文件" },
+  "dtype": { "bf16": "16 位（bf16）", "f32": "32 位（f32）" },
   "name": {
     "Qwen3-4B at layer -2, published figures [shipped]": "Qwen3-4B 第 -2 层，已公布的数值 [shipped]",
     "no embedding file yet: run Save Embedding, then press R": "还没有嵌入文件：先运行“保存嵌入”，再按 R"

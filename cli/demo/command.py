@@ -164,9 +164,7 @@ def headline_of(
     data: DemoData, profile: Profile, effects: dict[int, list[ModeEffect]]
 ) -> list[str]:
     """The findings, in sentences whose every figure was just measured."""
-    lines = [
-        layer_finding(profile.layer(number), data.token_text, profile.prompts) for number in LAYERS
-    ]
+    lines = [layer_finding(profile, profile.layer(number), data.token_text) for number in LAYERS]
     by_mode = {effect.mode: effect for effect in effects[LAYERS[0]]}
     zero, drop = by_mode["zero"], by_mode["drop sinks"]
     lines.append(

@@ -8,14 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from ...core.caption_cache.cached import IMAGE_ENDINGS
 from ...core.checks import LayerLabError, shortened
 from ...core.files.file_names import windows_objection
 from ..model.errors import readable
 
-IMAGE_ENDINGS = frozenset(
-    (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp")
-)
-"""Endings, in upper or lower case, of what counts as an image; it is not opened."""
 CAPTION_ENDING = ".txt"
 IMAGE_KEYS = ("image_path", "image", "file_name", "image_path_0")
 """Names under which a .jsonl may hold an image's path; the first that is there counts."""

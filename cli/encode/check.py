@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -171,9 +172,17 @@ def _origin(settings: Mapping[str, Any] | None) -> str:
         return f"{UNKNOWN} layer and model: not made by layerlab encode, or changed since"
     edits = settings.get("edits") or []
     edits = edits if isinstance(edits, list) else [edits]
-    words = [f"layer {settings.get('layer', 'mix')}", *map(str, edits)]
+    words = [f"layer {settings.get('layer', 'mix')}", *(_kind(str(edit)) for edit in edits)]
     model = f"{settings.get('model', UNKNOWN)}, fingerprint {settings.get('fingerprint', UNKNOWN)}"
     return f"{'; '.join(words)}; {model}"
+
+
+def _kind(edit: str) -> str:
+    """``edit`` without what it found in the one caption, which a node's record has too."""
+    kind, joint, did = edit.partition(": ")
+    if kind.startswith("layer mix"):
+        return edit
+    return kind + joint + re.split(r" to |; |: ", did)[0]
 
 
 def _counted(held: Counter) -> str:

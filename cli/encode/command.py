@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ... import __version__
 from ...core.caption_cache.ai_toolkit import FOLDER, AiToolkit
-from ...core.caption_cache.cached import DTYPES, CacheFormat
+from ...core.caption_cache.cached import DTYPES, SAME_LAYER, Cached, CacheFormat
 from ...core.caption_cache.formats import FORMATS
 from ...core.checks import require_finite_states
 from ...core.edit.state_edits import LayerChoice, StateEdits
@@ -50,11 +50,7 @@ LEFT_OUT = 3
 RESUME = "it goes on with what is missing"
 SHOWN = 20
 """Captions left out that the terminal lists; all of them are in the report."""
-WARNING = (
-    "Pictures made with what is trained on these caches must use the same layer (the node Qwen3 "
-    "Encode at Layer, or Layer Mix, and the same edits). Samples that the trainer draws while it "
-    "trains do not: it encodes their prompts by itself, at -2."
-)
+WARNING = SAME_LAYER.format(these="these caches")
 
 
 def run_encode(options: argparse.Namespace) -> int:
@@ -189,11 +185,11 @@ class _Run:
             names = ", ".join(readable(target.name) for target in files)
             self.targets.problems.append(f"{names}: {error}")
             return
-        states = to_dtype(edited[0], self.dtype)
+        cached = Cached(to_dtype(edited[0], self.dtype), caption, self.folder.settings)
         for target in files:
             path = self.folder.path / target.name
-            self.folder.kind.write(path, states, caption, record, self.folder.settings)
-            self.folder.add(target.name, len(states))
+            self.folder.kind.write(path, cached, record)
+            self.folder.add(target.name, len(cached.states))
             self.written += 1
 
     def _record(self, caption: str) -> Record:

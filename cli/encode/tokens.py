@@ -9,9 +9,6 @@ from ...core.encoder.prompt import build_prompt
 from ..model.files import ModelFiles
 from ..model.prompt_tokenizer import PromptTokenizer
 
-TRAINERS_LIMIT = 512
-"""Tokens, the template's included, at which Diffusers' Z-Image pipeline and musubi-tuner cut."""
-
 
 @dataclass(frozen=True)
 class CaptionTokenizer:

@@ -98,8 +98,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
     for line in reference_notes(profile, stats, facts.fingerprint):
         console.print(line, markup=False)
     for layer in shown_layers(profile):
-        line = layer_finding(layer, text, profile.prompts, reference, profile.unit)
-        console.print(line, markup=False)
+        console.print(layer_finding(profile, layer, text), markup=False)
     for line in [sink_finding(profile), *left_out(profile)]:
         console.print(line, markup=False)
     console.print(

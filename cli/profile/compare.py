@@ -19,6 +19,7 @@ from ...core.profile.profile_file import ProfileFileError, load_profile
 from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
+from .findings import number_of
 from .ratios import (
     RATIO_TABLE_SAYS,
     Compared,
@@ -193,11 +194,11 @@ def named(profile: dict[str, Any]) -> str:
 def measured(profile: dict[str, Any]) -> str:
     """How much a profile measured: "130 prompts, 5210 tokens", "12 images, 960 image tokens"."""
     kind = "image tokens" if profile.get("image_tokens") == "image" else "tokens"
-    return f"{profile['prompts']} {_units(profile)}, {profile['tokens']} {kind}"
+    return f"{_units(profile)}, {profile['tokens']} {kind}"
 
 
 def _units(profile: dict[str, Any]) -> str:
-    return "images" if profile.get("image_tokens") else "prompts"
+    return number_of(profile["prompts"], "image" if profile.get("image_tokens") else "prompt")
 
 
 def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
@@ -230,8 +231,8 @@ def _course(profile: dict[str, Any]) -> str:
     positions = profile.get("sink_positions", [])
     places = sorted({place for prompt in positions for place in prompt})
     sinks = f"sink tokens at position {', '.join(map(str, places[:8]))} in " if places else ""
-    sinks += f"{sum(map(bool, positions))} of {profile['prompts']} {_units(profile)}"
-    sinks = sinks if places else f"no sink token in {profile['prompts']} {_units(profile)}"
+    sinks += f"{sum(map(bool, positions))} of {_units(profile)}"
+    sinks = sinks if places else f"no sink token in {_units(profile)}"
     if emergence is None:
         return f"{sinks}; emergence is not known (not every layer was measured)."
     line = f"{sinks}; max|x| rises most at hidden state {emergence} of {blocks} "

@@ -11,26 +11,15 @@ from ...core.outliers.table import LEAST_SHARE, named_carriers
 from ...core.profile.profile import LayerProfile, Profile
 
 
-def layer_finding(
-    layer: LayerProfile,
-    token_text: Callable[[Place], str],
-    prompts: int,
-    reference: Reference | None = None,
-    unit: str = "prompt",
-) -> str:
-    """The dimension of one layer that is farthest out of line, and what carries its variance.
-
-    Args:
-        token_text: the text of the token at a place.
-        prompts: how many were measured.
-        reference: what the layer was measured against, if not its own median.
-        unit: what a prompt is called, :attr:`.Profile.unit`.
-    """
+def layer_finding(profile: Profile, layer: LayerProfile, token_text: Callable[[Place], str]) -> str:
+    """The dimension of one layer of ``profile`` that is farthest out of line, and what carries its
+    variance; ``token_text`` gives the text of the token at a place."""
+    reference = profile.reference
     if not layer.outliers:
         against = "" if reference is None else f" with {reference.name}"
-        return f"Layer {layer.layer}: no dimension is 10x out of line{against}."
+        return f"Layer {layer.layer}: no dimension is {profile.threshold:g}x out of line{against}."
     top = layer.outliers[0]
-    carriers = _carriers(named_carriers(layer.carried[0], token_text), number_of(prompts, unit))
+    carriers = _carriers(named_carriers(layer.carried[0], token_text), profile.units)
     sentences = [
         f"Layer {layer.layer}: dimension {top.dimension} has a std of {top.std:.4g}, "
         f"{_times(top.ratio, reference)}.",
@@ -82,12 +71,11 @@ def sinks_in_words(profile: Profile) -> str:
     """In how many prompts position 0 is a sink token, and how many stand elsewhere."""
     first = sum(0 in positions for positions in profile.sink_positions)
     others = sum(len(positions) for positions in profile.sink_positions) - first
-    prompts = number_of(profile.prompts, profile.unit)
     at = f"At hidden state {profile.sink_index}"
     if first + others == 0:
-        return f"{at} no token of {prompts} is a sink."
+        return f"{at} no token of {profile.units} is a sink."
     elsewhere = f"{number_of(others, 'token')} elsewhere" if others else "no token elsewhere"
-    return f"{at} position 0 is a sink token in {first} of {prompts}, and {elsewhere}."
+    return f"{at} position 0 is a sink token in {first} of {profile.units}, and {elsewhere}."
 
 
 def number_of(count: int, thing: str) -> str:

@@ -122,10 +122,7 @@ def write_profile(
         f"{profile.blocks} blocks, width {profile.width}; {profile.measured}",
         [
             *reference_notes(profile, stats, provenance.get("fingerprint", "")),
-            *(
-                layer_finding(layer, token_text, profile.prompts, profile.reference, profile.unit)
-                for layer in shown
-            ),
+            *(layer_finding(profile, layer, token_text) for layer in shown),
             sink_finding(profile),
             *(f"{tapped.in_words}." for tapped in tapped_layers(profile)),
             *left_out(profile),

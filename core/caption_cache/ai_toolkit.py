@@ -9,15 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from ..record.record import Record
-from .cached import SUFFIX, Cached, CacheFormat, only_states, read_tensors, reading, write_tensor
+from .cached import Cached, CacheFormat, only_states, read_tensors, reading, write_tensor
 
 FOLDER = "_t_e_cache"
 """The folder inside that of the images, in which the trainer looks."""
@@ -63,17 +59,10 @@ class AiToolkit(CacheFormat):
         text = json.dumps({"caption": caption, **SPACE}, sort_keys=True)
         digest = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
         name = base64.urlsafe_b64encode(digest).decode("ascii").replace("=", "")
-        return f"{stem}_{name}{SUFFIX}"
+        return f"{stem}_{name}{self.ending}"
 
-    def write(
-        self,
-        path: Path,
-        states: Tensor,
-        caption: str,
-        record: Record,
-        settings: Mapping[str, Any],
-    ) -> None:
-        write_tensor(path, TENSOR, states, None)
+    def write(self, path: Path, cached: Cached, record: Record) -> None:
+        write_tensor(path, TENSOR, cached.states, None)
 
     def read(self, path: Path) -> Cached:
         with reading(path, "a cache of ai-toolkit"):

@@ -18,6 +18,18 @@ from ..checks import LayerLabError
 from ..files.atomic import replacing
 from ..record.record import Record
 
+TRAINERS_LIMIT = 512
+"""Tokens, the template's included, at which Diffusers' Z-Image pipeline and musubi-tuner cut."""
+IMAGE_ENDINGS = frozenset(
+    (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp")
+)
+"""Endings, in upper or lower case, of what counts as an image."""
+SAME_LAYER = (
+    "Pictures made with what is trained on {these} must use the same layer (the node Qwen3 "
+    "Encode at Layer, or Layer Mix, and the same edits). Samples that the trainer draws while it "
+    "trains do not: it encodes their prompts by itself, at -2."
+)
+"""The warning beside every cache that is written."""
 SUFFIX = ".safetensors"
 SETTINGS_KEY = "layer_lab"
 """The key of a file's metadata under which the settings stand, where the format has room."""
@@ -31,7 +43,7 @@ class CacheFileError(LayerLabError, ValueError):
 
 
 class Cached(NamedTuple):
-    """One caption as a file holds it.
+    """One caption as a file holds it, or is to hold it.
 
     Attributes:
         states: (tokens, width), on the CPU.
@@ -48,25 +60,19 @@ class CacheFormat(ABC):
     """How one trainer names, writes and reads a cache."""
 
     name: str
+    ending = SUFFIX
 
-    @abstractmethod
     def caption(self, text: str) -> str:
         """The caption that the trainer makes of ``text``, the contents of a caption file."""
+        return text.strip()
 
-    @abstractmethod
     def file_name(self, stem: str, caption: str) -> str:
         """The file of the image called ``stem`` (without folder and ending)."""
+        return stem + self.ending
 
     @abstractmethod
-    def write(
-        self,
-        path: Path,
-        states: Tensor,
-        caption: str,
-        record: Record,
-        settings: Mapping[str, Any],
-    ) -> None:
-        """Write ``states`` (tokens, width) whole or not at all."""
+    def write(self, path: Path, cached: Cached, record: Record) -> None:
+        """Write ``cached``, whose states ``record`` describes, whole or not at all."""
 
     @abstractmethod
     def read(self, path: Path) -> Cached:

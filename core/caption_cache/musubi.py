@@ -6,9 +6,7 @@ Read in its version 0.3.4 (commit 30c658c): ``dataset/image_video_dataset.py`` n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -26,7 +24,6 @@ from .cached import (
     write_tensor,
 )
 
-ENDING = f"_zi_te{SUFFIX}"
 PREFIX = "varlen_llm_embed_"
 """The tensor's name begins with it; its dtype follows, as torch writes it."""
 ARCHITECTURE, VERSION = "z_image", "1.0.1"
@@ -37,29 +34,16 @@ class Musubi(CacheFormat):
     its caching script wants the architecture there."""
 
     name = "musubi"
+    ending = f"_zi_te{SUFFIX}"
 
-    def caption(self, text: str) -> str:
-        return text.strip()
-
-    def file_name(self, stem: str, caption: str) -> str:
-        return stem + ENDING
-
-    def write(
-        self,
-        path: Path,
-        states: Tensor,
-        caption: str,
-        record: Record,
-        settings: Mapping[str, Any],
-    ) -> None:
+    def write(self, path: Path, cached: Cached, record: Record) -> None:
         metadata = {
             "architecture": ARCHITECTURE,
-            "caption1": caption,
+            "caption1": cached.caption or "",
             "format_version": VERSION,
-            SETTINGS_KEY: settings_to_text(settings),
+            SETTINGS_KEY: settings_to_text(cached.settings or {}),
         }
-        dtype = str(states.dtype).removeprefix("torch.")
-        write_tensor(path, PREFIX + dtype, states, metadata)
+        write_tensor(path, _tensor_name(cached.states), cached.states, metadata)
 
     def read(self, path: Path) -> Cached:
         with reading(path, "a cache of musubi-tuner"):
@@ -67,8 +51,11 @@ class Musubi(CacheFormat):
             if (kind := metadata.get("architecture", ARCHITECTURE)) != ARCHITECTURE:
                 raise ValueError(f"its architecture is {kind[:40]!r}, not {ARCHITECTURE!r}")
             name, states = only_states(tensors, PREFIX)
-            dtype = str(states.dtype).removeprefix("torch.")
-            if name != PREFIX + dtype:
-                raise ValueError(f"its tensor is called {name} and is of {dtype}")
+            if name != _tensor_name(states):
+                raise ValueError(f"its tensor is called {name}, not {_tensor_name(states)}")
             settings = settings_from_text(metadata.get(SETTINGS_KEY))
             return Cached(states, metadata.get("caption1"), settings)
+
+
+def _tensor_name(states: Tensor) -> str:
+    return PREFIX + str(states.dtype).removeprefix("torch.")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from ..record.embedding_file import EmbeddingFileError, Entry, load_embedding, save_embedding
 from ..record.record import Record
-from .cached import SUFFIX, Cached, CacheFileError, CacheFormat
+from .cached import Cached, CacheFileError, CacheFormat
 
 
 class Plain(CacheFormat):
@@ -18,21 +14,8 @@ class Plain(CacheFormat):
 
     name = "plain"
 
-    def caption(self, text: str) -> str:
-        return text.strip()
-
-    def file_name(self, stem: str, caption: str) -> str:
-        return stem + SUFFIX
-
-    def write(
-        self,
-        path: Path,
-        states: Tensor,
-        caption: str,
-        record: Record,
-        settings: Mapping[str, Any],
-    ) -> None:
-        hidden = states[None]
+    def write(self, path: Path, cached: Cached, record: Record) -> None:
+        hidden = cached.states[None]
         save_embedding(path, [Entry(hidden, record.sealed(hidden), {})])
 
     def read(self, path: Path) -> Cached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..checks import require_choice
@@ -20,6 +21,11 @@ RESERVED = {
     VISION_END: "stands behind an image and would count as one of its markers",
 }
 """Special tokens that no text beside an image may hold, and why."""
+_ONE_TURN = re.compile(
+    r"(?:<\|im_start\|>system\n.*?)?<\|im_start\|>user\n((?:(?!<\|im_start\|>).)*)<\|im_end\|>\n"
+    r"<\|im_start\|>assistant\n(?:<think>\s*(?:</think>\s*)?)?",
+    re.DOTALL,
+)
 
 
 def build_prompt(
@@ -66,6 +72,17 @@ def build_prompt(
             "which closes the block, or leave assistant_text empty"
         )
     return f"{system}{user}<|im_start|>assistant\n{block}{assistant_text}"
+
+
+def text_of_prompt(prompt: str) -> str | None:
+    """The ``text`` that :func:`build_prompt` made ``prompt`` of; None if it is no such prompt, or
+    one with images.
+
+    >>> text_of_prompt(build_prompt("a fox"))
+    'a fox'
+    """
+    match = _ONE_TURN.fullmatch(prompt)
+    return None if match is None or VISION_START in match[1] else match[1]
 
 
 def require_text(name: str, text: Any) -> None:

@@ -40,6 +40,7 @@ SIDES = {
     ("FitTokens", "conditioning"): "the conditioning",
     ("OutlierReport", "conditioning"): "the conditioning",
     ("SaveEmbedding", "conditioning"): "the conditioning",
+    ("SaveCaptionCache", "conditioning"): "the conditioning",
     ("Blend", "text"): "text",
     ("Blend", "vision"): "vision",
     ("ScheduledBlend", "text"): "text",
@@ -140,6 +141,14 @@ ROWS = [
         "SaveEmbedding",
         "conditioning",
         {"a conditioning without entries": "has no entries: connect"},
+    ),
+    *odd(
+        *("SaveCaptionCache", "conditioning"),
+        {
+            "a conditioning without entries": "has no entries and a cache holds one.*connect",
+            "three entries": "has 3 entries and a cache holds one caption: connect",
+            "states of a batch of 3": "is a batch of 3 and a cache holds one caption: encode",
+        },
     ),
     *odd(
         *("ZImageSampler", "positive"),

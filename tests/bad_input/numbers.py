@@ -66,6 +66,7 @@ SWITCHES = [
     ("Normalize", "keep_sinks"),
     ("TapWeights", "keep_rms"),
     ("LoadReference", "any_model"),
+    ("SaveCaptionCache", "overwrite"),
 ]
 
 CHOICES = {
@@ -99,6 +100,8 @@ CHOICES = {
     ("ScheduledBlend", "method"): "interpolate, ",
     ("ScheduledBlend", "match"): "none, global",
     ("Normalize", "method"): "global, per dimension",
+    ("SaveCaptionCache", "format"): "musubi, ai-toolkit, plain",
+    ("SaveCaptionCache", "dtype"): "bf16, f32",
     ("FitTokens", "method"): "truncate, interpolate",
     ("CompareGrid", "difference"): "none, absolute, heat map",
     ("Ablations", "what"): "outliers and sinks, outliers, sinks, single tokens",

@@ -30,6 +30,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "FitTokens": {"conditioning": STATES},
     "Describe": {"conditioning": STATES},
     "SaveEmbedding": {"conditioning": STATES},
+    "SaveCaptionCache": {"conditioning": STATES, "caption": "a fox", "overwrite": True},
     "Blend": BOTH_SIDES,
     "ScheduledBlend": BOTH_SIDES,
     "StyleDelta": {"text": STATES, "styled": STATES, "neutral": STATES},

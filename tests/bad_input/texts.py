@@ -17,6 +17,8 @@ TEXTS = [
     ("VLEncode", "system_prompt"),
     ("VLEncode", "think_text"),
     ("VLEncode", "assistant_text"),
+    ("SaveCaptionCache", "caption"),
+    ("SaveCaptionCache", "trigger"),
 ]
 PROMPTS = [
     ("LayerProfile", "prompts"),
@@ -24,7 +26,11 @@ PROMPTS = [
     ("DimensionProbe", "prompts"),
 ]
 LISTS = [("LayerSweep", "layers"), ("LayerMix", "weights")]
-PREFIXES = [("SaveEmbedding", "filename_prefix"), ("SaveReference", "filename_prefix")]
+PREFIXES = [
+    ("SaveEmbedding", "filename_prefix"),
+    ("SaveReference", "filename_prefix"),
+    ("SaveCaptionCache", "name"),
+]
 
 LATIN = "is not UTF-8 .byte 5 is 0xe9.: save it as UTF-8"
 OUTSIDE = "does not name a file inside ComfyUI's output folder"
@@ -101,8 +107,8 @@ def _prompts(node: str, name: str) -> list[Row]:
 def _prefix(node: str, name: str) -> list[Row]:
     return [
         *typed(node, name, dict.fromkeys(["../escape", "/tmp/escape", "", "a\0b"], OUTSIDE)),
-        *odd(node, name, {"None": "filename_prefix is NoneType, not text"}),
-        *odd(node, name, {"a list of two numbers": "filename_prefix is list, not text"}),
+        *odd(node, name, {"None": f"{name} is NoneType, not text"}),
+        *odd(node, name, {"a list of two numbers": f"{name} is list, not text"}),
     ]
 
 

@@ -158,6 +158,18 @@ CONTRACT = {
         [("conditioning", None), ("filename_prefix", "layer_lab/embedding")],
         [],
     ),
+    "LayerLabSaveCaptionCache": (
+        [
+            ("conditioning", None),
+            ("name", "layer_lab/captions/image"),
+            ("format", "musubi"),
+            ("caption", ""),
+            ("dtype", "bf16"),
+            ("overwrite", False),
+            ("trigger?", ""),
+        ],
+        [],
+    ),
     "LayerLabLoadEmbedding": ([("name", None)], [("conditioning", "CONDITIONING")]),
     "LayerLabDescribe": ([("conditioning", None), ("taps?", "auto")], [("text", "STRING")]),
     "LayerLabTapEncode": (
@@ -314,6 +326,8 @@ TYPES = {
     ("LayerLabTapEncode", "clip"): "CLIP",
     ("LayerLabTapWeights", "model"): "MODEL",
     ("LayerLabDimensionProbe", "clip"): "CLIP",
+    ("LayerLabSaveCaptionCache", "conditioning"): "CONDITIONING",
+    ("LayerLabSaveCaptionCache", "overwrite"): "BOOLEAN",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -322,6 +336,8 @@ TYPES = {
 TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
     ("LayerLabTapEncode", "think_block"): ["the model's own", "none", "empty"],
+    ("LayerLabSaveCaptionCache", "format"): ["musubi", "ai-toolkit", "plain"],
+    ("LayerLabSaveCaptionCache", "dtype"): ["bf16", "f32"],
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,
     ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],

@@ -97,8 +97,43 @@ def test_append_gives_text_tokens_then_vision_tokens_with_their_roles(pack, text
     assert found.roles == record(text).roles + record(vision).roles
     assert found.ids == record(text).ids + record(vision).ids
     assert found.roles.count(Role.IMAGE) == 64
-    assert "attention_mask" not in blended[0][1]
+    [[hidden, options]] = blended
+    if "attention_mask" in text[0][1]:
+        assert options["attention_mask"].shape[-1] == hidden.shape[1]
     assert "alpha 0.3 is not used" in report
+
+
+@pytest.mark.parametrize("masked", ["text", "vision", "both"])
+@pytest.mark.parametrize("room", [None, 2])
+def test_append_keeps_masked_tokens_masked(pack, masked, room):
+    generator = torch.Generator().manual_seed(0)
+    sides = {name: torch.randn(1, 6, 32, generator=generator) for name in ("text", "vision")}
+    mask = torch.tensor([[1, 0, 1, 1, 0, 1]])
+    inputs = {
+        name: [[hidden, {"attention_mask": mask} if masked in (name, "both") else {}]]
+        for name, hidden in sides.items()
+    }
+    limit = 1504 if room is None else 6 + room
+    blended, _ = run(pack.Blend, **inputs, method="append", max_tokens=limit)
+    ones = [1] * 6
+    own = mask[0].tolist() if masked != "vision" else ones
+    added = mask[0].tolist() if masked != "text" else ones
+    # Six tokens in two: tokens 1 and 4 are the middle ones of three.
+    added = added if room is None else [added[1], added[4]]
+    assert blended[0][1]["attention_mask"].tolist() == [own + added]
+
+
+def test_what_conditioning_concat_put_behind_a_mask_is_seen(pack):
+    import nodes
+
+    mask = torch.tensor([[1, 0, 1, 1]])
+    [joined] = nodes.ConditioningConcat().concat(
+        [[torch.randn(1, 4, 32), {"attention_mask": mask}]], [[torch.randn(1, 3, 32), {}]]
+    )
+    normal = run(pack.Normalize, conditioning=joined)[0]
+    assert normal[0][1]["attention_mask"].tolist() == [[1, 0, 1, 1, 1, 1, 1]]
+    [fitted] = run(pack.FitTokens, conditioning=joined, max_tokens=5)
+    assert fitted[0][1]["attention_mask"].tolist() == [[1, 0, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("method", ["interpolate", "interpolate (llm-dit)", "linear"])

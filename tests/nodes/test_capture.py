@@ -166,3 +166,26 @@ def test_a_textual_inversion_of_another_width_is_ignored_as_by_the_host(host, cl
     hidden = states(conditioning)
     assert torch.equal(hidden, states(text_encode(clip, text)))
     assert len(record(conditioning)) == hidden.shape[1]
+
+
+def test_a_pass_that_memory_does_not_suffice_for_is_warned_of(clip, monkeypatch, caplog):
+    """9,000 tokens took a server to its end: on a CPU ComfyUI's attention was measured to hold the
+    scores of its 32 heads, 4 bytes each, twice."""
+    import comfy.model_management
+    from zimage_layer_lab.nodes.encoder import language_model, warn_of_memory
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: 8e9)
+    for tokens, said in ((5000, ""), (9000, "Encoding 9000 tokens takes some 20.7 GB, ")):
+        warn_of_memory(clip, language_model(clip), [[(1, 1.0)] * tokens])
+        assert bool(caplog.text) == bool(said) and said in caplog.text
+    assert "and 8 GB are free: the system may end ComfyUI. Shorten the prompt" in caplog.text
+
+
+def test_the_warning_comes_before_the_pass(clip, pack, monkeypatch, decoder_passes):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zimage_layer_lab.nodes.encoder.warn_of_memory", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(pack.Qwen3Encode, clip=clip, text=PROMPT)
+    assert not decoder_passes

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
+from zimage_layer_lab.core.draw import outlier_picture
 from zimage_layer_lab.core.measure.reference import Reference
 from zimage_layer_lab.core.record.record import Record, Role
 
@@ -113,7 +114,11 @@ def test_a_reference_is_compared_like_with_like(report_node):
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_what_the_dit_sees_equals_numpy(report_node, model, connected):
+def test_what_the_dit_sees_equals_numpy(report_node, model, connected, monkeypatch):
+    drawn = []
+    draw = outlier_picture.outlier_picture
+    spy = lambda *given: drawn.append(given) or draw(*given)  # noqa: E731
+    monkeypatch.setattr(outlier_picture, "outlier_picture", spy)
     hidden = torch.randn(1, 12, 2560, generator=torch.Generator().manual_seed(3))
     hidden[0, 2, 7] = 900.0
     weight = np.ones(2560)
@@ -159,6 +164,12 @@ def test_what_the_dit_sees_equals_numpy(report_node, model, connected):
         assert f"{shares[0].mean():.2%} from the encoder" in line
         assert f"{shares[1].mean():.2%} after the {'MODEL' if connected else 'RMSNorm'}" in line
     assert ("no MODEL is connected" in report) is not connected
+    [(_, _, _, drawn_weight, _, drawn_matrix)] = drawn
+    if connected:
+        np.testing.assert_allclose(drawn_weight, weight, rtol=1e-6)
+        np.testing.assert_allclose(drawn_matrix.columns, columns, rtol=1e-3)
+    else:
+        assert drawn_weight is drawn_matrix is None
 
 
 def test_a_real_encoding_names_its_tokens(clip, model, report_node, pack):

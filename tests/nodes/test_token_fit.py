@@ -146,18 +146,17 @@ def test_a_sample_that_falls_on_an_old_token_keeps_its_id(pack, encoding):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_attention_mask_follows_where_tokens_are_cut_and_goes_where_they_are_mixed(
+def test_the_attention_mask_is_that_of_the_tokens_left_or_of_the_middle_one_of_those_mixed(
     pack, method
 ):
-    mask = (torch.arange(40) != 2).long()[None]
+    mask = torch.ones(1, 40).long()
+    mask[0, [2, 5]] = 0  # Of 40 tokens in 4 the middle ones are 5, 15, 25 and 35.
     conditioning = plain(40, attention_mask=mask, strength=0.4)
     [result] = run(pack.FitTokens, conditioning=conditioning, max_tokens=4, method=method)
     options = result[0][1]
     assert options["strength"] == 0.4
-    if method == "truncate":
-        assert options["attention_mask"].tolist() == [[1, 1, 0, 1]]
-    else:
-        assert "attention_mask" not in options
+    expected = [1, 1, 0, 1] if method == "truncate" else [0, 1, 1, 1]
+    assert options["attention_mask"].tolist() == [expected]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,7 +14,7 @@ from zimage_layer_lab.core.measure.carriers import Carried
 from zimage_layer_lab.core.measure.dimension_stats import Place
 from zimage_layer_lab.core.measure.reference import Reference, load_reference, save_reference
 from zimage_layer_lab.core.outliers.detection import Outlier
-from zimage_layer_lab.core.profile.profile import LayerProfile, ProfileStats, summarise
+from zimage_layer_lab.core.profile.profile import LayerProfile, Profile, ProfileStats, summarise
 
 MODEL = {"model": "qwen_3_4b", "layer": "-2", "fingerprint": "0123"}
 
@@ -82,11 +82,13 @@ def test_a_finding_names_what_it_is_measured_against(ratio, direction, words):
         Place(0, 4), 0.1,
     )  # fmt: skip
     carried = (Carried((), 0.0, (), ()),)
+    against = reference(torch.ones(16))
+    profile = Profile("m", 36, 16, 3, 99, 10.0, None, None, (), (), reference=against)
     layer = LayerProfile(-2, 35, False, 1.0, 9.0, 2.0, 2.0, (top,), (), 0, carried)
-    said = layer_finding(layer, str, 3, reference(torch.ones(16)))
+    said = layer_finding(profile, layer, str)
     assert said.startswith(f"Layer -2: dimension 396 has a std of 1.5, {words} ")
     quiet = LayerProfile(-2, 35, False, 1.0, 9.0, 2.0, 2.0, (), (), 0)
-    said = layer_finding(quiet, str, 3, reference(torch.ones(16)))
+    said = layer_finding(profile, quiet, str)
     assert said == "Layer -2: no dimension is 10x out of line with qwen_3_4b at layer -2."
 
 

@@ -84,6 +84,9 @@ def test_a_prompt_over_the_context_is_named_by_line_tokens_and_limit(count):
 def test_a_tokenizer_of_another_model_is_refused(count):
     with pytest.raises(PromptFileError, match="line 1: the tokenizer gives token 15.*knows 12"):
         count("w9\n", vocabulary=12)
+    with pytest.raises(PromptFileError, match="gives token 15 and the model knows 15"):
+        count("w9\n", vocabulary=15)  # 0 to 14
+    assert len(count("w9\n", vocabulary=16)) == 1
 
 
 class SaysNothing:

@@ -40,12 +40,13 @@ def layer(outliers, carriers):
     return LayerProfile(-2, 17, False, 2.0, 102014.0, 400.0, 200.0, outliers, (), 0, carriers)
 
 
-def profile(sinks=((0,), (0, 5), ()), emergence=12, fall=29, courses=(), prompts=3):
-    return Profile("m", 30, 576, prompts, 99, 10.0, emergence, fall, sinks, (), courses, 13)
+def profile(sinks=((0,), (0, 5), ()), emergence=12, fall=29, courses=(), prompts=3, threshold=10.0):
+    return Profile("m", 30, 576, prompts, 99, threshold, emergence, fall, sinks, (), courses, 13)
 
 
 def words(of, carriers, prompts=130):
-    return layer_finding(layer((of,), (carriers,)), TEXTS.__getitem__, prompts)
+    of = layer((of, outlier(dimension=7, ratio=11.0)), (carriers, carried(NOWHERE)))
+    return layer_finding(profile(prompts=prompts), of, TEXTS.__getitem__)
 
 
 def test_the_position_that_carries_a_dimension_is_named_with_its_share_over_all_prompts():
@@ -95,9 +96,14 @@ def test_a_mean_of_less_than_four_stds_is_no_constant():
     assert not outlier(mean_without_sinks=0.0, std_without_sinks=0.0).constant
 
 
-def test_no_outlier_is_said():
-    assert layer_finding(layer((), ()), TEXTS.__getitem__, 130) == (
-        "Layer -2: no dimension is 10x out of line."
+def test_what_only_sinks_have_is_not_divided_by_nothing():
+    found = words(outlier(std_without_sinks=0.0, mean_without_sinks=0.0, sink_share=1.0), carried())
+    assert found.endswith("sink tokens carry 100.0% (sink-borne).")
+
+
+def test_no_outlier_is_said_with_the_threshold_in_force():
+    assert layer_finding(profile(threshold=6.5), layer((), ()), TEXTS.__getitem__) == (
+        "Layer -2: no dimension is 6.5x out of line."
     )
 
 
@@ -121,6 +127,11 @@ def test_no_outlier_is_said():
         (
             profile(((), (3, 4)), None, None, (), 2),
             "At hidden state 13 position 0 is a sink token in 0 of 2 prompts, and 2 tokens "
+            "elsewhere. Emergence and fall need every layer to be measured.",
+        ),
+        (
+            profile(((0, 5),), None, None, (), 1),
+            "At hidden state 13 position 0 is a sink token in 1 of 1 prompt, and 1 token "
             "elsewhere. Emergence and fall need every layer to be measured.",
         ),
         (

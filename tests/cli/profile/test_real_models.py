@@ -71,7 +71,7 @@ def test_position_0_carries_the_loudest_dimension_of_both_models(measured):
         outlier, carried = layer.outliers[0], layer.carried[0]
         assert (outlier.dimension, outlier.kind) == (dimension, "sink-borne")
         assert carried.positions[0] > 0.75 and carried.tokens[0].values >= len(measured.ids)
-        words = layer_finding(layer, measured.text, measured.profile.prompts)
+        words = layer_finding(measured.profile, layer, measured.text)
         first = measured.text(carried.places[0])
         assert first == {576: "<|im_start|>", 640: "<bos>"}[measured.profile.width]
         assert f"Position 0 ({first!r}) carries {carried.positions[0]:.1%} of its" in words

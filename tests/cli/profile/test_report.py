@@ -134,7 +134,7 @@ def test_the_head_of_the_page_counts_what_was_measured(written):
 
 def test_the_findings_come_first_and_are_the_profiles_own(written):
     profile, page = written
-    found = [layer_finding(layer, text_of, 2) for layer in shown_layers(profile)]
+    found = [layer_finding(profile, layer, text_of) for layer in shown_layers(profile)]
     assert page.say("p")[1 : len(found) + 2] == [*found, sink_finding(profile)]
     assert profile.layers[1].outliers, "else there is nothing to find"
 

@@ -149,3 +149,8 @@ def test_a_seed_that_cannot_be_moved_is_named_and_nothing_is_moved(way):
 @pytest.mark.parametrize("way", NONE)
 def test_what_only_sounds_like_a_seed_is_left(way):
     assert find_seeds(Workflow(NONE[way])) == ([], [])
+
+
+def test_seed_0_moves_like_any_other():
+    rows, _ = make_rows(Workflow({"s": node("KSampler", seed=0)}), repeat=3)
+    assert [row.graph["s"]["inputs"]["seed"] for row in rows] == [0, 1, 2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.caption_cache.ai_toolkit import AiToolkit
-from zimage_layer_lab.core.caption_cache.cached import CacheFileError
+from zimage_layer_lab.core.caption_cache.cached import Cached, CacheFileError
 from zimage_layer_lab.core.caption_cache.musubi import Musubi
 from zimage_layer_lab.core.caption_cache.plain import Plain
 from zimage_layer_lab.core.record.embedding_file import load_embedding
@@ -30,7 +30,7 @@ def test_musubi_reads_and_writes_the_format_made_by_hand(tmp_path, dtype, torch_
 
     path = tmp_path / Musubi().file_name("a_b", "")
     states = torch.tensor(VALUES).to(getattr(torch, torch_dtype))
-    Musubi().write(path, states, "一只狐狸", plain_record(2), SETTINGS)
+    Musubi().write(path, Cached(states, "一只狐狸", SETTINGS), plain_record(2))
     found, caption = caption_caches.musubi(tmp_path, "a_b_1024x0768_zi.safetensors", 3)
     assert np.array_equal(found, VALUES) and caption == "一只狐狸"
     assert Musubi().read(path).settings == SETTINGS
@@ -50,7 +50,8 @@ def test_ai_toolkit_names_and_contents_are_what_its_reader_looks_for(tmp_path, t
     assert kind.caption(text) == caption
     folder = tmp_path / "_t_e_cache"
     path = folder / kind.file_name("a b", kind.caption(text))
-    kind.write(path, torch.tensor(VALUES).bfloat16(), caption, plain_record(2), SETTINGS)
+    states = torch.tensor(VALUES).bfloat16()
+    kind.write(path, Cached(states, caption, SETTINGS), plain_record(2))
     assert np.array_equal(caption_caches.ai_toolkit(tmp_path / "a b.png", caption, 3), VALUES)
     whole = caption_caches.safetensors_bytes({"text_embed_0": ("BF16", VALUES)})
     path.write_bytes(whole)
@@ -68,7 +69,7 @@ def test_ai_toolkits_hash_and_double_blank_are_the_known_ones():
 def test_plain_is_what_load_embedding_reads(tmp_path):
     path = tmp_path / Plain().file_name("fox", "")
     record = plain_record(2, "tiny").with_edit("normalize: rms per token")
-    Plain().write(path, torch.tensor(VALUES).bfloat16(), "a fox", record, SETTINGS)
+    Plain().write(path, Cached(torch.tensor(VALUES).bfloat16(), "a fox", SETTINGS), record)
     [entry] = load_embedding(path)
     assert np.array_equal(entry.hidden[0].float().numpy(), VALUES)
     assert entry.record.edits == ("normalize: rms per token",) and entry.record.source == "tiny"
@@ -78,7 +79,12 @@ def test_plain_is_what_load_embedding_reads(tmp_path):
 @pytest.mark.parametrize(
     "kind, tensors, metadata, says",
     [
-        (Musubi(), {"varlen_llm_embed_float32": ("BF16", VALUES)}, None, "is of bfloat16"),
+        (
+            Musubi(),
+            {"varlen_llm_embed_float32": ("BF16", VALUES)},
+            None,
+            "float32, not varlen_llm_embed_bf",
+        ),
         (
             Musubi(),
             {f"varlen_llm_embed_{d}": ("F32", VALUES) for d in ("float32", "bfloat16")},

@@ -240,6 +240,14 @@ def test_the_table_of_a_two_axis_sweep_names_row_and_column_of_each_cell():
 
 
 @needs_kornia
+def test_as_many_pixels_in_another_shape_are_another_size():
+    images = [textured(1, 64, 96), textured(2, 96, 64)]
+    line = table(images)[3]
+    assert line.split()[1] == "64x96" and line.count("different size") == 2
+    assert differences(make_cells(images, []), 0)[1] is None
+
+
+@needs_kornia
 def test_small_images_of_one_size_have_a_psnr_but_no_ssim():
     lines = table([textured(1, 10, 9), textured(2, 10, 9)])
     assert "too small" in lines[3] and float(lines[3].split()[2]) > 0

@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
+from zimage_layer_lab.core.dit.view import FirstMatrix  # noqa: E402
 from zimage_layer_lab.core.draw.outlier_picture import outlier_figure, outlier_picture  # noqa: E402
 from zimage_layer_lab.core.draw.token_columns import MOST_COLUMNS, SINGLES, largest, token_columns  # noqa: E402
 from zimage_layer_lab.core.measure.reference import Reference, published_qwen3_4b  # noqa: E402
@@ -280,6 +281,27 @@ def test_what_the_dit_sees_is_the_share_of_the_findings_in_each_token():
     assert legend == ["share before the norm", "share after it", "change if zeroed (relative L2)"]
 
 
+def test_with_the_matrix_after_the_norm_it_is_what_comes_out_of_that():
+    hidden = planted()
+    weight = torch.linspace(0.5, 2.0, 48)
+    matrix = torch.randn(20, 48, generator=torch.Generator().manual_seed(3))
+    matrix[:, 9] *= 40
+    first = FirstMatrix(matrix.norm(dim=0), lambda states: states @ matrix.T)
+    record, survey = plain_record(30), survey_outliers(hidden)
+    _, _, seen = panels(outlier_figure(hidden, record, survey, weight, "", first))
+    x, columns = hidden[0].double().numpy(), (weight * matrix).double().numpy()
+    sent = (x * np.linalg.norm(columns, axis=0)) ** 2
+    after = sent[:, [5, 9]].sum(1) / sent.sum(1)
+    assert np.allclose(labelled(seen, "share after it").get_ydata(), after, rtol=1e-5)
+    zeroed = x.copy()
+    zeroed[:, [5, 9]] = 0
+    out = [y / np.sqrt((y**2).mean(1, keepdims=True) + 1e-5) @ columns.T for y in (x, zeroed)]
+    change = np.linalg.norm(out[1] - out[0], axis=1) / np.linalg.norm(out[0], axis=1)
+    assert np.allclose([bar.get_height() for bar in seen.patches], change, rtol=2e-3)
+    title = seen.get_title(loc="left").replace("\n", " ")
+    assert title.endswith("The norm and the matrix after it are this MODEL's own (cap_embedder)")
+
+
 def test_tokens_are_named_by_text_and_position_and_sinks_in_orange():
     hidden = planted()
     texts = tuple(f"t{i}" for i in range(30))
@@ -307,6 +329,26 @@ def test_a_long_sequence_is_shown_in_runs_that_are_counted():
         f"{len(labels) - len(alone)} runs, each by its largest value"
     )
     assert_readable(figure)
+
+
+def alone(hidden):
+    """The labels of the tokens that are no run."""
+    labels = panels(figure_of(hidden))[2].get_xticklabels()
+    return [label.get_text() for label in labels if " to " not in label.get_text()]
+
+
+def test_the_token_that_carries_a_finding_stands_alone_however_small_it_is():
+    hidden = states(tokens=300, sink=None)
+    hidden[0, :, 5] *= 0.001
+    hidden[0, 37] *= 0.1
+    hidden[0, 37, 5] = 1.0
+    assert "'?' 37" in alone(hidden)
+
+
+def test_the_largest_token_of_any_sequence_of_a_batch_stands_alone():
+    hidden = states(tokens=300, sink=None).repeat(2, 1, 1)
+    hidden[1, 151] *= 2.0
+    assert "'?' 151" in alone(hidden)
 
 
 def test_without_findings_the_picture_says_so():

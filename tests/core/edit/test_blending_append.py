@@ -50,6 +50,14 @@ def test_sinks_of_the_vision_side_do_not_count_against_the_budget():
     assert torch.equal(result.hidden, torch.cat([text, content], dim=1))
 
 
+def test_a_sink_of_the_text_side_counts_against_the_budget():
+    text, vision = states(9), states(8, seed=1)
+    text[:, 3] *= 1000
+    result = blend(text, vision, 0.3, "append", "none", max_tokens=13)
+    assert result.text_sinks == [3] and result.hidden.shape[1] == 13
+    assert torch.equal(result.hidden[:, :9], text) and result.vision_tokens == 4
+
+
 def test_the_budget_is_by_default_what_z_image_was_trained_on():
     known = trained_positions()
     text, vision = states(known - 4, width=2), states(8, seed=1, width=2)

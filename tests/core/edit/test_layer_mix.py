@@ -228,3 +228,10 @@ def test_a_state_that_is_not_finite_is_refused_and_the_place_named(method, value
     states[1][0, 2, 7] = value
     with pytest.raises(NonFiniteError, match="state 2 of the 2 to mix.*token 2 dimension 7"):
         mix_layers(states, [1, 1], method)
+
+
+@pytest.mark.parametrize("method", ["raw", "rms matched"])
+def test_weights_whose_sum_is_no_float_are_weights_too(method):
+    states = [torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    large, small = (mix_layers(states, [w, 3 * w], method) for w in (0.5e308, 1.0))
+    assert torch.equal(large, small)

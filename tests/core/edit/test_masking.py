@@ -237,3 +237,38 @@ def test_the_largest_values_of_a_dtype_give_no_infinity(dtype):
         assert result.masked == [1]
         assert bool(result.hidden.isfinite().all()), mode
         assert math.isfinite(float(result.hidden.float().abs().max()))
+
+
+@pytest.mark.parametrize("mode", ["clamp", "mean"])
+@pytest.mark.parametrize("exclude_sinks", [False, True])
+def test_judged_without_sinks_the_references_figures_without_sinks_count(mode, exclude_sinks):
+    hidden = states([1.0, 1.0, 400.0, 1.0])
+    width = hidden.shape[-1]
+    with_sinks = torch.full((width,), 13.2).double(), torch.full((width,), 3.0).double()
+    without = torch.zeros(width).double(), torch.ones(width).double()
+    both = Reference(*with_sinks, 0.0, 1.0, *without, provenance={})
+    result = mask_states(hidden, mode=mode, exclude_sinks=exclude_sinks, reference=both)
+    mean, std = (0.0, 1.0) if exclude_sinks else (13.2, 3.0)
+    expected = hidden.numpy().copy()
+    low, high = mean - 10 * std, mean + 10 * std
+    column = expected[..., 2]
+    expected[..., 2] = np.clip(column, low, high) if mode == "clamp" else mean
+    assert result.masked == [2]
+    np.testing.assert_allclose(result.hidden.numpy(), expected, rtol=1e-6)
+
+
+def test_a_sink_outside_the_selection_has_no_part_in_the_mean_of_the_others():
+    hidden = states([1.0] * 8, tokens=20, mean=0.0)
+    hidden[0, [0, 7]] = 900.0
+    selected = torch.arange(20) != 7
+    result = mask_states(hidden, mode="sink to mean", selected=selected)
+    others = np.delete(hidden[0].double().numpy(), [0, 7], axis=0).mean(0)
+    np.testing.assert_allclose(result.hidden[0, 0].numpy(), others, atol=1e-6)
+    assert torch.equal(result.hidden[0, 1:], hidden[0, 1:]) and result.touched_sinks == [0]
+
+
+def test_scale_leaves_a_dimension_that_does_not_vary_as_it_is():
+    hidden = states([1.0, 1.0, 0.0, 1.0])
+    result = mask_states(hidden, mode="scale", direction="quiet")
+    assert result.masked == [2]
+    torch.testing.assert_close(result.hidden, hidden, rtol=1e-6, atol=0)

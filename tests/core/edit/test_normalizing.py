@@ -289,3 +289,13 @@ def test_a_non_finite_value_is_named(method, value):
 def test_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match="the conditioning has shape"):
         normalize(torch.ones(shape))
+
+
+def test_dimensions_that_do_not_vary_have_no_part_in_the_median_std():
+    rng = np.random.default_rng(0)
+    rows = np.full((200, 8), 3.0)
+    rows[:, :3] = rng.uniform(-1, 1, (200, 3)) * [1.0, 4.0, 9.0]
+    found = normalize(torch.from_numpy(rows), "per dimension", keep_sinks=False).hidden[0].numpy()
+    median = np.median(rows[:, :3].std(0, ddof=1))
+    np.testing.assert_allclose(found[:, :3].std(0, ddof=1), median, rtol=0.01)
+    np.testing.assert_allclose(found[:, 3:], 3.0, rtol=1e-6)

@@ -146,3 +146,13 @@ def test_half_precision_states_have_their_sinks_found(dtype):
     stats = SplitStats(3)
     stats.update(rows)
     assert stats.sinks.tokens == 1 and stats.sinks.farthest(torch.tensor([0]))[0] == [(0, 4)]
+
+
+def test_padding_that_outnumbers_the_tokens_decides_nothing():
+    """The median of all tokens would be the padding's, and every token far from it."""
+    rows = make_sequence(np.random.default_rng(2), 8, sinks=(2,))
+    padded = np.concatenate([rows, np.full((20, 4), 1e5, dtype=np.float32)])
+    stats = SplitStats(4)
+    stats.update(torch.from_numpy(padded), selected=torch.arange(28) < 8)
+    assert_stats(stats.sinks, rows[2:3])
+    assert_stats(stats.without_sinks, np.delete(rows, 2, axis=0))

@@ -252,6 +252,7 @@ def test_a_reference_of_another_model_is_said_where_both_models_are_known():
     assert reference.remarks(-2, False, "0123", "mine") == []
     assert reference.remarks(-2, False, "", "mine") == []
     assert known(model="qwen_3_4b").remarks(-2, False, "4567", "mine") == []
+    assert known(layer="-2").remarks(None, False) == []
     assert reference.remarks(-6, False, "4567", "qwen3vl_4b") == [
         "measured against qwen_3_4b at -2: another model (fingerprint 0123; these states are of "
         "qwen3vl_4b, fingerprint 4567)",

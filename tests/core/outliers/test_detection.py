@@ -23,6 +23,7 @@ from zimage_layer_lab.core.outliers.detection import (
     ratio_in_words,
     std_ratio,
 )
+from zimage_layer_lab.core.outliers.survey import survey_outliers
 
 
 def reference(std, mean=0.0):
@@ -237,3 +238,35 @@ def test_the_view_without_sinks_is_measured_against_a_reference_without_sinks():
     baseline = expected_for(stats, reference_from_stats(stats, {}))
     np.testing.assert_allclose(baseline.std_without_sinks.numpy(), own, rtol=1e-9)
     assert find_outliers(stats, baseline, 1.5) == []
+
+
+def test_where_one_token_is_left_without_sinks_that_view_says_nothing():
+    hidden = torch.randn(1, 10, 16, generator=torch.Generator().manual_seed(0))
+    hidden[0, 0, 5] = 900.0
+    survey = survey_outliers(hidden, selected=torch.arange(10) < 2)
+    assert survey.stats.without_sinks.tokens == survey.stats.sinks.tokens == 1
+    assert [outlier.dimension for outlier in survey.outliers if outlier.bare is not None] == []
+    assert 5 in survey.dimensions
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.49, "channel-wide"), (0.51, "sink-borne")])
+def test_a_dimension_is_sink_borne_from_half_of_its_variance_on(share, kind):
+    """The share that docs and reports promise: half."""
+    width, tokens = 16, 101
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(tokens, width))
+    rows[0] = 1000.0 * rng.normal(size=width)
+    loud = rng.normal(size=tokens) * 3e3
+    loud[0] = 0.0
+    # Of the squared deviations from the mean the sink's is to be this share of all.
+    low, high = 0.0, 1e9
+    for _ in range(200):
+        loud[0] = (low + high) / 2
+        squares = (loud - loud.mean()) ** 2
+        low, high = (loud[0], high) if squares[0] / squares.sum() < share else (low, loud[0])
+    rows[:, 7] = loud
+    stats = SplitStats(width)
+    stats.update(torch.from_numpy(rows), sinks=torch.arange(tokens) < 1)
+    found = find_outliers(stats, expected_for(stats, None), 2.0)
+    [of] = [outlier for outlier in found if outlier.dimension == 7]
+    assert of.sink_share == pytest.approx(share, abs=1e-6) and of.kind == kind

@@ -243,3 +243,35 @@ def test_dimensions_are_judged_against_a_reference_of_their_width_of_any_layer()
     assert summarise(streamed(), "made up").to_json(str)["reference"] is None
     with pytest.raises(ValueError, match="3 dimensions and the states have 16"):
         summarise(streamed(), "m", 5.0, Reference(torch.zeros(3), torch.ones(3), 0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("indices", "first", "sink_index"),
+    [((), 2, 2), ((), 1, 2), ((1, 3), 1, 1), ((3,), 3, 3)],
+    ids=["emergence in the last block but one", "one after it", "deepest un-normed", "normed only"],
+)
+def test_sinks_are_read_one_after_emergence_and_not_in_the_normed_state(indices, first, sink_index):
+    stats = ProfileStats(BLOCKS, WIDTH, indices)
+    states = {i: torch.randn(9, WIDTH) for i in range(BLOCKS + 1)}
+    for index in range(first, BLOCKS + 1):
+        states[index][0, 5] = 4000.0
+    stats.update(states)
+    profile = summarise(stats, "made up")
+    assert profile.sink_index == sink_index
+    assert profile.sink_positions == stats.sink_positions(sink_index)
+
+
+def test_massive_activations_are_those_of_sun_et_al():
+    """Massive Activations in Large Language Models (arXiv 2402.17762), section 2: over 100 and over
+    1,000 times the median magnitude of the hidden state."""
+    hidden = torch.full((5000, 4), 0.09)
+    hidden[0] = torch.tensor([101.0, 99.0, 0.09, 100.0])
+    louder = torch.full((5000, 4), 0.2)
+    louder[0] = torch.tensor([201.0, 199.0, 0.2, 101.0])
+    for states, expected in ((hidden, (0,)), (louder, (0,))):
+        stats = ProfileStats(1, 4, (0,))
+        stats.update({0: states})
+        [layer] = summarise(stats, "m").layers
+        # The median is read from a histogram whose bins are narrower than 1 %.
+        assert layer.median_abs == pytest.approx(float(states.median()), rel=0.01)
+        assert layer.massive == expected

@@ -269,3 +269,15 @@ def test_role_mask_marks_the_wanted_roles_only(record):
     assert mask.dtype == torch.bool and mask.tolist() == [False, True, True]
     assert role_mask(record.roles, []).tolist() == [False] * 3
     assert role_mask((), [Role.TEXT]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("texts", "position", "role"),
+    [
+        (("<|im_start|>", "assistant", "\n", "<think>", "so", "<|im_end|>", "\n"), 6, "template"),
+        (("<think>", "so", "<|im_start|>", "user", "\n", "a fox"), 5, "text"),
+        (("<think>", "so", "<|im_end|>", "\n", "<|im_start|>", "user", "\n", "a"), 7, "text"),
+    ],
+)
+def test_thinking_that_was_not_closed_ends_with_its_turn(texts, position, role):
+    assert assign_roles(texts)[position].value == role

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Puts faults into the code, one at a time, and prints how many of them the tests notice.
+
+    python -m pip install -e ".[test,mutation]"
+    python .ci/mutation.py [--only findings masking] [--every 3]
+
+Not part of .ci/run: every fault costs a run of the tests that belong to its module, forked from a
+process that has imported torch and the rest. The faults are cosmic-ray's
+(another operator, another comparison, another number, a negated condition ...), put into a copy of
+the tracked files. A fault that no test notices is shown as a diff. Needs an os.fork: no Windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = {
+    "cli/profile/findings.py": ["tests/cli/profile/test_findings.py"],
+    "cli/profile/compare.py": ["tests/cli/profile/test_compare_words.py"],
+    "core/draw/profile_pictures.py": ["tests/core/draw/test_profile_pictures.py"],
+    "core/draw/profile_picture.py": ["tests/core/draw/test_profile_picture.py"],
+    "core/draw/outlier_picture.py": ["tests/core/draw/test_outlier_picture.py"],
+    "core/draw/ratio_picture.py": ["tests/core/draw/test_ratio_picture.py"],
+    "core/edit/masking.py": ["tests/core/edit/test_masking.py"],
+    "core/edit/layer_mix.py": ["tests/core/edit/test_layer_mix.py"],
+    "core/caption_cache/musubi.py": ["tests/core/caption_cache"],
+    "core/caption_cache/ai_toolkit.py": ["tests/core/caption_cache"],
+}
+"""Module -> the tests that must notice a fault in it."""
+LEFT_OUT = (
+    "BitOr",
+    "RemoveDecorator",
+    "ExceptionReplacer",
+    "VariableReplacer",
+    "VariableInserter",
+)
+"""Operators that are not used: in annotations, which nothing reads, or with hundreds of variants.
+"""
+LIMIT = 120
+"""Seconds after which a run counts as hanging, which is noticed."""
+
+
+def mutants(source: str) -> Iterator[str]:
+    """The source with one fault each; every place and operator once."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    seen = {source}
+    for name in operator_names():
+        if any(part in name for part in LEFT_OUT):
+            continue
+        operator, occurrence = get_operator(name)(), 0
+        while (mutant := mutate_code(source, operator, occurrence)) is not None:
+            occurrence += 1
+            if mutant not in seen:
+                seen.add(mutant)
+                yield mutant
+
+
+def is_noticed(tests: list[str]) -> bool:
+    """Whether one of ``tests`` fails, in a process of its own."""
+    child = os.fork()
+    if not child:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        signal.alarm(LIMIT)
+        import pytest
+
+        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]) != 0)
+    return os.waitpid(child, 0)[1] != 0
+
+
+def measure(folder: Path, module: str, tests: list[str], every: int) -> tuple[int, int]:
+    """Faults put in and noticed; prints those that were not."""
+    path = folder / module
+    source = path.read_text(encoding="utf-8")
+    if is_noticed(tests):
+        raise SystemExit(f"{module}: its tests fail as it is")
+    tried = noticed = 0
+    for mutant in list(mutants(source))[::every]:
+        path.write_text(mutant, encoding="utf-8")
+        tried += 1
+        if is_noticed(tests):
+            noticed += 1
+        else:
+            both = source.splitlines(), mutant.splitlines()
+            changed = list(difflib.unified_diff(*both, module, module, lineterm="", n=0))[2:]
+            sys.stdout.write("\n".join(changed) + "\n")
+    path.write_text(source, encoding="utf-8")
+    return tried, noticed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of the modules' paths")
+    parser.add_argument("--every", type=int, default=1, help="take every so many-th fault")
+    options = parser.parse_args()
+    # Compiled files are told from the source by its time and size, which a fault may keep.
+    sys.dont_write_bytecode = True
+    rows = []
+    with tempfile.TemporaryDirectory() as base:
+        folder = Path(base) / "zimage_layer_lab"
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=True)
+        for name in listed.stdout.decode().splitlines():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        sys.path.insert(0, base)
+        os.chdir(folder)
+        # What every run needs, imported once; nothing of the pack itself.
+        import matplotlib.figure
+        import pytest
+        import scipy.stats
+        import torch
+
+        del matplotlib, pytest, scipy, torch
+        for module, tests in MODULES.items():
+            if any(part in module for part in options.only):
+                started = time.monotonic()
+                tried, noticed = measure(folder, module, tests, options.every)
+                seconds = time.monotonic() - started
+                rows.append(f"{module}: {noticed} of {tried} noticed, {seconds:.0f} s")
+                sys.stdout.write(f"{rows[-1]}\n")
+                sys.stdout.flush()
+    sys.stdout.write("\n".join(["", *rows]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
