@@ -6,6 +6,9 @@ from .ablations import Ablations
 from .blending import Blend
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
+from .concept_applying import ApplyConcept
+from .concept_direction import ConceptDirection
+from .concept_file import LoadConcept, SaveConcept
 from .describing import Describe
 from .dimension_probe import DimensionProbeNode
 from .dit_gain import DitGain
@@ -56,4 +59,8 @@ class LayerLabExtension(ComfyExtension):
             TapEncode,
             TapWeights,
             DimensionProbeNode,
+            ConceptDirection,
+            ApplyConcept,
+            SaveConcept,
+            LoadConcept,
         ]
