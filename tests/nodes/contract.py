@@ -279,6 +279,34 @@ CONTRACT = {
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
+    "LayerLabConceptDirection": (
+        [
+            ("clip", None),
+            ("with_concept", None),
+            ("without_concept", None),
+            ("layer", -2),
+            ("with_image?", None),
+            ("without_image?", None),
+            ("taps?", "auto"),
+        ],
+        [("concept", "LAYERLAB_CONCEPT"), ("report", "STRING")],
+    ),
+    "LayerLabApplyConcept": (
+        [
+            ("conditioning", None),
+            ("concept", None),
+            ("mode", "add"),
+            ("strength", 1.0),
+            ("tokens", "auto"),
+            ("keep_sinks", True),
+        ],
+        [("conditioning", "CONDITIONING"), ("report", "STRING")],
+    ),
+    "LayerLabSaveConcept": (
+        [("concept", None), ("filename_prefix", "layer_lab/concept")],
+        [],
+    ),
+    "LayerLabLoadConcept": ([("name", None)], [("concept", "LAYERLAB_CONCEPT")]),
 }
 
 THEMES = ["light", "dark"]
@@ -304,6 +332,9 @@ TYPES = {
     ("LayerLabTapEncode", "clip"): "CLIP",
     ("LayerLabTapWeights", "model"): "MODEL",
     ("LayerLabDimensionProbe", "clip"): "CLIP",
+    ("LayerLabConceptDirection", "with_image"): "IMAGE",
+    ("LayerLabApplyConcept", "concept"): "LAYERLAB_CONCEPT",
+    ("LayerLabSaveConcept", "concept"): "LAYERLAB_CONCEPT",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -311,6 +342,9 @@ TYPES = {
 
 TAPS = ["auto", "1", "2", "3", "4", "6", "8", "12", "13"]
 OPTIONS = {
+    ("LayerLabConceptDirection", "taps"): ["auto", "single layer"],
+    ("LayerLabApplyConcept", "mode"): ["add", "amplify", "remove"],
+    ("LayerLabApplyConcept", "tokens"): ["auto", "all", "image", "text"],
     ("LayerLabTapEncode", "think_block"): ["the model's own", *THINK_BLOCKS],
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,

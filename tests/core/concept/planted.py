@@ -8,10 +8,11 @@ SINK = 0
 PAIRS = 6
 
 
-def planted(seed=0, size=0.35, pairs=PAIRS):
+def planted(seed=0, size=0.35, pairs=PAIRS, chance=False):
     """(with, without) arrays (tokens, width) for each pair, and the planted unit vector.
 
-    The two sides of a pair share their words; the loud dimension alone does not.
+    The two sides of a pair share their words but for the sink; with ``chance`` the loud dimension
+    differs too, by chance.
     """
     rng = np.random.default_rng(seed)
     vector = rng.normal(size=WIDTH)
@@ -23,8 +24,9 @@ def planted(seed=0, size=0.35, pairs=PAIRS):
     for _ in range(pairs):
         words = mean + spread * rng.normal(size=(TOKENS, WIDTH))
         other = words + size * WIDTH**0.5 * vector + 0.05 * rng.normal(size=(TOKENS, WIDTH))
-        words[:, LOUD] = 12.0 * rng.normal(size=TOKENS)
-        words[SINK, 3] = other[SINK, 3] = 9000.0
+        if chance:
+            words[:, LOUD] = 12.0 * rng.normal(size=TOKENS)
+        words[SINK, 3], other[SINK, 3] = 9000.0 + 500.0 * rng.normal(size=2)
         sides.append((other, words))
     return sides, vector
 
