@@ -50,6 +50,7 @@ SIDES = {
     ("Ablations", "conditioning"): "the conditioning",
     ("DitGain", "conditioning"): "the conditioning",
     ("TapWeights", "conditioning"): "the conditioning",
+    ("ApplyConcept", "conditioning"): "the conditioning",
     ("DitResponse", "base"): "base",
     ("DitResponse", "variants"): "variant 'variant 1'",
     ("ZImageSampler", "positive"): "positive",
@@ -67,7 +68,7 @@ LEGAL = {
     "states of a batch of 3": (8, 2560),
     "three entries": (8, 2560),
 }
-EDITORS = ["OutlierMask", "Normalize"]
+EDITORS = ["OutlierMask", "Normalize", "ApplyConcept"]
 """Nodes that keep the tokens of any conditioning."""
 
 

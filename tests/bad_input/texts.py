@@ -20,7 +20,7 @@ PROMPTS = [
     ("DimensionProbe", "prompts"),
 ]
 LISTS = [("LayerSweep", "layers"), ("LayerMix", "weights")]
-PREFIXES = [("SaveEmbedding", "filename_prefix"), ("SaveReference", "filename_prefix")]
+PREFIXES = [(node, "filename_prefix") for node in ("SaveEmbedding", "SaveReference", "SaveConcept")]
 
 LATIN = "is not UTF-8 .byte 5 is 0xe9.: save it as UTF-8"
 OUTSIDE = "does not name a file inside ComfyUI's output folder"
@@ -56,6 +56,16 @@ FILES = {
         "gone.npz [input]": "does not exist: choose a file that is there",
         "prompts.txt [input]": "is no reference file: those end in .safetensors or .npz",
         "../secret.npz [output]": ELSEWHERE,
+        "/etc/passwd": ELSEWHERE,
+    },
+    "LoadConcept": {
+        "cut concept.safetensors [input]": "cannot be read as a concept",
+        "empty.safetensors [input]": "cannot be read as a concept",
+        "other.safetensors [input]": "not a concept of this pack.*choose another",
+        "newer concept.safetensors [input]": "layer_lab_concept_v2.*[Uu]pdate",
+        "gone.safetensors [input]": "does not exist: choose a file that is there",
+        "prompts.txt [input]": "is no concept file: those end in .safetensors",
+        "../secret.safetensors [output]": ELSEWHERE,
         "/etc/passwd": ELSEWHERE,
     },
 }

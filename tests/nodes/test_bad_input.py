@@ -71,7 +71,15 @@ def reference(width):
     return Reference(vector * 0, vector, 0.0, 1.0, vector * 0, vector)
 
 
+def concept():
+    from zimage_layer_lab.core.concept.concept import Concept
+
+    vector = torch.ones(WIDTH, dtype=torch.float64)
+    return Concept(vector / 10, vector * 0, vector)
+
+
 SOURCES = {
+    "concept": concept,
     "image": lambda: picture(1, 64, 64, 3),
     "reference": lambda: reference(WIDTH),
     "a reference of width 6": lambda: reference(6),
