@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
+from matplotlib.patches import Arc, Circle, FancyArrow, Polygon, Rectangle
 from PIL import Image
 
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
@@ -211,6 +211,19 @@ def krea_layers() -> Sketch:
     return _each_layer(Sketch("Krea 2: each layer"), ("2", "5", "8", "11"), "to 35")
 
 
+def smile_strengths() -> Sketch:
+    sketch = Sketch("A smile, added")
+    for number, (label, size) in enumerate((("0", 0), ("2", 5), ("4", 9), ("8", 14))):
+        x, y = 27 + 46 * (number % 2), 37 + 38 * (number // 2)
+        sketch.axes.add_patch(Circle((x, y), 15, facecolor=TEXT, edgecolor=INK, linewidth=1.5))
+        for eye in (x - 5, x + 5):
+            sketch.axes.add_patch(Circle((eye, y - 4), 1.6, color="white"))
+        mouth = Arc((x, y + 5), 15, max(size, 0.1), theta1=0, theta2=180, color="white", lw=4)
+        sketch.axes.add_patch(mouth)
+        sketch.text(x + 19, y + 12, label, 22, weight="bold")
+    return sketch
+
+
 DRAWN: dict[str, Callable[[], Sketch]] = {
     "1": two_layers,
     "2": six_layers,
@@ -223,6 +236,7 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "9": response_without_each,
     "10": klein_layers,
     "11": krea_layers,
+    "12": smile_strengths,
 }
 """By the number that a workflow's name begins with."""
 

@@ -285,7 +285,7 @@ ROWS = [
             "twice pairs.json": "the name 'smile' comes twice: rename one",
             "named pairs.json": "'../smile' cannot be the name of a file .*: name the concept by",
             "alike pairs.json": "two names that differ in capitals alone",
-            "long pairs.json": "has 130 tokens and the model's context is 64: shorten",
+            "long pairs.json": "has 129 tokens and the model's context is 64: shorten",
         },
         *CONCEPT[1:],
     ),
