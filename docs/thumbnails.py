@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Arc, Circle, FancyArrow, Polygon, Rectangle
+from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 from PIL import Image
 
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
@@ -211,16 +211,14 @@ def krea_layers() -> Sketch:
     return _each_layer(Sketch("Krea 2: each layer"), ("2", "5", "8", "11"), "to 35")
 
 
-def smile_strengths() -> Sketch:
+def concept_strengths() -> Sketch:
     sketch = Sketch("A smile, added")
-    for number, (label, size) in enumerate((("0", 0), ("2", 5), ("4", 9), ("8", 14))):
-        x, y = 27 + 46 * (number % 2), 37 + 38 * (number // 2)
-        sketch.axes.add_patch(Circle((x, y), 15, facecolor=TEXT, edgecolor=INK, linewidth=1.5))
-        for eye in (x - 5, x + 5):
-            sketch.axes.add_patch(Circle((eye, y - 4), 1.6, color="white"))
-        mouth = Arc((x, y + 5), 15, max(size, 0.1), theta1=0, theta2=180, color="white", lw=4)
-        sketch.axes.add_patch(mouth)
-        sketch.text(x + 19, y + 12, label, 22, weight="bold")
+    sketch.tile(4, 22, 40, 16, "smiling woman", size=15)
+    sketch.text(50, 30, "\u2212", 30, weight="bold")
+    sketch.tile(56, 22, 40, 16, "woman", size=15)
+    sketch.arrow(50, 42, 0, 10)
+    for number, strength in enumerate((0, 2, 4, 8)):
+        sketch.tile(4 + 24 * number, 58, 20, 26, f"+{strength}", strength / 10, size=22)
     return sketch
 
 
@@ -236,7 +234,7 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "9": response_without_each,
     "10": klein_layers,
     "11": krea_layers,
-    "12": smile_strengths,
+    "12": concept_strengths,
 }
 """By the number that a workflow's name begins with."""
 

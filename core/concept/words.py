@@ -29,12 +29,12 @@ def found_in_words(finding: Finding) -> str:
                 layout.name(tap) if concept.taps else concept.layer_in_words,
                 f"{raw:.4f}",
                 f"{normed:.4f}",
-                f"{normed / raw:.0%}" if raw > 0 else "-",
+                f"{normed / raw:.2f}" if raw > 0 else "-",
                 f"{part.size:.4f}",
                 *_consistency(finding, tap),
             )
         )
-    header = ("difference of means", "before RMSNorm", "after", "survives", "in concept")
+    header = ("difference of means", "before RMSNorm", "after", "after/before", "in concept")
     lines.append(table((*header, "consistency", "lowest"), rows, len(rows)))
     lines += _about_pairs(finding)
     if finding.limited:
@@ -66,7 +66,8 @@ def concept_in_words(concept: Concept) -> str:
     """A concept in a few lines: what it is of, and what it was made from."""
     known = concept.provenance
     facts = [f"{concept.dimensions} dimensions"]
-    facts += [f"{known['pairs']} pairs"] if "pairs" in known else []
+    pairs = known.get("pairs", "")
+    facts += [f"{pairs} pair{'s' * (pairs != '1')}"] if pairs else []
     facts += [f"consistency {known['consistency']}"] if "consistency" in known else []
     facts += [f"{known['tokens']} tokens"] if "tokens" in known else []
     model = known.get("fingerprint")

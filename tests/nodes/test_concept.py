@@ -55,7 +55,7 @@ def test_a_direction_is_that_of_the_prompts_content_tokens(pack, clip, smile):
     assert (known["layer"], known["pairs"], known["tokens"]) == ("-2", "2", "text")
     assert known["fingerprint"] and "qwen_3_4b" in known["model"]
     assert concept.prompts[1] == ("a photo of a smiling sailor", "a photo of a sailor")
-    assert "2 pairs" in report and "survives" in report and "consistency" in report
+    assert "2 pairs" in report and "after/before" in report and "consistency" in report
 
 
 def test_text_moves_by_the_strength_and_the_template_stays(pack, smile, fox):

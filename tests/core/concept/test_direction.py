@@ -75,7 +75,7 @@ def test_scaling_a_token_changes_nothing_and_the_report_says_what_survives():
     one, other = found(sides), found(scaled)
     torch.testing.assert_close(one.concept.direction, other.concept.direction)
     assert other.raw > 10 * one.raw and torch.allclose(other.normed, one.normed)
-    assert f"{float(one.normed / one.raw):.0%}" in found_in_words(one)
+    assert f"{float(one.normed / one.raw):.2f}" in found_in_words(one)
 
 
 def test_only_content_counts():
