@@ -5,6 +5,7 @@ Conditionings, layers, switches and choices are in the tables of all nodes.
 
 from __future__ import annotations
 
+from .conditionings import LEGAL
 from .models import CLIP, NOT_A_DECODER
 from .rows import Good, Odd, Row, first_over_http, odd, typed
 
@@ -75,6 +76,11 @@ ROWS = [
         for row in odd(
             node, "concept", {"the text 'seven'": NO_CONCEPT, "None": NO_CONCEPT}
         )
+    ),
+    *(
+        Row("ApplyConcept", "conditioning", Odd(value), gives=gives)
+        for value, gives in LEGAL.items()
+        if value != "states of 5,000 tokens"
     ),
     Row(
         *("ApplyConcept", "conditioning", Odd("narrow states")),

@@ -68,7 +68,7 @@ LEGAL = {
     "states of a batch of 3": (8, 2560),
     "three entries": (8, 2560),
 }
-EDITORS = ["OutlierMask", "Normalize", "ApplyConcept"]
+EDITORS = ["OutlierMask", "Normalize"]
 """Nodes that keep the tokens of any conditioning."""
 
 
