@@ -77,7 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    adders = (_add_demo, _add_profile, _add_dim, _add_compare, _add_encode, _add_queue, _add_stats)
+    adders = (
+        _add_demo,
+        _add_profile,
+        _add_dim,
+        _add_compare,
+        _add_encode,
+        _add_concept,
+        _add_queue,
+        _add_stats,
+    )
     for add in adders:
         add(commands)
     return parser
@@ -407,6 +416,44 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--workers", type=int, default=2, help="workers on Ray (default: %(default)s)"
     )
     encode.set_defaults(run=("encode.command", "run_encode"))
+
+
+def _add_concept(commands: argparse._SubParsersAction) -> None:
+    concept = commands.add_parser(
+        "concept",
+        help="write a library of concepts from pairs of prompts",
+        description="Finds the direction between prompts with something and prompts without it, as "
+        "the node Concept Direction does, for every concept of a JSON file, and writes each as "
+        "NAME.safetensors, which the node Load Concept reads. A file of the same name is "
+        "replaced.",
+    )
+    concept.add_argument(
+        "pairs",
+        type=Path,
+        metavar="PAIRS",
+        help='JSON file: {"smile": [["a smiling woman", "a woman"], ...], ...}',
+    )
+    concept.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help="model folder, GGUF file, or ComfyUI's .safetensors text encoder",
+    )
+    concept.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the tokenizer's files, as for layerlab profile",
+    )
+    concept.add_argument(
+        "--layer", default="-2", help="one hidden state, such as -6 (default: %(default)s)"
+    )
+    _add_out(concept, "layerlab-concept")
+    concept.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    concept.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    concept.set_defaults(run=("concept.command", "run_concept"))
 
 
 def _with_spaces(word: str) -> str:

@@ -211,6 +211,17 @@ def krea_layers() -> Sketch:
     return _each_layer(Sketch("Krea 2: each layer"), ("2", "5", "8", "11"), "to 35")
 
 
+def concept_strengths() -> Sketch:
+    sketch = Sketch("A smile, added")
+    sketch.tile(4, 22, 40, 16, "smiling woman", size=15)
+    sketch.text(50, 30, "\u2212", 30, weight="bold")
+    sketch.tile(56, 22, 40, 16, "woman", size=15)
+    sketch.arrow(50, 42, 0, 10)
+    for number, strength in enumerate((0, 2, 4, 8)):
+        sketch.tile(4 + 24 * number, 58, 20, 26, f"+{strength}", strength / 10, size=22)
+    return sketch
+
+
 DRAWN: dict[str, Callable[[], Sketch]] = {
     "1": two_layers,
     "2": six_layers,
@@ -223,6 +234,7 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "9": response_without_each,
     "10": klein_layers,
     "11": krea_layers,
+    "12": concept_strengths,
 }
 """By the number that a workflow's name begins with."""
 

@@ -7,6 +7,9 @@ from .blending import Blend
 from .caption_cache import SaveCaptionCache
 from .capture import Qwen3Encode
 from .compare_grid import CompareGrid
+from .concept_applying import ApplyConcept
+from .concept_direction import ConceptDirection
+from .concept_file import LoadConcept, SaveConcept
 from .describing import Describe
 from .dimension_probe import DimensionProbeNode
 from .dit_gain import DitGain
@@ -58,4 +61,8 @@ class LayerLabExtension(ComfyExtension):
             TapWeights,
             DimensionProbeNode,
             SaveCaptionCache,
+            ConceptDirection,
+            ApplyConcept,
+            SaveConcept,
+            LoadConcept,
         ]

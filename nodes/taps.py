@@ -58,6 +58,11 @@ class TappedClip:
         return self.clip.tokenizer.llama_template
 
 
+def is_tapped(clip: Any) -> bool:
+    """Whether ``clip`` gives its image model several layers that can be chosen."""
+    return isinstance(getattr(clip, "cond_stage_model", None), tuple(ORDERS))
+
+
 def tapped_clip(clip: Any) -> TappedClip:
     """``clip`` with the list of layers that its image model takes.
 

@@ -12,6 +12,7 @@ export const OPTIONS_ZH = {
     "12": "12 层",
     "13": "13 层",
     "single layers": "逐层",
+    "single layer": "单层",
     "leave one out": "依次去掉一层",
     "solo": "依次只留一层"
   },
@@ -31,7 +32,10 @@ export const OPTIONS_ZH = {
     "scale": "缩放",
     "mean": "取均值",
     "drop sinks": "移除汇聚点",
-    "sink to mean": "汇聚点取均值"
+    "sink to mean": "汇聚点取均值",
+    "add": "加入",
+    "amplify": "放大",
+    "remove": "去除"
   },
   "what": {
     "outliers and sinks": "离群维度与汇聚点",
@@ -89,6 +93,7 @@ export const OPTIONS_ZH = {
   "dtype": { "bf16": "16 位（bf16）", "f32": "32 位（f32）" },
   "name": {
     "Qwen3-4B at layer -2, published figures [shipped]": "Qwen3-4B 第 -2 层，已公布的数值 [shipped]",
-    "no embedding file yet: run Save Embedding, then press R": "还没有嵌入文件：先运行“保存嵌入”，再按 R"
+    "no embedding file yet: run Save Embedding, then press R": "还没有嵌入文件：先运行“保存嵌入”，再按 R",
+    "no concept file yet: run Save Concept, then press R": "还没有概念文件：先运行“保存概念”，再按 R"
   }
 };

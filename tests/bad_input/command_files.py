@@ -26,6 +26,14 @@ TEXTS = {
     "ragged.csv": "Seed.value,Prompt.value\n1,a fox, red\n",
     "long.txt": "w2 " * 61 + "\n",
     "bad.jsonl": '{"image_path": "a.png"}\n',
+    "pairs.json": json.dumps({"smile": [["w1 w2", "w2"]]}),
+    "odd pairs.json": json.dumps({"smile": [["w1 w2", "w2"], ["w1"]]}),
+    "blank pairs.json": json.dumps({"smile": [["w1 w2", " "]]}),
+    "same pairs.json": json.dumps({"smile": [["w1 w2", "w1 w2 "]]}),
+    "twice pairs.json": '{"smile": [["w1 w2", "w2"]], "smile": [["w1 w3", "w3"]]}',
+    "named pairs.json": json.dumps({"../smile": [["w1 w2", "w2"]]}),
+    "alike pairs.json": json.dumps(dict.fromkeys(("smile", "Smile"), [["w1 w2", "w2"]])),
+    "long pairs.json": json.dumps({"smile": [["w1 " * 125, "w2"]]}),
     "two prompts.txt": "w1 w2 w3\nw4 w5\n",
 }
 

@@ -34,6 +34,7 @@ PROFILE = ("{model}", "--out", "{here}/new", "--prompts", "{here}/prompts.txt")
 DIM = ("{model}", "7", "--out={here}/new", "--layers=-2", "--prompts={here}/two prompts.txt")
 QUEUE = ("{workflow}", "--out", "{here}/new", "--server", "127.0.0.1:1")
 ENCODE = ("{here}/captions", "--model={model}", "--format=musubi", "--out={here}/new")
+CONCEPT = ("{here}/pairs.json", "--model={model}", "--out={here}/new")
 COMPARE = ("{profile}", "{profile}", "--out={here}/new", "--layers=-2,-3")
 NO_LAYER = "layer -60 does not exist: .* has 4 blocks.*; the profile has -5, -4, -3, -2, -1"
 REFERENCE = "{here}/good reference.safetensors"
@@ -269,6 +270,39 @@ ROWS = [
     *calls("encode", "--ray", ENCODE, {"somewhere": "give 'local', 'auto', or HOST:PORT"}),
     *calls("encode", "--workers", (*ENCODE, "--ray=local"), {"0": "--workers is 0: it must be"}),
     *calls("encode", "--batch-tokens", ENCODE, {"0": "--batch-tokens is 0: it must be"}),
+    *paths(
+        *("concept", "pairs"),
+        {
+            "gone.json": "gone.json cannot be read: No such file .*; give a JSON file such as",
+            "prompts.txt": "is not JSON: .* in line 1; write it as",
+            "latin.txt": "is not UTF-8 .byte 5.; save it as UTF-8",
+            "deep.json": "nested too deeply",
+            "list.json": "is not an object of concepts by name, such as",
+            "no class.json": "'1' is not a list of pairs: write for example",
+            "odd pairs.json": "pair 2 of 'smile' is .'w1'.: write two prompts",
+            "blank pairs.json": "pair 1 of 'smile' is .* neither of them empty",
+            "same pairs.json": "'smile': the two sides of every pair are equal",
+            "twice pairs.json": "the name 'smile' comes twice: rename one",
+            "named pairs.json": "'../smile' cannot be the name of a file .*: name the concept by",
+            "alike pairs.json": "two names that differ in capitals alone",
+            "long pairs.json": "has 129 tokens and the model's context is 64: shorten",
+        },
+        *CONCEPT[1:],
+    ),
+    Call("concept", "--model", CONCEPT[:1], "arguments are required: --model", USAGE),
+    *calls("concept", "--model", CONCEPT, {"{here}/gone": "there is no such model"}),
+    *calls("concept", "--tokenizer", CONCEPT, {"{here}/gone": "gone: there is no such folder"}),
+    *calls(
+        *("concept", "--layer", CONCEPT),
+        {
+            "two": "--layer 'two': ",
+            "-9": "layer -9 does not exist: this encoder has 4 blocks",
+            "-2: 1, -3: 1": "is a mix, and a concept is of one layer: give one",
+        },
+    ),
+    *calls("concept", "--out", CONCEPT[:2], {"{here}/prompts.txt": NOT_A_FOLDER}),
+    *calls("concept", "--device", CONCEPT, {"tpu": "--device tpu"}),
+    *calls("concept", "--dtype", CONCEPT, {"int8": "invalid choice: 'int8'"}, USAGE),
     *paths(
         *("dim", "model"),
         {

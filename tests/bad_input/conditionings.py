@@ -51,6 +51,7 @@ SIDES = {
     ("Ablations", "conditioning"): "the conditioning",
     ("DitGain", "conditioning"): "the conditioning",
     ("TapWeights", "conditioning"): "the conditioning",
+    ("ApplyConcept", "conditioning"): "the conditioning",
     ("DitResponse", "base"): "base",
     ("DitResponse", "variants"): "variant 'variant 1'",
     ("ZImageSampler", "positive"): "positive",

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from zimage_layer_lab.core.concept.concept import Concept
+from zimage_layer_lab.core.concept.concept_file import save_concept
 from zimage_layer_lab.core.measure.reference import Reference, save_reference
 from zimage_layer_lab.core.record.embedding_file import Entry, save_embedding
 
@@ -20,7 +22,8 @@ def write_files(folder: Path) -> None:
     reference = Reference(zeros, ones, 0.0, 1.0, provenance={"model": "a test", "layer": "-2"})
     save_embedding(folder / "good.safetensors", [Entry(torch.ones(1, 3, WIDTH), None, {})])
     save_reference(reference, folder / "good reference.safetensors")
-    for name in ("good", "good reference"):
+    save_concept(Concept(ones, zeros, ones), folder / "good concept.safetensors")
+    for name in ("good", "good reference", "good concept"):
         whole = (folder / f"{name}.safetensors").read_bytes()
         cut = folder / f"{name}.safetensors".replace("good", "cut")
         cut.write_bytes(whole[: len(whole) // 2])
@@ -32,6 +35,11 @@ def write_files(folder: Path) -> None:
         folder / "good reference.safetensors",
         folder / "newer reference.safetensors",
         format="layer_lab_reference_v2",
+    )
+    _resave(
+        folder / "good concept.safetensors",
+        folder / "newer concept.safetensors",
+        format="layer_lab_concept_v2",
     )
     (folder / "a folder.safetensors").mkdir(exist_ok=True)
     numbers = {"per_dim_mean": zeros.numpy(), "global_mean": 0.0, "global_std": 1.0}

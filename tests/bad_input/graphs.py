@@ -16,6 +16,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "image": ("EmptyImage", {"width": 64, "height": 64, "batch_size": 1, "color": 8421504}),
     "reference": ("LayerLabLoadReference", {"name": "wide reference.safetensors [input]"}),
+    "concept": ("LayerLabLoadConcept", {"name": "wide concept.safetensors [input]"}),
     "a reference of width 6": (
         "LayerLabLoadReference",
         {"name": "good reference.safetensors [input]"},

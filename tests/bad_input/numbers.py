@@ -18,6 +18,7 @@ DECIMALS = {
     ("ScheduledBlend", "start_alpha"): (-1, 1.01),
     ("ScheduledBlend", "end_alpha"): (-1e-9, 2),
     ("StyleDelta", "alpha"): (-4.5, 5),
+    ("ApplyConcept", "strength"): (-21, 20.5),
     ("Ablations", "threshold"): (0.5, 20000),
     ("DitGain", "threshold"): (0.5, 20000),
     ("DitResponse", "shift"): (-1, 101),
@@ -52,6 +53,7 @@ LAYERS = [
     ("Qwen3Encode", "layer"),
     ("BuildReference", "layer"),
     ("DimensionProbe", "layer"),
+    ("ConceptDirection", "layer"),
     ("VLEncode", "layer"),
     ("VLEncode", "image_layer"),
     ("VLEncode", "text_layer"),
@@ -67,9 +69,13 @@ SWITCHES = [
     ("TapWeights", "keep_rms"),
     ("LoadReference", "any_model"),
     ("SaveCaptionCache", "overwrite"),
+    ("ApplyConcept", "keep_sinks"),
 ]
 
 CHOICES = {
+    ("ConceptDirection", "taps"): "auto, single layer",
+    ("ApplyConcept", "mode"): "add, amplify, remove",
+    ("ApplyConcept", "tokens"): "auto, all, image, text",
     ("DimensionProbe", "replace"): "all three, zero, mean, shuffle",
     ("Qwen3Encode", "think_block"): "none, empty, open",
     ("LayerSweep", "think_block"): "none, empty, open",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import conditionings, models, numbers, taps, texts
+from . import concepts, conditionings, models, numbers, taps, texts
 from .rows import Good, Odd, Row
 
 ROWS: list[Row] = [
@@ -13,6 +13,7 @@ ROWS: list[Row] = [
     *models.ROWS,
     *texts.ROWS,
     *taps.ROWS,
+    *concepts.ROWS,
 ]
 
 STATES = Odd("good states")
@@ -44,6 +45,14 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "Ablations": {"conditioning": STATES},
     "TapEncode": {"clip": Good("tapped clip"), "text": "a fox"},
     "TapWeights": {"conditioning": STATES, "weights": "", "taps": "2"},
+    "ConceptDirection": {
+        "clip": Good("clip"),
+        "with_concept": "a smiling fox",
+        "without_concept": "a fox",
+    },
+    "ApplyConcept": {"conditioning": STATES, "concept": Good("concept")},
+    "SaveConcept": {"concept": Good("concept")},
+    "LoadConcept": {"name": "good concept.safetensors [input]"},
     "DitGain": {"model": Good("model"), "conditioning": STATES},
     "DitResponse": {
         "model": Good("model"),

@@ -29,6 +29,7 @@ LISTS = [("LayerSweep", "layers"), ("LayerMix", "weights")]
 PREFIXES = [
     ("SaveEmbedding", "filename_prefix"),
     ("SaveReference", "filename_prefix"),
+    ("SaveConcept", "filename_prefix"),
     ("SaveCaptionCache", "name"),
 ]
 
@@ -66,6 +67,16 @@ FILES = {
         "gone.npz [input]": "does not exist: choose a file that is there",
         "prompts.txt [input]": "is no reference file: those end in .safetensors or .npz",
         "../secret.npz [output]": ELSEWHERE,
+        "/etc/passwd": ELSEWHERE,
+    },
+    "LoadConcept": {
+        "cut concept.safetensors [input]": "cannot be read as a concept",
+        "empty.safetensors [input]": "cannot be read as a concept",
+        "other.safetensors [input]": "not a concept of this pack.*choose another",
+        "newer concept.safetensors [input]": "layer_lab_concept_v2.*[Uu]pdate",
+        "gone.safetensors [input]": "does not exist: choose a file that is there",
+        "prompts.txt [input]": "is no concept file: those end in .safetensors",
+        "../secret.safetensors [output]": ELSEWHERE,
         "/etc/passwd": ELSEWHERE,
     },
 }

@@ -301,6 +301,34 @@ CONTRACT = {
         ],
         [("image", "IMAGE"), ("report", "STRING")],
     ),
+    "LayerLabConceptDirection": (
+        [
+            ("clip", None),
+            ("with_concept", None),
+            ("without_concept", None),
+            ("layer", -2),
+            ("with_image?", None),
+            ("without_image?", None),
+            ("taps?", "auto"),
+        ],
+        [("concept", "LAYERLAB_CONCEPT"), ("report", "STRING")],
+    ),
+    "LayerLabApplyConcept": (
+        [
+            ("conditioning", None),
+            ("concept", None),
+            ("mode", "add"),
+            ("strength", 1.0),
+            ("tokens", "auto"),
+            ("keep_sinks", True),
+        ],
+        [("conditioning", "CONDITIONING"), ("report", "STRING")],
+    ),
+    "LayerLabSaveConcept": (
+        [("concept", None), ("filename_prefix", "layer_lab/concept")],
+        [],
+    ),
+    "LayerLabLoadConcept": ([("name", None)], [("concept", "LAYERLAB_CONCEPT")]),
 }
 
 THEMES = ["light", "dark"]
@@ -328,6 +356,9 @@ TYPES = {
     ("LayerLabDimensionProbe", "clip"): "CLIP",
     ("LayerLabSaveCaptionCache", "conditioning"): "CONDITIONING",
     ("LayerLabSaveCaptionCache", "overwrite"): "BOOLEAN",
+    ("LayerLabConceptDirection", "with_image"): "IMAGE",
+    ("LayerLabApplyConcept", "concept"): "LAYERLAB_CONCEPT",
+    ("LayerLabSaveConcept", "concept"): "LAYERLAB_CONCEPT",
     ("LayerLabZImageSampler", "negative"): "CONDITIONING",
     ("LayerLabZImageSampler", "vae"): "VAE",
     ("LayerLabZImageSampler", "latent"): "LATENT",
@@ -338,6 +369,9 @@ OPTIONS = {
     ("LayerLabTapEncode", "think_block"): ["the model's own", "none", "empty"],
     ("LayerLabSaveCaptionCache", "format"): ["musubi", "ai-toolkit", "plain"],
     ("LayerLabSaveCaptionCache", "dtype"): ["bf16", "f32"],
+    ("LayerLabConceptDirection", "taps"): ["auto", "single layer"],
+    ("LayerLabApplyConcept", "mode"): ["add", "amplify", "remove"],
+    ("LayerLabApplyConcept", "tokens"): ["auto", "all", "image", "text"],
     ("LayerLabTapWeights", "taps"): TAPS,
     ("LayerLabOutlierReport", "taps"): TAPS,
     ("LayerLabLayerSweep", "taps"): ["single layers", "leave one out", "solo"],

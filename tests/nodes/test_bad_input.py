@@ -71,7 +71,15 @@ def reference(width):
     return Reference(vector * 0, vector, 0.0, 1.0, vector * 0, vector)
 
 
+def concept():
+    from zimage_layer_lab.core.concept.concept import Concept
+
+    vector = torch.ones(WIDTH, dtype=torch.float64)
+    return Concept(vector / 10, vector * 0, vector)
+
+
 SOURCES = {
+    "concept": concept,
     "image": lambda: picture(1, 64, 64, 3),
     "reference": lambda: reference(WIDTH),
     "a reference of width 6": lambda: reference(6),
@@ -142,7 +150,7 @@ def test_every_input_of_every_node_has_a_row_or_a_reason(pack):
     inputs = {
         (name, given.id) for name, node in vars(pack).items() for given in node.GET_SCHEMA().inputs
     }
-    assert len(vars(pack)) == 27
+    assert len(vars(pack)) == 31
     rows = {(row.node, row.input) for row in ROWS}
     assert inputs - rows - NO_BAD_VALUE.keys() == set()
     assert rows - inputs == set(), "rows about inputs that are not there"

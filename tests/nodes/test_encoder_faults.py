@@ -76,6 +76,17 @@ NODES = {
         "qwen",
         3,
     ),
+    "ConceptDirection": (
+        lambda p, c: run(
+            p.ConceptDirection,
+            clip=c.qwen,
+            with_concept=f"{PROMPTS[0]}, smiling",
+            without_concept=PROMPTS[0],
+            layer=LAYER,
+        ),
+        "qwen",
+        2,
+    ),
 }
 
 

@@ -97,6 +97,7 @@ def test_every_option_is_explained_in_chinese(schemas, chinese, pack_root):
 
 
 def test_every_option_is_called_something_in_chinese_on_the_page(schemas, pack_root):
+    from zimage_layer_lab.nodes import concept_file
     from zimage_layer_lab.nodes.embedding import NO_FILE
     from zimage_layer_lab.nodes.reference import SHIPPED
 
@@ -107,7 +108,7 @@ def test_every_option_is_called_something_in_chinese_on_the_page(schemas, pack_r
         for part in schema.inputs:
             if part.io_type == "COMBO" and part.id not in OF_THE_HOST:
                 options.setdefault(part.id, set()).update(part.options)
-    options["name"] = {NO_FILE, SHIPPED}  # The others are files.
+    options["name"] = {NO_FILE, concept_file.NO_FILE, SHIPPED}  # The others are files.
     assert {name: set(words) for name, words in table.items()} == options
     for words in table.values():
         assert len(set(words.values())) == len(words)

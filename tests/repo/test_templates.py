@@ -39,6 +39,7 @@ TWINS = {
     "9 Which outliers the image model hears": "dit_response_outliers",
     "10 What each layer of Klein's encoder carries": "klein_taps",
     "11 What each layer of Krea 2's encoder carries": "krea2_taps",
+    "12 A smile added at three strengths": "concept_direction",
 }
 RESULTS = ("LayerLabCompareGrid", "LayerLabDitResponse")
 """What a template may end in: pictures, or the image model's answer."""

@@ -48,6 +48,7 @@ def inputs_of(api: dict, kind: str) -> list[dict]:
 
 def test_names_that_scripts_use_are_still_there():
     assert NAMES == [
+        "concept_direction",
         "dit_response_layers",
         "dit_response_outliers",
         "klein_taps",
@@ -79,11 +80,13 @@ def conditionings(api: dict, source: list) -> set[tuple]:
     return {tuple(source)}
 
 
-TAPS = ["klein_taps", "krea2_taps"]
+OF_THEIR_OWN = ["concept_direction", "klein_taps", "krea2_taps"]
+"""Workflows whose samplers have a test of their own."""
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if not name.startswith("dit_response") and name not in TAPS]
+    "name",
+    [name for name in NAMES if not name.startswith("dit_response") and name not in OF_THEIR_OWN],
 )
 def test_samplers_differ_only_by_their_conditioning(name):
     api = read(WORKFLOWS / "api" / f"{name}.json")
@@ -126,6 +129,20 @@ def test_each_layer_alone_and_the_weights_are_sampled_with_one_seed(name, kind):
         *inputs_of(api, "LayerLabTapWeights"),
     ):
         assert api[measured["model"][0]]["class_type"] == "UNETLoader"
+
+
+def test_a_concept_is_added_at_three_strengths_and_not_at_all_with_one_seed():
+    api = read(WORKFLOWS / "api" / "concept_direction.json")
+    [sampler] = inputs_of(api, "LayerLabZImageSampler")
+    [apply] = inputs_of(api, "LayerLabApplyConcept")
+    [grid] = inputs_of(api, "LayerLabCompareGrid")
+    assert api[sampler["positive"][0]]["inputs"] == apply and apply["mode"] == "add"
+    sources = api[apply["strength"][0]]["inputs"].values()
+    strengths = [api[number]["inputs"]["value"] for number, _ in sources]
+    assert strengths[0] == 0 and len(set(strengths)) == 4
+    labels = ["without", *(f"strength {strength}" for strength in strengths[1:])]
+    assert grid["labels"].split("\n") == labels and grid["baseline"] == 0
+    assert "smil" not in api[inputs_of(api, "LayerLabQwen3Encode")[0]["text"][0]]["inputs"]["value"]
 
 
 def test_files_are_saved_under_the_workflows_own_name(api, name):

@@ -43,6 +43,16 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["neutral", "clip"],
         ["conditioning"],
     ),
+    "LayerLabConceptDirection": (
+        ["clip", "with_concept", "without_concept", "layer"],
+        ["with_image", "without_image", "taps"],
+        ["concept", "report"],
+    ),
+    "LayerLabApplyConcept": (
+        ["conditioning", "concept", "mode", "strength", "tokens", "keep_sinks"],
+        [],
+        ["conditioning", "report"],
+    ),
     "LayerLabDescribe": (["conditioning"], ["taps"], ["text"]),
     "LayerLabOutlierReport": (
         ["conditioning", "threshold"],

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from zimage_layer_lab.cli.comfy.client import get_json, output_images, request
+from zimage_layer_lab.core.concept.concept import Concept
+from zimage_layer_lab.core.concept.concept_file import save_concept
 from zimage_layer_lab.core.measure.reference import Reference, save_reference
 
 from ...bad_input.files import write_files
@@ -82,6 +84,8 @@ def odd_pack(tiny_base, pack_root):
     vector = torch.ones(WIDTH, dtype=torch.float64)
     wide = Reference(vector * 0, vector, 0.0, 1.0)
     save_reference(wide, folder / "wide reference.safetensors")
+    concept = Concept(vector / 10, vector * 0, vector)
+    save_concept(concept, folder / "wide concept.safetensors")
     yield
     for path in tiny_base.glob("secret.*"):
         path.unlink()

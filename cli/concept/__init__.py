@@ -1,0 +1,1 @@
+"""``layerlab concept``: a library of concepts from pairs of prompts."""
