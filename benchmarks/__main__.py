@@ -20,7 +20,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 import torch  # noqa: E402
 
 from . import encoding, graphs, growth, importing, profiling, queueing, states  # noqa: E402
-from .measure import Row  # noqa: E402
+from .measure import QUIET, Row, share_of_machine  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
 
 TOPICS = {
@@ -67,34 +67,54 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options = parser().parse_args()
+    command = parser()
+    options = command.parse_args()
+    if options.quick and options.out == command.get_default("out"):
+        command.error("--quick is no measurement: give it a folder of its own with --out")
     options.out.mkdir(parents=True, exist_ok=True)
     about = machine(options.device)
     show(about)
     earlier = earlier_results(options.out, about)
     rows: list[Row] = []
+    refused: list[str] = []
     for name, measure in topics(options).items():
         if name not in options.only:
             rows += [Row(**row) for row in earlier.get("rows", []) if row["topic"] in TOPICS[name]]
             continue
+        before = share_of_machine()
         for row in measure():
-            rows.append(row)
-            show(text(row))
+            after = share_of_machine()
+            share, before = min(before, after), after
+            if share < QUIET and not options.quick:
+                refused.append(row.what)
+                show(f"not published, as others had {1 - share:.0%} of the machine: {text(row)}")
+            else:
+                rows.append(row)
+                show(text(row))
     document = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": about,
         "python": platform.python_version(),
         "rows": [asdict(row) for row in rows],
+        "refused": refused,
     }
     if "growth" in earlier:
         document["growth"] = earlier["growth"]
     if "growth" in options.only:
         show("growth")
-        document["growth"] = growth.measure((10, 100) if options.quick else growth.PROMPTS)
-        growth.draw(document["growth"], options.out / "growth.png", about)
+        before = share_of_machine()
+        found = growth.measure((10, 100) if options.quick else growth.PROMPTS)
+        if min(before, share_of_machine()) < QUIET and not options.quick:
+            refused.append("growth")
+            show("growth is not published: the machine was not quiet")
+        else:
+            document["growth"] = found
+            growth.draw(found, options.out / "growth.png", about)
     write(options.out / "results.json", json.dumps(document, indent=1) + "\n")
     write(options.out / "results.md", f"{about}\n\n{markdown(rows)}\n")
     show(f"written: {options.out}")
+    if refused:
+        sys.exit(f"{len(refused)} figures are not published: the machine was not quiet")
 
 
 def show(line: str) -> None:

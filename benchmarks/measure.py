@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.benchmark import Measurement, Timer
+
+QUIET = 0.95
+"""The least :func:`share_of_machine` of a machine on which figures may be published."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,22 @@ class Pair:
     ours: float
     theirs: float
     spread: float
+
+
+def share_of_machine(seconds: float = 0.3) -> float:
+    """The share of all processors' time that this process gets as it asks for all of it: 1 where
+    nothing else runs. A loop of hashes on every processor, in CPU time over elapsed time."""
+    processors, block = os.cpu_count() or 1, bytes(1 << 16)
+    started, used = time.perf_counter(), time.process_time()
+
+    def ask(_: int) -> None:
+        while time.perf_counter() < started + seconds:
+            hashlib.sha256(block)
+
+    with ThreadPoolExecutor(processors) as pool:
+        list(pool.map(ask, range(processors)))
+    elapsed = time.perf_counter() - started
+    return (time.process_time() - used) / (elapsed * processors)
 
 
 def in_turn(

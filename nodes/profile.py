@@ -200,8 +200,9 @@ def _course(course: Course) -> str:
 
 
 def _sinks(profile: Profile) -> str:
-    first = sum(0 in positions for positions in profile.sink_positions)
-    others = sum(len(positions) for positions in profile.sink_positions) - first
+    counts = dict(profile.sink_counts)
+    first = counts.pop(0, 0)
+    others = sum(counts.values())
     return (
         f"sink tokens at hidden state {profile.sink_index}: position 0 in {first} of "
         f"{profile.prompts} {profile.unit}s; {others} at other positions"

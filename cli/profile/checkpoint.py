@@ -23,7 +23,7 @@ from ...core.measure.dimension_stats import DimensionStats, NonFinite
 from ...core.measure.histogram import MagnitudeHistogram
 from ...core.profile.profile import ProfileStats
 
-FORMAT = "layer_lab_checkpoint_v3"
+FORMAT = "layer_lab_checkpoint_v4"
 FOLDER = ".checkpoint"
 WRITING_SHARE = 0.05
 """Checkpoints take at most this share of the time."""
@@ -136,7 +136,9 @@ def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
     non_finite: dict[str, Any] = {}
     for index in stats.indices:
         tensors[f"{index}.magnitudes"] = stats.magnitudes[index].counts
-        tensors[f"{index}.sinks"] = torch.tensor(stats.sinks[index], dtype=torch.int64)
+        sinks = stats.sinks[index]
+        tensors[f"{index}.sinks"] = torch.tensor(sinks.listed, dtype=torch.int64)
+        tensors[f"{index}.sink_counts"] = sinks.counts
         for name in CARRIERS:
             tensors[f"{index}.carriers.{name}"] = getattr(stats.carriers[index], name).contiguous()
         for side in SIDES:
@@ -145,6 +147,7 @@ def _pack(stats: ProfileStats) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{index}.{side}.{name}"] = getattr(dimensions, name).contiguous()
             non_finite[f"{index}.{side}"] = [dimensions.non_finite, dimensions.non_finite_places]
     facts = {name: getattr(stats, name) for name in ("blocks", "width", "prompts", "tokens")}
+    facts["sink_prompts"] = [stats.sinks[index].prompts for index in stats.indices]
     return tensors, {**facts, "indices": list(stats.indices), "non_finite": non_finite}
 
 
@@ -170,7 +173,8 @@ def _require_fit(tensors: Mapping[str, Tensor], width: int, indices: Sequence[in
     wanted: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     for index in indices:
         wanted[f"{index}.magnitudes"] = torch.int64, (len(MagnitudeHistogram().counts),)
-        wanted[f"{index}.sinks"] = torch.int64, tuple(tensors[f"{index}.sinks"].shape)
+        for name in ("sinks", "sink_counts"):
+            wanted[f"{index}.{name}"] = torch.int64, (tensors[f"{index}.{name}"].numel(),)
         for name in CARRIERS:
             empty = getattr(Carriers(width), name)
             far = len(tensors[f"{index}.carriers.far_keys"])
@@ -195,9 +199,12 @@ def _unpack(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProfileS
     _require_fit(tensors, width, indices)
     stats = ProfileStats(blocks, width, tuple(indices))
     stats.prompts, stats.tokens = prompts, tokens
-    for index in stats.indices:
+    with_sinks = _counts(facts["sink_prompts"])
+    for index, number in zip(stats.indices, with_sinks, strict=True):
         stats.magnitudes[index].counts = tensors[f"{index}.magnitudes"]
-        stats.sinks[index] = array("q", tensors[f"{index}.sinks"].tolist())
+        sinks = stats.sinks[index]
+        sinks.prompts, sinks.counts = number, tensors[f"{index}.sink_counts"]
+        sinks.listed = array("q", tensors[f"{index}.sinks"].tolist())
         for name in CARRIERS:
             setattr(stats.carriers[index], name, tensors[f"{index}.carriers.{name}"])
         for side in SIDES:

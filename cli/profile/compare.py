@@ -15,7 +15,7 @@ from ...core.draw.ratio_picture import plot_ratios
 from ...core.encoder.layers import LayerRangeError, parse_layers
 from ...core.files.atomic import write_whole
 from ...core.outliers.std_ratios import StdRatios
-from ...core.profile.profile_file import ProfileFileError, load_profile
+from ...core.profile.profile_file import ProfileFileError, load_profile, sink_counts
 from ..out_folder import writing_in
 from ..show.console import make_console, print_table
 from ..show.html_report import Section, Table, render_report
@@ -212,7 +212,7 @@ def _model_facts(profile: dict[str, Any]) -> dict[str, str]:
         "fall": str(profile.get("fall_layer")),
         "out of line with": _measured_against(profile),
         "out of line from": f"{profile.get('threshold', 10):g}x",
-        "with sinks": str(sum(map(bool, profile.get("sink_positions", [])))),
+        "with sinks": str(sink_counts(profile)[0]),
     }
 
 
@@ -228,10 +228,10 @@ def _measured_against(profile: dict[str, Any]) -> str:
 
 def _course(profile: dict[str, Any]) -> str:
     blocks, emergence = profile["model"]["blocks"], profile.get("emergence_layer")
-    positions = profile.get("sink_positions", [])
-    places = sorted({place for prompt in positions for place in prompt})
+    prompts, counts = sink_counts(profile)
+    places = list(counts)
     sinks = f"sink tokens at position {', '.join(map(str, places[:8]))} in " if places else ""
-    sinks += f"{sum(map(bool, positions))} of {_units(profile)}"
+    sinks += f"{prompts} of {_units(profile)}"
     sinks = sinks if places else f"no sink token in {_units(profile)}"
     if emergence is None:
         return f"{sinks}; emergence is not known (not every layer was measured)."

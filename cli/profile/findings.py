@@ -69,8 +69,9 @@ def sink_finding(profile: Profile) -> str:
 
 def sinks_in_words(profile: Profile) -> str:
     """In how many prompts position 0 is a sink token, and how many stand elsewhere."""
-    first = sum(0 in positions for positions in profile.sink_positions)
-    others = sum(len(positions) for positions in profile.sink_positions) - first
+    counts = dict(profile.sink_counts)
+    first = counts.pop(0, 0)
+    others = sum(counts.values())
     at = f"At hidden state {profile.sink_index}"
     if first + others == 0:
         return f"{at} no token of {profile.units} is a sink."

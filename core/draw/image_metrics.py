@@ -59,16 +59,11 @@ def ssim(image: Tensor, baseline: Tensor) -> float | None:
 
 def _ssim_map(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of (channels, height, width) at every place where the window is inside."""
-    mean_x, mean_y, square_x, square_y, product = _windowed(
-        torch.stack([x, y, x * x, y * y, x * y])
-    )
+    mean_x, mean_y, squares, product = _windowed(torch.stack([x, y, x * x + y * y, x * y]))
     low, high = SSIM_CONSTANTS
-    covariance = product - mean_x * mean_y
-    variances = square_x - mean_x.square() + square_y - mean_y.square()
-    means = mean_x.square() + mean_y.square()
-    return (
-        (2 * mean_x * mean_y + low) * (2 * covariance + high) / ((means + low) * (variances + high))
-    )
+    of_means, means = mean_x * mean_y, mean_x.square() + mean_y.square()
+    covariance, variances = product - of_means, squares - means
+    return (2 * of_means + low) * (2 * covariance + high) / ((means + low) * (variances + high))
 
 
 def _windowed(planes: Tensor) -> Tensor:

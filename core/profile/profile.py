@@ -7,7 +7,6 @@ the end (arXiv 2603.05498, 2605.08504).
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from ..measure.carriers import Carried, Carriers
 from ..measure.dimension_stats import Place
 from ..measure.histogram import MagnitudeHistogram
 from ..measure.reference import Reference
+from ..measure.sink_positions import MOST_LISTED, SinkPositions
 from ..measure.sinks import find_sinks, sequence_medians
 from ..measure.split_stats import SplitStats, selected_rows
 from ..outliers.detection import Outlier, expected_for, find_outliers
@@ -37,15 +37,16 @@ REPORTED_LAYERS = (-2, -6)
 class ProfileStats:
     """Streaming statistics of some or all hidden states of a decoder of ``blocks`` blocks.
 
-    Memory grows with the prompts by 16 bytes per sink token and layer, and by 56 bytes per pair of
-    a dimension and a token of the vocabulary that has a far value there (:class:`.Carriers`).
+    Memory grows with the prompts by 56 bytes per pair of a dimension and a token of the vocabulary
+    that has a far value there (:class:`.Carriers`), and over the first 10,000 of them by 16 bytes
+    per sink token and layer.
 
     Attributes:
         indices: the hidden states that are measured, ascending.
         dimensions: hidden state -> statistics of every dimension, sink tokens apart.
         magnitudes: hidden state -> histogram, for the median of |x|.
         carriers: hidden state -> what each position and token carries of each dimension.
-        sinks: hidden state -> [prompt, position, prompt, position, ...] of its sink tokens.
+        sinks: hidden state -> where its sink tokens stand.
     """
 
     blocks: int
@@ -55,14 +56,14 @@ class ProfileStats:
     tokens: int = 0
     dimensions: dict[int, SplitStats] = field(init=False)
     magnitudes: dict[int, MagnitudeHistogram] = field(init=False)
-    sinks: dict[int, array] = field(init=False)
+    sinks: dict[int, SinkPositions] = field(init=False)
     carriers: dict[int, Carriers] = field(init=False)
 
     def __post_init__(self) -> None:
         self.indices = tuple(sorted(set(self.indices))) or tuple(range(self.blocks + 1))
         self.dimensions = {index: SplitStats(self.width) for index in self.indices}
         self.magnitudes = {index: MagnitudeHistogram() for index in self.indices}
-        self.sinks = {index: array("q") for index in self.indices}
+        self.sinks = {index: SinkPositions() for index in self.indices}
         self.carriers = {index: Carriers(self.width) for index in self.indices}
 
     def update(self, states: Mapping[int, Tensor], ids: Sequence[int] | None = None) -> None:
@@ -117,8 +118,7 @@ class ProfileStats:
             rows, places = selected_rows(hidden, chosen)
             stats.update(rows, places % tokens, order[places // tokens])
         self.magnitudes[index].update(selected_rows(hidden, selected)[0])
-        for row, position in sinks.nonzero().tolist():
-            self.sinks[index].extend((numbers[row], position))
+        self.sinks[index].update(sinks, numbers)
 
     def finish_batch(self, selected: Tensor) -> None:
         """Count the prompts and tokens of a batch whose hidden states were all added."""
@@ -135,17 +135,14 @@ class ProfileStats:
         for index in self.indices:
             merged.dimensions[index] = self.dimensions[index].merge(other.dimensions[index])
             merged.magnitudes[index] = self.magnitudes[index].merge(other.magnitudes[index])
-            merged.sinks[index] = self.sinks[index] + other.sinks[index]
+            merged.sinks[index] = self.sinks[index].merge(other.sinks[index])
             merged.carriers[index] = self.carriers[index].merge(other.carriers[index])
         return merged
 
     def sink_positions(self, index: int) -> tuple[tuple[int, ...], ...]:
-        """Per prompt, the positions of its sink tokens at hidden state ``index``."""
-        found: list[list[int]] = [[] for _ in range(self.prompts)]
-        pairs = self.sinks[index]
-        for prompt, position in zip(pairs[::2], pairs[1::2], strict=True):
-            found[prompt].append(position)
-        return tuple(tuple(sorted(positions)) for positions in found)
+        """Per prompt, the positions of its sink tokens at hidden state ``index``; nothing for more
+        than 10,000 prompts."""
+        return self.sinks[index].by_prompt(self.prompts)
 
 
 @dataclass(frozen=True)
@@ -200,8 +197,10 @@ class Profile:
         courses: the same of the loudest dimension of layers -2 and -6, the former first; empty
             if not all hidden states were measured.
         sink_positions: per prompt, at the layer after emergence (where that is not known: at the
-            deepest un-normed layer measured).
-        sink_index: the hidden state that ``sink_positions`` is of.
+            deepest un-normed layer measured); empty for more than 10,000 prompts.
+        sink_index: the hidden state that ``sink_positions`` and the next two are of.
+        sink_prompts: how many prompts have a sink token.
+        sink_counts: (position, how many sink tokens stand there), ascending, zeros left out.
         reference: what dimensions are out of line with; None: their layer's median std.
         image_tokens: where each prompt was an image, which of its tokens were measured: "image" or
             "all"; empty where they were texts.
@@ -221,6 +220,8 @@ class Profile:
     sink_index: int = 0
     reference: Reference | None = None
     image_tokens: str = ""
+    sink_prompts: int = 0
+    sink_counts: tuple[tuple[int, int], ...] = ()
 
     @property
     def unit(self) -> str:
@@ -244,7 +245,7 @@ class Profile:
 
     def to_json(self, token_text: Callable[[Place], str]) -> dict[str, Any]:
         """``profile.json``, schema version 1; ``token_text`` gives the text of a token."""
-        return {
+        document = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": self.model, "blocks": self.blocks, "width": self.width},
             "tokens": self.tokens,
@@ -253,6 +254,8 @@ class Profile:
             "image_tokens": self.image_tokens or None,
             "threshold": self.threshold,
             "sink_positions": [list(positions) for positions in self.sink_positions],
+            "sink_prompts": self.sink_prompts,
+            "sink_counts": [list(pair) for pair in self.sink_counts],
             "sink_index": self.sink_index,
             "emergence_layer": self.emergence_layer,
             "fall_layer": self.fall_layer,
@@ -260,6 +263,9 @@ class Profile:
             "dimensions": [course._asdict() for course in self.courses],
             "layers": [_layer_json(layer, token_text) for layer in self.layers],
         }
+        if self.prompts > MOST_LISTED:
+            del document["sink_positions"]
+        return document
 
 
 def summarise(
@@ -302,6 +308,8 @@ def summarise(
         sink_index=sink_index,
         reference=reference,
         image_tokens=image_tokens,
+        sink_prompts=stats.sinks[sink_index].prompts,
+        sink_counts=stats.sinks[sink_index].by_position(),
     )
 
 

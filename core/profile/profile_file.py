@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ MAY_LACK = (
     "emergence_layer",
     "fall_layer",
     "sink_positions",
+    "sink_prompts",
+    "sink_counts",
     "reference",
 )
 
@@ -61,6 +64,18 @@ def load_profile(path: Path) -> dict[str, Any]:
             f"{path} is no whole profile: {error}; profile the model again"
         ) from error
     return document
+
+
+def sink_counts(document: Mapping[str, Any]) -> tuple[int, dict[int, int]]:
+    """How many prompts have a sink token, and position -> sink tokens there, ascending.
+
+    From ``sink_positions`` where a file has no counts, as those of earlier versions.
+    """
+    if "sink_prompts" in document and "sink_counts" in document:
+        return document["sink_prompts"], dict(sorted(document["sink_counts"]))
+    positions = document.get("sink_positions", [])
+    counts = Counter(position for prompt in positions for position in prompt)
+    return sum(map(bool, positions)), dict(sorted(counts.items()))
 
 
 def _check(document: Mapping[str, Any]) -> None:
@@ -117,6 +132,10 @@ def _positions(value: Any) -> bool:
     return all(_count(position) for prompt in value for position in prompt)
 
 
+def _pairs(value: Any) -> bool:
+    return _positions(value) and all(len(pair) == 2 for pair in value)
+
+
 def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -132,6 +151,8 @@ _DOCUMENT = {
     "emergence_layer": _optional(_count),
     "fall_layer": _optional(_count),
     "sink_positions": _positions,
+    "sink_prompts": _count,
+    "sink_counts": _pairs,
     "reference": _optional(lambda value: isinstance(value, dict) and _text(value.get("name"))),
 }
 _MODEL = {

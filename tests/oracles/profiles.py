@@ -1,5 +1,6 @@
 """Profiles written down by hand, of which every number is known."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -83,6 +84,8 @@ def hand_profile(
         fall_layer=fall,
         sink_positions=tuple(map(tuple, sinks)),
         layers=layers,
+        sink_prompts=sum(map(bool, sinks)),
+        sink_counts=tuple(sorted(Counter(place for prompt in sinks for place in prompt).items())),
     )
 
 

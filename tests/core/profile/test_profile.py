@@ -78,6 +78,7 @@ def test_batches_with_padding_count_the_same_as_one_by_one():
     stats.update_batch(batch, valid, order)
     one, other = summarise(streamed(), "m"), summarise(stats, "m")
     assert one.sink_positions == other.sink_positions
+    assert (one.sink_prompts, one.sink_counts) == (other.sink_prompts, other.sink_counts)
     for first, second in zip(one.layers, other.layers, strict=True):
         assert first.std == pytest.approx(second.std, rel=1e-12)
         assert first.median_abs == second.median_abs
@@ -95,6 +96,7 @@ def test_merging_equals_streaming():
     merged = summarise(merged_stats, "m")
     whole = summarise(streamed(), "m")
     assert merged.sink_positions == whole.sink_positions
+    assert (merged.sink_prompts, merged.sink_counts) == (3, ((0, 3),))
     for index in range(BLOCKS + 1):
         parts = merged_stats.carriers[index], streamed().carriers[index]
         torch.testing.assert_close(parts[0].m2, parts[1].m2)

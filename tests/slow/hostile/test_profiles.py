@@ -95,6 +95,8 @@ def test_a_nested_profile_is_refused_at_any_depth(folder, depth):
         ("fall_layer", "2"),
         ("sink_positions", [0, 1]),
         ("sink_positions", [["a"]]),
+        ("sink_prompts", -1),
+        ("sink_counts", [[0]]),
         ("layers", {}),
         ("layers", [5]),
         ("layers.0.index", 1),
