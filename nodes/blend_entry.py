@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
 from ..core.dit.caption_length import length_remarks
 from ..core.dit.view import dit_change
+from ..core.edit.blend_methods import require_own_alphas
 from ..core.edit.blending import BlendResult, BlendSettings, blend_with
 from ..core.edit.pairing import windows
 from ..core.record.record import UNKNOWN_SOURCE, Record, Role
+from ..core.record.token_values import parse_token_values, values_of_tokens
 from .conditioning import attention_mask, origin, positions_of, read_entry, write_entry
 
 log = logging.getLogger(__name__)
 
 SWAPPED = "the connections look swapped:"
+MOST_ALPHAS = 10
+"""Most alphas of single tokens that a report lists."""
 
 
-def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list, str]:
+class TokenAlphas(NamedTuple):
+    """The alphas of an entry's tokens, all of them, and how they were given."""
+
+    of_tokens: tuple[float, ...]
+    given: str
+
+
+def token_alphas(text: list, given: str, settings: BlendSettings) -> list[TokenAlphas] | list[None]:
+    """For every entry of ``text`` what ``given``, a list or words, says of its tokens; None where
+    it says nothing.
+
+    The errors are those of :mod:`core.record.token_values`.
+    """
+    parsed = parse_token_values("alphas", given)
+    if parsed is None:
+        return [None] * len(text)
+    require_own_alphas(settings.method)
+    records = [read_entry(entry, "the text side's conditioning")[1] for entry in text]
+    values = values_of_tokens("alphas", parsed, records, settings.alpha)
+    return [TokenAlphas(of_tokens, str(parsed)) for of_tokens in values]
+
+
+def blend_entry(
+    text: list, vision: list, settings: BlendSettings, alphas: TokenAlphas | None = None
+) -> tuple[list, str]:
     """The ``text`` entry blended with the ``vision`` entry, and the report.
 
     The errors are those of :func:`core.edit.blending.blend`.
@@ -29,12 +58,14 @@ def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list
     # Padding is no content: it is neither measured nor mixed.
     rows, other_rows = positions_of(record), positions_of(other_record)
     other_record = other_record.take(other_rows)
+    if alphas is not None:
+        settings = replace(settings, alphas=[alphas.of_tokens[i] for i in rows])
     result = blend_with(hidden[:, rows], other[:, other_rows], settings)
     result = result._replace(text_sinks=[rows[i] for i in result.text_sinks])
     own = hidden.clone()
     own[:, rows] = result.hidden[:, : len(rows)]
     states = torch.cat([own, result.hidden[:, len(rows) :]], dim=1)
-    did = _in_words(settings, result)
+    did = _in_words(settings, result, alphas)
     edit = f"blend: {did}, with {origin(other_record)}"
     new_record = record
     if result.vision_tokens:
@@ -57,6 +88,7 @@ def blend_entry(text: list, vision: list, settings: BlendSettings) -> tuple[list
         *_sink_remarks(record, other_record, result),
         *_no_spread(settings, len(rows), len(other_rows)),
         *_what_was_done(settings, result),
+        *_own_alphas(record, settings, alphas),
         *length_remarks(len(new_record)),
         seen,
     ]
@@ -114,11 +146,13 @@ def _mixed(record: Record, other: Record, changed: list[bool]) -> Record:
     return mixed
 
 
-def _in_words(settings: BlendSettings, result: BlendResult) -> str:
+def _in_words(settings: BlendSettings, result: BlendResult, alphas: TokenAlphas | None) -> str:
     """The settings that had a part in it, for the record."""
     parts = [settings.method]
     if settings.method != "append":
         parts.append(f"alpha {settings.alpha:g}")
+    if alphas is not None:
+        parts.append(f"alphas ({alphas.given})")
     if settings.method == "graduated":
         parts.append(f"start_alpha {settings.start_alpha:g}, curve {settings.curve}")
     parts.append(f"match {settings.match}")
@@ -201,6 +235,17 @@ def _no_spread(settings: BlendSettings, tokens: int, other_tokens: int) -> list[
         f"{measured[0]} measures each dimension over tokens, and the {side} side has only one: its "
         "spread counts as 0; 'rms per token' does not need it"
     ]
+
+
+def _own_alphas(record: Record, settings: BlendSettings, alphas: TokenAlphas | None) -> list[str]:
+    """A line for each of the first alphas that are not ``alpha``: whose it is."""
+    tokens: dict[float, list[int]] = {}
+    for position, alpha in enumerate(alphas.of_tokens if alphas else ()):
+        if alpha != settings.alpha:
+            tokens.setdefault(alpha, []).append(position)
+    lines = [f"alpha {alpha:g}: {record.names(found)}" for alpha, found in tokens.items()]
+    more = len(lines) - MOST_ALPHAS
+    return [*lines[:MOST_ALPHAS], *([f"and {more} other alphas"] if more > 0 else [])]
 
 
 def _what_was_done(settings: BlendSettings, result: BlendResult) -> list[str]:

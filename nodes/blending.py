@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..core.checks import require_flag
+from ..core.checks import require_choice, require_flag
 from ..core.dit.caption_length import trained_positions
+from ..core.edit.blend_methods import require_own_alphas
 from ..core.edit.blending import CURVES, MATCHES, METHODS, BlendSettings
-from .blend_entry import blend_entry, blend_verdict, warn_of_swap
+from ..core.record.token_values import parse_token_values
+from .blend_entry import blend_entry, blend_verdict, token_alphas, warn_of_swap
 from .conditioning import partners
 from .node import Node
 from .numbers import check_numbers
@@ -114,6 +116,15 @@ class Blend(Node):
                     tooltip="append only: where text and vision together have more tokens, the "
                     "vision side is averaged down to what the text leaves.",
                 ),
+                io.String.Input(
+                    "alphas",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="An alpha of its own for words, such as fox: 0.8, snow: 0 (all others "
+                    "keep alpha), or for each text token, such as 0.1, 0.5, 0.2. Not for append "
+                    "and graduated.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("conditioning", display_name="conditioning"),
@@ -122,7 +133,18 @@ class Blend(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, alpha=None, start_alpha=None, max_tokens=None) -> bool | str:
+    def validate_inputs(
+        cls, alpha=None, start_alpha=None, max_tokens=None, alphas=None, method=None
+    ) -> bool | str:
+        """Whatever is connected comes as None, and is checked when the node runs."""
+        try:
+            given = None if alphas is None else parse_token_values("alphas", alphas)
+            if method is not None:
+                require_choice("method", method, METHODS)
+                if given:
+                    require_own_alphas(method)
+        except ValueError as error:
+            return str(error)
         return check_numbers(
             ("alpha", alpha, 0.0, 1.0),
             ("start_alpha", start_alpha, 0.0, 1.0),
@@ -141,12 +163,15 @@ class Blend(Node):
         curve="linear",
         keep_sinks=True,
         max_tokens=None,
+        alphas="",
     ) -> io.NodeOutput:
         keep_sinks = require_flag("keep_sinks", keep_sinks)
         settings = BlendSettings(alpha, method, match, keep_sinks, start_alpha, curve, max_tokens)
+        sides = partners(text, vision, "vision")
+        own = token_alphas(text, alphas, settings)
         blended, reports = [], []
-        for entry, partner in zip(text, partners(text, vision, "vision"), strict=True):
-            done, report = blend_entry(entry, partner, settings)
+        for entry, partner, alphas_here in zip(text, sides, own, strict=True):
+            done, report = blend_entry(entry, partner, settings, alphas_here)
             blended.append(done)
             reports.append(report)
         warn_of_swap("Embedding Blend", reports)

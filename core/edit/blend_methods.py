@@ -6,7 +6,7 @@ Every method but slerp is a linear mix towards a target: ``text + share * (targe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ ATTENTION_NOISE = 1e-9
 SMALLEST_SINE = 1e-5
 """Below this sine of the angle two tokens have no great circle that rounding does not choose."""
 QUERIES_AT_ONCE = 512
+OWN_SHARES = ("append", "graduated")
+"""Methods that leave no room for an alpha of each token: they take all, or set it by position."""
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda t: t,
@@ -50,6 +52,7 @@ class BlendSettings:
     start_alpha: float = 0.0
     curve: str = "linear"
     max_tokens: int | None = None
+    alphas: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         positions = trained_positions() if self.max_tokens is None else self.max_tokens
@@ -60,7 +63,10 @@ class BlendSettings:
             "method": require_choice("method", self.method, METHODS),
             "match": require_choice("match", self.match, MATCHES),
             "curve": require_choice("curve", self.curve, CURVES),
+            "alphas": tuple(require_finite_number("alphas", a, 0.0, 1.0) for a in self.alphas),
         }
+        if checked["alphas"]:
+            require_own_alphas(checked["method"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -68,6 +74,16 @@ class BlendSettings:
     def sinks_apart(self) -> bool:
         """Whether sink tokens are kept out; llm-dit's own method samples every token."""
         return self.keep_sinks and self.method != "interpolate (llm-dit)"
+
+
+def require_own_alphas(method: str) -> None:
+    """Raise ValueError where a ``method`` cannot take an alpha for each token."""
+    if method in OWN_SHARES:
+        does = "has no share" if method == "append" else "sets each token's share by its place"
+        raise ValueError(
+            f"method '{method}' {does}, so alphas has no part in it: choose another method, "
+            "such as interpolate, or remove alphas"
+        )
 
 
 def _shares(text: Tensor, shape: tuple[int, ...]) -> Tensor:

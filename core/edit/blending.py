@@ -7,6 +7,8 @@ are ordinary tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -72,6 +74,7 @@ def blend(
     start_alpha: float = 0.0,
     curve: str = "linear",
     max_tokens: int | None = None,
+    alphas: Sequence[float] = (),
 ) -> BlendResult:
     """``text + share * (target - text)``, token by token; a share of 0 keeps the text's bits.
 
@@ -108,23 +111,32 @@ def blend(
             1 - (1 - t)^2.
         max_tokens: "append" only. Where both sides together have more, the vision side is pooled by
             area to what the text leaves. None: :func:`~.caption_length.trained_positions`.
+        alphas: one for each text token (a sink's is not used), in the place of ``alpha``. Not for
+            "append" and "graduated".
 
     Raises:
         ValueError: widths or batches that do not fit, numbers outside their range or NaN, unknown
-            names, a text that leaves "append" no room.
+            names, a text that leaves "append" no room, alphas that do not fit.
         NonFiniteError: if a side holds NaN or infinity.
 
     >>> text, vision = torch.zeros(1, 2, 4), torch.ones(1, 6, 4)
     >>> blend(text, vision, alpha=0.25, match="none").hidden[0, 0].tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    settings = BlendSettings(alpha, method, match, keep_sinks, start_alpha, curve, max_tokens)
+    settings = BlendSettings(
+        alpha, method, match, keep_sinks, start_alpha, curve, max_tokens, alphas
+    )
     return blend_with(text, vision, settings)
 
 
 def blend_with(text: Tensor, vision: Tensor, settings: BlendSettings) -> BlendResult:
     """:func:`blend` with its settings as one value."""
     text, vision = _sides(text, vision)
+    if settings.alphas and len(settings.alphas) != text.shape[1]:
+        raise ValueError(
+            f"there are {len(settings.alphas)} alphas and {text.shape[1]} text tokens: give one "
+            "for each"
+        )
     text_sinks = _shared_sinks(text, settings.sinks_apart)
     vision_sinks = _shared_sinks(vision, settings.sinks_apart)
     side, other = _without(text, text_sinks), _without(vision, vision_sinks).to(text.device)
@@ -197,7 +209,7 @@ def _mix(
     aligned = PAIRINGS[method.pairing](other, length)
     partner = side if method.pairing == "whole" else side[:, : aligned.tokens]
     rows = rows[: partner.shape[1]]
-    share = method.share(partner, settings)
+    share = _share(partner, rows, method, settings)
     if bool((share > 0).any()):
         target = method.target(partner, _matched(aligned, partner, method, settings.match))
         mixed = _mixed(partner, target, share, method, text.dtype)
@@ -215,6 +227,14 @@ def _mix(
         vision_sinks=[],
         shares=_share_range(share),
     )
+
+
+def _share(partner: Tensor, rows: Tensor, method: Method, settings: BlendSettings) -> Tensor:
+    """How far each value of ``partner``, the text's tokens ``rows``, moves, broadcastable to it."""
+    if not settings.alphas:
+        return method.share(partner, settings)
+    whole = method.share(partner, replace(settings, alpha=1.0))
+    return whole * whole.new_tensor(settings.alphas)[rows, None]
 
 
 def _matched(aligned: Paired, partner: Tensor, method: Method, match: str) -> Paired:

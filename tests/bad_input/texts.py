@@ -164,6 +164,29 @@ ROWS = [
         for node, name in LISTS
         for row in odd(node, name, {"None": f"list of {name} is None", "a number": "no text"})
     ),
+    *first_over_http(
+        [
+            *typed(
+                *("Blend", "alphas"),
+                {
+                    "fox: 2": "in alphas, 'fox: 2' is 2.0: it must be a number between 0 and 1",
+                    "fox: 0.8": "alphas names words, and the text side does not .*: connect",
+                    "0.1, 0.2": "alphas has 2 numbers and the text 8 text tokens .*give one for",
+                    "nan": "in alphas, 'nan' is nan: it must be",
+                    "fox: much": "alphas has 'fox: much', and 'much' is no number: it must be",
+                    "fox: 0.5, 0.1": "alphas has '0.1': give either one number",
+                    ": 0.1": "alphas has ': 0.1': give either one number",
+                },
+            ),
+            Row(
+                *("Blend", "alphas", "0.1", "method 'graduated' sets .*choose another method"),
+                others={"method": "graduated"},
+            ),
+            *odd("Blend", "alphas", {"None": "alphas is None: it must be a text"}),
+            *odd("Blend", "alphas", {"a number": "alphas is .*: it must be a text"}),
+        ],
+        3,
+    ),
     *typed("DitResponse", "labels", {"one\ntwo": "there are 1 variants and 2 labels: connect"}),
     *typed(
         *("DitResponse", "at"),

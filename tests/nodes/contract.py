@@ -75,6 +75,7 @@ CONTRACT = {
             ("curve?", "linear"),
             ("keep_sinks?", True),
             ("max_tokens?", 1504),
+            ("alphas?", ""),
         ],
         [("conditioning", "CONDITIONING"), ("report", "STRING")],
     ),

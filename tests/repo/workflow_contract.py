@@ -76,7 +76,7 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
     ),
     "LayerLabBlend": (
         ["text", "vision", "alpha", "method", "match"],
-        ["start_alpha", "curve", "keep_sinks", "max_tokens"],
+        ["start_alpha", "curve", "keep_sinks", "max_tokens", "alphas"],
         ["conditioning", "report"],
     ),
     "LayerLabCompareGrid": (
