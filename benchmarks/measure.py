@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from timeit import Timer
 from typing import Any
-
-import torch
-from torch.utils.benchmark import Measurement, Timer
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds per call, medians; ``spread`` is the larger interquartile range over its median."""
+    """Seconds per call, medians."""
 
     ours: float
     theirs: float
-    spread: float
 
 
 def in_turn(
@@ -59,30 +57,23 @@ def in_turn(
     seconds: float = 0.4,
     after: Callable[[], None] | None = None,
 ) -> Pair:
-    """Medians of both over ``rounds`` rounds of at least ``seconds`` each, one after the other.
+    """Medians of both, call by call in turn: in blocks of calls each side would find its own data
+    in the processor's caches.
 
-    ``seconds`` 0 is one call a round, for what takes long. ``after`` is a GPU's synchronisation.
+    At least ``rounds`` calls of each, and ``rounds * seconds`` of both together. ``after`` is a
+    GPU's synchronisation.
     """
-    sides = []
-    for call in (ours, theirs):
-        call()  # Not timed: first calls allocate.
-        statement = "call()" if after is None else "call(); after()"
-        sides.append(
-            Timer(
-                statement,
-                globals={"call": call, "after": after},
-                num_threads=torch.get_num_threads(),
-            )
-        )
-    found: list[list[Measurement]] = [[], []]
-    for _ in range(rounds):
-        for timer, measurements in zip(sides, found, strict=True):
-            measurements.append(
-                timer.blocked_autorange(min_run_time=seconds) if seconds else timer.timeit(1)
-            )
-    merged = [next(iter(Measurement.merge(one))) for one in found]
-    spread = max(one.iqr / one.median for one in merged)
-    return Pair(merged[0].median, merged[1].median, spread)
+    statement = "call()" if after is None else "call(); after()"
+    sides = [Timer(statement, globals={"call": call, "after": after}) for call in (ours, theirs)]
+    for timer in sides:
+        timer.timeit(1)  # First calls allocate.
+    taken: list[list[float]] = [[], []]
+    spent = 0.0
+    while len(taken[0]) < rounds or spent < rounds * seconds:
+        for timer, times in zip(sides, taken, strict=True):
+            times.append(timer.timeit(1))
+            spent += times[-1]
+    return Pair(*map(statistics.median, taken))
 
 
 def times_faster(
