@@ -6,14 +6,29 @@ dimensions (a loop over them would be slower).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def detect_and_zero(states: Tensor, reference_std: Tensor, threshold: float = 10.0) -> Tensor:
+def std_in_two_lines(states: Tensor) -> Tensor:
+    """(width,) std over the tokens as sqrt(E[x^2] - mean^2), unbiased: right as long as no mean is
+    far larger than its std."""
+    x = states.float()
+    variance = (x * x).mean(dim=0) - x.mean(dim=0) ** 2
+    return (variance * (len(x) / (len(x) - 1))).sqrt()
+
+
+def detect_and_zero(
+    states: Tensor,
+    reference_std: Tensor,
+    threshold: float = 10.0,
+    std: Callable[[Tensor], Tensor] = lambda states: states.std(dim=0),
+) -> Tensor:
     """(tokens, width) with every dimension over ``threshold`` times the reference's std at 0."""
-    ratio = states.std(dim=0) / reference_std
+    ratio = std(states) / reference_std
     masked = states.clone()
     masked[:, ratio > threshold] = 0
     return masked

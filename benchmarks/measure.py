@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from timeit import Timer
 from typing import Any
-
-import torch
-from torch.utils.benchmark import Measurement, Timer
-
-QUIET = 0.95
-"""The least :func:`share_of_machine` of a machine on which figures may be published."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +44,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds per call, medians; ``spread`` is the larger interquartile range over its median."""
+    """Seconds per call, medians."""
 
     ours: float
     theirs: float
-    spread: float
-
-
-def share_of_machine(seconds: float = 0.3) -> float:
-    """The share of all processors' time that this process gets as it asks for all of it: 1 where
-    nothing else runs. A loop of hashes on every processor, in CPU time over elapsed time."""
-    processors, block = os.cpu_count() or 1, bytes(1 << 16)
-    started, used = time.perf_counter(), time.process_time()
-
-    def ask(_: int) -> None:
-        while time.perf_counter() < started + seconds:
-            hashlib.sha256(block)
-
-    with ThreadPoolExecutor(processors) as pool:
-        list(pool.map(ask, range(processors)))
-    elapsed = time.perf_counter() - started
-    return (time.process_time() - used) / (elapsed * processors)
 
 
 def in_turn(
@@ -82,30 +57,23 @@ def in_turn(
     seconds: float = 0.4,
     after: Callable[[], None] | None = None,
 ) -> Pair:
-    """Medians of both over ``rounds`` rounds of at least ``seconds`` each, one after the other.
+    """Medians of both, call by call in turn: in blocks of calls each side would find its own data
+    in the processor's caches.
 
-    ``seconds`` 0 is one call a round, for what takes long. ``after`` is a GPU's synchronisation.
+    At least ``rounds`` calls of each, and ``rounds * seconds`` of both together. ``after`` is a
+    GPU's synchronisation.
     """
-    sides = []
-    for call in (ours, theirs):
-        call()  # Not timed: first calls allocate.
-        statement = "call()" if after is None else "call(); after()"
-        sides.append(
-            Timer(
-                statement,
-                globals={"call": call, "after": after},
-                num_threads=torch.get_num_threads(),
-            )
-        )
-    found: list[list[Measurement]] = [[], []]
-    for _ in range(rounds):
-        for timer, measurements in zip(sides, found, strict=True):
-            measurements.append(
-                timer.blocked_autorange(min_run_time=seconds) if seconds else timer.timeit(1)
-            )
-    merged = [next(iter(Measurement.merge(one))) for one in found]
-    spread = max(one.iqr / one.median for one in merged)
-    return Pair(merged[0].median, merged[1].median, spread)
+    statement = "call()" if after is None else "call(); after()"
+    sides = [Timer(statement, globals={"call": call, "after": after}) for call in (ours, theirs)]
+    for timer in sides:
+        timer.timeit(1)  # First calls allocate.
+    taken: list[list[float]] = [[], []]
+    spent = 0.0
+    while len(taken[0]) < rounds or spent < rounds * seconds:
+        for timer, times in zip(sides, taken, strict=True):
+            times.append(timer.timeit(1))
+            spent += times[-1]
+    return Pair(*map(statistics.median, taken))
 
 
 def times_faster(

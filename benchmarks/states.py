@@ -60,6 +60,13 @@ def _masking(
     assert torch.equal(masked, llm_dit.detect_and_zero(states, std))
     pair = in_turn(ours, lambda: llm_dit.detect_and_zero(states, std), **timing)
     yield times_faster("masking", what, "std(dim=0) and llm-dit's formulas", pair, 5.0)
+
+    def two_lines() -> Tensor:
+        return llm_dit.detect_and_zero(states, std, std=llm_dit.std_in_two_lines)
+
+    assert torch.equal(masked, two_lines())
+    pair = in_turn(ours, two_lines, **timing)
+    yield times_faster("masking", what, "E[x^2] - mean^2 in two lines", pair, None)
     pair = in_turn(ours, states.clone, **timing)
     times = pair.ours * 1e3, pair.theirs * 1e3
     yield part_of("masking", what, "tensor.clone()", *times, "ms", 4.0)
