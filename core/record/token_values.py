@@ -112,7 +112,7 @@ def values_of_tokens(
     if not missing:
         return made
     known = [text for text in texts if text.is_known]
-    if records and not known:
+    if not known:
         raise ValueError(
             f"{name} names words, and the text side does not say which tokens they are: connect a "
             "conditioning from one of this pack's encode nodes, or give one number for each token"
@@ -130,12 +130,12 @@ class _Text:
 
     def __init__(self, record: Record) -> None:
         self.tokens = [i for i, role in enumerate(record.roles) if role is Role.TEXT]
-        self.is_known = any(record.texts[i] != "?" for i in self.tokens)
+        self.is_known = any(text != "?" for text in record.texts)
         self.in_tokens = record.names(self.tokens, MOST_NAMED) if self.is_known else "unknown ones"
         pieces: list[str] = []
         self._owners: list[list[int]] = []
         before = -1
-        for piece, positions in _spelled(record):
+        for piece, positions in _spelled(record) if self.is_known else ():
             own = [i for i in positions if record.roles[i] is Role.TEXT]
             if not own:
                 continue

@@ -80,6 +80,12 @@ def test_a_word_that_is_not_there_is_told_what_is():
             changed(f"fox: 0.8, {absent}: 1", record)
 
 
-def test_words_need_a_record():
+@pytest.mark.parametrize("word", ["fox", "?"])
+def test_words_need_a_record(word):
     with pytest.raises(ValueError, match="connect a conditioning from one of this pack's encode"):
-        changed("fox: 0.8", plain_record(5))
+        changed(f"{word}: 0.8", plain_record(5))
+
+
+def test_an_empty_prompt_has_no_word():
+    with pytest.raises(ValueError, match="choose from what is there .no word"):
+        changed("fox: 0.8", record_of(before=("<s>", "user")))
