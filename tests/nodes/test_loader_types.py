@@ -6,7 +6,6 @@ lumina2, which Z-Image's own workflows use, is the truth.
 import io
 
 import pytest
-import sentencepiece
 import torch
 
 from .stock import output, record, run, states
@@ -134,6 +133,8 @@ TABLE = [
 
 def spiece() -> bytes:
     """A tokenizer in SentencePiece's format, learnt from the prompt alone."""
+    import sentencepiece  # One of ComfyUI's requirements.
+
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([PROMPT] * 20),
