@@ -25,6 +25,7 @@ from .tap_encode import TapEncode
 from .tap_weights import TapWeights
 from .token_fit import FitTokens
 from .vision import VLEncode
+from .weighted_encode import WeightedEncode
 
 
 class LayerLabExtension(ComfyExtension):
@@ -56,4 +57,5 @@ class LayerLabExtension(ComfyExtension):
             TapEncode,
             TapWeights,
             DimensionProbeNode,
+            WeightedEncode,
         ]
