@@ -50,6 +50,7 @@ WHOLE = [
 
 LAYERS = [
     ("Qwen3Encode", "layer"),
+    ("WeightedEncode", "layer"),
     ("BuildReference", "layer"),
     ("DimensionProbe", "layer"),
     ("VLEncode", "layer"),
@@ -74,6 +75,7 @@ CHOICES = {
     ("LayerSweep", "think_block"): "none, empty",
     ("LayerMix", "think_block"): "none, empty",
     ("LayerMix", "method"): "raw, rms matched",
+    ("WeightedEncode", "method"): "masked, replaced",
     ("LayerSweep", "taps"): "single layers, leave one out, solo",
     **{
         (node, "taps"): "auto, 1, 2, 3"

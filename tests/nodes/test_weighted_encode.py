@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from zimage_layer_lab.core.prompt_weights.parsing import parse_weights
 from zimage_layer_lab.core.prompt_weights.weighing import FILLER
 from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
@@ -13,6 +14,50 @@ PLAIN = "a red fox in fog (old)"
 WEIGHTED = r"a (red:1.4) fox in [fog] \(old\)"
 RED, FOG = 4, 7
 """Their positions, behind <|im_start|>, user, the new line and "a"."""
+
+
+SAME = [
+    "",
+    "a red fox",
+    "a (red:1.4) fox",
+    "(a)",
+    "((a)) b (((c)))",
+    "(a (b:1.5) c:1.2) d",
+    "((a:0.5))",
+    "((a:0.5):2)",
+    "(a (b):2)",
+    "(a:b:0.7)",
+    "(poster: a fox)",
+    "(note:)",
+    "(x: 1.5 )",
+    "(x:-1) (y:0) (z:1e0)",
+    "(x:1) y",
+    r"\(a\) (b\):1.3) (\(c\))",
+    r"C:\new (a:1.2)",
+    "(16:9) (a)b(c)",
+    "café (狐:1.3)🦊(🦊:.5)",
+    "line\n(two\nlines:1.2)\n",
+]
+
+
+def merged(pairs):
+    """Neighbours of one weight as one, without the empty ones."""
+    out = []
+    for text, weight in pairs:
+        if text and out and out[-1][1] == weight:
+            text = out.pop()[0] + text
+        if text:
+            out.append((text, weight))
+    return out
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_comfyuis_syntax_is_read_as_comfyui_reads_it(host, text):
+    from comfy.sd1_clip import escape_important, token_weights, unescape_important
+
+    parts = token_weights(escape_important(text), 1.0)
+    theirs = merged((unescape_important(part), weight) for part, weight in parts)
+    assert [tuple(one) for one in parse_weights(text)] == theirs
 
 
 @pytest.fixture(scope="module")

@@ -1,55 +1,10 @@
-"""The syntax of weights against ComfyUI's own, and what goes beyond it."""
+"""What the syntax of weights has beyond ComfyUI's, and its errors.
 
-import sys
+What both have is compared in ``tests/nodes/test_weighted_encode.py``.
+"""
 
 import pytest
 from zimage_layer_lab.core.prompt_weights.parsing import parse_weights
-
-SAME = [
-    "",
-    "a red fox",
-    "a (red:1.4) fox",
-    "(a)",
-    "((a)) b (((c)))",
-    "(a (b:1.5) c:1.2) d",
-    "((a:0.5))",
-    "((a:0.5):2)",
-    "(a (b):2)",
-    "(a:b:0.7)",
-    "(poster: a fox)",
-    "(note:)",
-    "(x: 1.5 )",
-    "(x:-1) (y:0) (z:1e0)",
-    "(x:1) y",
-    r"\(a\) (b\):1.3) (\(c\))",
-    r"C:\new (a:1.2)",
-    "(16:9) (a)b(c)",
-    "café (狐:1.3)🦊(🦊:.5)",
-    "line\n(two\nlines:1.2)\n",
-]
-
-
-def merged(pairs):
-    """Neighbours of one weight as one, without the empty ones."""
-    out = []
-    for text, weight in pairs:
-        if text and out and out[-1][1] == weight:
-            text = out.pop()[0] + text
-        if text:
-            out.append((text, weight))
-    return out
-
-
-@pytest.mark.parametrize("text", SAME)
-def test_comfyuis_syntax_is_read_as_comfyui_reads_it(comfyui, monkeypatch, text):
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])
-    monkeypatch.syspath_prepend(str(comfyui))
-    pytest.importorskip("comfy.cli_args").args.cpu = True
-    from comfy import sd1_clip
-
-    parts = sd1_clip.token_weights(sd1_clip.escape_important(text), 1.0)
-    theirs = [(sd1_clip.unescape_important(part), weight) for part, weight in parts]
-    assert [tuple(one) for one in parse_weights(text)] == merged(theirs)
 
 
 @pytest.mark.parametrize(
