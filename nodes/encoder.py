@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from ..core.encoder.fingerprint import fingerprint
 from ..core.encoder.layers import hidden_state_index, negative_layer
 from ..core.record.record import RECORD_KEY, Record
 from .loaded_as import as_loaded, require_own_weights, source_in_words
-from .token_record import token_record
+from .token_record import decode_tokens, token_record
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,62 @@ def encode(
         ValueError: if the CLIP is of another kind (the message says what is needed).
         LayerRangeError: if the encoder has no such layer.
     """
+    reader = _read_with(clip)
+    if images:
+        _require_vision(clip, reader.encoder)
+    indices = [hidden_state_index(layer, len(reader.decoder.layers)) for layer in layers]
+    sections = _tokenize(clip, reader.tokenizer, prompt, images)
+    entries, capture, call = _run(clip, reader, sections, layers)
+    base = _record(clip, reader, sections, call)
+    encodings = []
+    for index in indices:
+        record = replace(base, layer=negative_layer(index, capture.blocks))
+        states = _conditioning(entries, capture, index, record, len(sections))
+        encodings.append(Encoding(states, record.prompt, record))
+    return encodings
+
+
+def encode_beside(
+    clip: Any, sections: list[list[tuple]], layer: int, visible: torch.Tensor
+) -> tuple[Encoding, list[torch.Tensor]]:
+    """Encode a prompt and others of as many tokens beside it, all in one pass.
+
+    Args:
+        sections: the (token, weight) pairs of the prompt, then of each other one.
+        layer: Hugging Face layer number.
+        visible: (prompts, tokens, tokens) bool, which token (last) each token may see; causality
+            and the host's own mask hold besides.
+
+    Returns:
+        The first prompt's encoding, and for each of its entries the others' states, (others,
+        tokens, width).
+
+    Raises:
+        ValueError, LayerRangeError: as :func:`encode`.
+    """
+    reader = _read_with(clip)
+    index = hidden_state_index(layer, len(reader.decoder.layers))
+    entries, capture, call = _run(clip, reader, sections, [layer], visible)
+    base = _record(clip, reader, sections[:1], call)
+    record = replace(base, layer=negative_layer(index, capture.blocks))
+    conditioning = _conditioning(entries, capture, index, record, 1)
+    device = conditioning[0][0].device
+    others = [states[index][1:].float().to(device) for states in capture.passes]
+    return Encoding(conditioning, record.prompt, record), others
+
+
+class _Reader(NamedTuple):
+    """The parts of a CLIP that encode: the host's SDClipModel and its decoder, its tokenizer and
+    the one inside that."""
+
+    encoder: Any
+    decoder: torch.nn.Module
+    tokenizer: SDTokenizer
+    inner: Any
+
+
+def _read_with(clip: Any) -> _Reader:
+    """The parts of ``clip``. Raises ValueError as :func:`encode` does."""
     encoder = language_model(clip)
     decoder = _decoder(clip, encoder)
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
@@ -70,26 +126,55 @@ def encode(
             f"<|im_start|>, so Qwen's chat template means nothing to it. {WHAT_IS_NEEDED}."
         )
     require_own_weights(clip)
-    if images:
-        _require_vision(clip, encoder)
-    blocks = len(decoder.layers)
-    indices = [hidden_state_index(layer, blocks) for layer in layers]
+    return _Reader(encoder, decoder, tokenizer, inner)
+
+
+def _run(
+    clip: Any,
+    reader: _Reader,
+    sections: list[list[tuple]],
+    layers: Sequence[int],
+    visible: torch.Tensor | None = None,
+) -> tuple[list, Capture, dict]:
+    """The host's entries for ``sections``, what was captured, and its first call of the encoder."""
     stage = clip.cond_stage_model
-    sections = _tokenize(clip, tokenizer, prompt, images)
-    warn_of_memory(clip, encoder, sections)
-    with capture_hidden_states(decoder, layers) as capture:
+    warn_of_memory(clip, reader.encoder, sections)
+    with capture_hidden_states(reader.decoder, layers) as capture:
         # Its own choice of layer, -2 or a list, would be sought among blocks that are not run.
-        listening = listen(encoder.transformer, intermediate_output=0)
+        listening = listen(reader.encoder.transformer, visible, intermediate_output=0)
         with listening as calls, _states_as_they_are(stage):
             entries = clip.encode_from_tokens_scheduled({stage.clip_name: sections})
-    source = source_in_words(clip, encoder)
-    base = token_record(sections, calls[0], inner, source, fingerprint(decoder))
-    encodings = []
-    for index in indices:
-        record = replace(base, layer=negative_layer(index, blocks))
-        states = _conditioning(entries, capture, index, record, len(sections))
-        encodings.append(Encoding(states, record.prompt, record))
-    return encodings
+    return entries, capture, calls[0]
+
+
+def _record(clip: Any, reader: _Reader, sections: list[list[tuple]], call: dict) -> Record:
+    source = source_in_words(clip, reader.encoder)
+    return token_record(sections, call, reader.inner, source, fingerprint(reader.decoder))
+
+
+class Tokens(NamedTuple):
+    """The tokens of a text: the host's (token, weight) pairs, the ids, and what decodes ids."""
+
+    pairs: list[tuple]
+    ids: list[int]
+    decode: Callable[[list[int]], str]
+
+
+def tokenize(clip: Any, text: str) -> Tokens:
+    """The tokens of ``text``, as :func:`encode` would have them.
+
+    Raises:
+        ValueError: as :func:`encode`, and for a textual inversion, which has no ids.
+    """
+    reader = _read_with(clip)
+    [pairs] = _tokenize(clip, reader.tokenizer, text, ())
+    ids = [token for token, *_ in pairs]
+    if not all(isinstance(token, int) for token in ids):
+        raise ValueError(
+            "text holds an embedding beside weights, and its tokens cannot be weighed: remove the "
+            "embedding, or the weights"
+        )
+    return Tokens(pairs, ids, functools.partial(decode_tokens, reader.inner))
 
 
 def warn_of_memory(clip: Any, encoder: Any, sections: Sequence[Sequence]) -> None:
@@ -210,15 +295,23 @@ def _states_as_they_are(stage: SD1ClipModel) -> Iterator[None]:
 
 
 @contextmanager
-def listen(transformer: torch.nn.Module, **exchanged: Any) -> Iterator[list[dict]]:
+def listen(
+    transformer: torch.nn.Module, visible: torch.Tensor | None = None, **exchanged: Any
+) -> Iterator[list[dict]]:
     """Note each call's image places and attention mask; ``exchanged`` arguments take the place of
-    the host's own."""
+    the host's own. ``visible`` (prompts, tokens, tokens): what the host's mask shows and this does
+    not is hidden too."""
     calls: list[dict] = []
 
     def before(module: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
         calls.append({"embeds_info": kwargs.get("embeds_info") or [], "attention_mask": mask})
-        return args, {**kwargs, **exchanged}
+        kwargs = {**kwargs, **exchanged}
+        if visible is not None:
+            seen = visible.to(kwargs["embeds"].device)
+            kwargs["attention_mask"] = seen if mask is None else seen & mask[:, None, :].bool()
+            args = args[:1]
+        return args, kwargs
 
     handle = transformer.register_forward_pre_hook(before, with_kwargs=True)
     try:

@@ -29,6 +29,7 @@ from .tap_encode import TapEncode
 from .tap_weights import TapWeights
 from .token_fit import FitTokens
 from .vision import VLEncode
+from .weighted_encode import WeightedEncode
 
 
 class LayerLabExtension(ComfyExtension):
@@ -65,4 +66,5 @@ class LayerLabExtension(ComfyExtension):
             ApplyConcept,
             SaveConcept,
             LoadConcept,
+            WeightedEncode,
         ]

@@ -62,7 +62,7 @@ def _expand(
         for entry, *_ in section:
             if isinstance(entry, int):
                 ids.append(entry)
-                texts.append(_decode(tokenizer, [entry]))
+                texts.append(decode_tokens(tokenizer, [entry]))
                 spelled.append(entry)
                 continue
             if not embeds or embeds[0]["index"] != len(ids):
@@ -75,7 +75,7 @@ def _expand(
     # For every ignored embedding the host appends a pad token, which is masked.
     missing = 0 if mask is None else mask.shape[-1] * len(sections) - len(ids)
     ids += [PAD] * missing
-    texts += [_decode(tokenizer, [PAD])] * missing
+    texts += [decode_tokens(tokenizer, [PAD])] * missing
     return tuple(ids), tuple(texts), _spell(spelled, tokenizer)
 
 
@@ -94,13 +94,14 @@ def _spell(spelled: list[int | str], tokenizer: Any) -> str:
             run.append(part)
             continue
         if run:
-            parts.append(_decode(tokenizer, run))
+            parts.append(decode_tokens(tokenizer, run))
             run = []
         parts.append(part)
     return "".join(parts)
 
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
+def decode_tokens(tokenizer: Any, ids: list[int]) -> str:
+    """The text of ``ids``, special tokens included."""
     own = isinstance(tokenizer, BPETokenizer)  # ComfyUI's; the others are transformers'.
     keywords = {} if own else {"clean_up_tokenization_spaces": False}
     return tokenizer.decode(ids, skip_special_tokens=False, **keywords)

@@ -60,6 +60,8 @@ export const OPTIONS_ZH = {
     "per dimension": "逐维度",
     "hybrid": "混合",
     "rms per token": "逐 token RMS",
+    "masked": "遮住词的位置",
+    "replaced": "换成中性词",
     "interpolate": "插值",
     "interpolate (llm-dit)": "两点插值",
     "linear": "逐个配对",

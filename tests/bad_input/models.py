@@ -8,6 +8,7 @@ ENCODERS = [
     "Qwen3Encode",
     "LayerSweep",
     "LayerMix",
+    "WeightedEncode",
     "VLEncode",
     "LayerProfile",
     "BuildReference",

@@ -51,6 +51,7 @@ WHOLE = [
 
 LAYERS = [
     ("Qwen3Encode", "layer"),
+    ("WeightedEncode", "layer"),
     ("BuildReference", "layer"),
     ("DimensionProbe", "layer"),
     ("ConceptDirection", "layer"),
@@ -81,6 +82,7 @@ CHOICES = {
     ("LayerSweep", "think_block"): "none, empty, open",
     ("LayerMix", "think_block"): "none, empty",
     ("LayerMix", "method"): "raw, rms matched",
+    ("WeightedEncode", "method"): "masked, replaced",
     ("LayerSweep", "taps"): "single layers, leave one out, solo",
     ("LayerSweep", "tokens"): "all, image",
     **{

@@ -24,6 +24,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "Qwen3Encode": PROMPT,
     "LayerSweep": PROMPT,
     "LayerMix": PROMPT,
+    "WeightedEncode": PROMPT,
     "VLEncode": {"clip": Good("vl_clip"), "image": Good("image")},
     "OutlierMask": {"conditioning": STATES},
     "OutlierReport": {"conditioning": STATES},

@@ -12,6 +12,7 @@ TEXTS = [
     ("LayerSweep", "text"),
     ("LayerSweep", "system_prompt"),
     ("LayerMix", "text"),
+    ("WeightedEncode", "text"),
     ("LayerMix", "system_prompt"),
     ("VLEncode", "text"),
     ("VLEncode", "system_prompt"),
@@ -133,6 +134,19 @@ ROWS = [
     Row("VLEncode", "tokens", "text", "tokens 'text' selects nothing: .*Type a text"),
     Row("OutlierMask", "tokens", "image", "tokens 'image' selects nothing: .*Choose 'all'"),
     Row("Qwen3Encode", "text", "", gives=(8, 2560)),
+    Row("WeightedEncode", "text", "", gives=(8, 2560)),
+    *typed(
+        *("WeightedEncode", "text"),
+        {
+            "a (red fox": "'.' at character 3, which nothing closes: remove it",
+            "a red] fox": "'.' at character 6, which closes nothing: remove it",
+            "a () fox": "'.' at character 3 around no words: write some",
+            "(red:1,4) fox": "the weight '1,4' .* is no number: write it like",
+            "(red:nan) fox": "the weight of 'red' is nan: it must be a number between",
+            "(red:99) fox": "the weight of 'red' is 99.0: it must be a number between",
+        },
+    ),
+    Row("WeightedEncode", "text", "re(d:2) fox", "'d' in text has the weight 2 and no token"),
     *typed(
         *("LayerSweep", "layers"),
         {

@@ -330,6 +330,10 @@ CONTRACT = {
         [],
     ),
     "LayerLabLoadConcept": ([("name", None)], [("concept", "LAYERLAB_CONCEPT")]),
+    "LayerLabWeightedEncode": (
+        [("clip", None), ("text", None), ("layer", -2), ("method", "masked")],
+        [("conditioning", "CONDITIONING"), ("prompt", "STRING"), ("report", "STRING")],
+    ),
 }
 
 THEMES = ["light", "dark"]
@@ -399,6 +403,7 @@ OPTIONS = {
     ("LayerLabVLEncode", "preprocessing"): ["exact", "host"],
     ("LayerLabVLEncode", "several_images"): ["one prompt", "one prompt each"],
     ("LayerLabLayerSweep", "think_block"): THINK_BLOCKS,
+    ("LayerLabWeightedEncode", "method"): ["masked", "replaced"],
     ("LayerLabLayerMix", "method"): ["raw", "rms matched", "mean of normalised layers"],
     ("LayerLabNormalize", "method"): ["global", "per dimension", "hybrid", "rms per token"],
     ("LayerLabFitTokens", "method"): ["truncate", "interpolate", "pool", "attention pool"],

@@ -47,6 +47,11 @@ NODES = {
         "qwen",
         1,
     ),
+    "WeightedEncode": (
+        lambda p, c: run(p.WeightedEncode, clip=c.qwen, text="a (red:2) [fox]", layer=LAYER),
+        "qwen",
+        1,
+    ),
     "TapEncode": (
         lambda p, c: run(p.TapEncode, clip=c.tapped, text=PROMPTS[0], layers="27, 18, 9"),
         "tapped",

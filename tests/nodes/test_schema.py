@@ -101,6 +101,7 @@ def test_every_node_can_be_found_and_understood(schemas, node_id):
         ("LayerLabVLEncode", ["clip", "image", "text", "layer", "tokens", "max_image_tokens"]),
         ("LayerLabLayerSweep", ["clip", "text", "layers", "image"]),
         ("LayerLabLayerMix", ["clip", "text", "weights", "method"]),
+        ("LayerLabWeightedEncode", ["clip", "text", "layer", "method"]),
     ],
 )
 def test_a_fresh_encoder_shows_what_everybody_sets(schemas, node_id, shown):
@@ -109,7 +110,12 @@ def test_a_fresh_encoder_shows_what_everybody_sets(schemas, node_id, shown):
 
 
 def test_the_layer_inputs_reach_every_layer_of_the_real_encoders(schemas):
-    for node_id in ("LayerLabQwen3Encode", "LayerLabVLEncode", "LayerLabBuildReference"):
+    for node_id in (
+        "LayerLabQwen3Encode",
+        "LayerLabVLEncode",
+        "LayerLabBuildReference",
+        "LayerLabWeightedEncode",
+    ):
         layer = find(schemas, node_id, "layer")
         assert (layer.min, layer.max) == (-37, 36)
 

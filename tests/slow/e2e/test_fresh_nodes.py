@@ -14,6 +14,7 @@ WITH_PROMPT = {
     "LayerLabVLEncode": "text",
     "LayerLabLayerSweep": "text",
     "LayerLabLayerMix": "text",
+    "LayerLabWeightedEncode": "text",
     "LayerLabBuildReference": "prompts",
     "LayerLabLayerProfile": "prompts",
     "LayerLabDimensionProbe": "prompts",

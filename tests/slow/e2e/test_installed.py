@@ -65,7 +65,7 @@ def test_it_loads_beside_other_packs(installed):
     assert not [line for line in failed if folder in line or "neighbour" in line]
     nodes = get_json(server.address, "/object_info")
     ours = [name for name, node in nodes.items() if folder in node["python_module"]]
-    assert len(ours) == 31 and all(name.startswith("LayerLab") for name in ours)
+    assert len(ours) == 32 and all(name.startswith("LayerLab") for name in ours)
     assert "Neighbour" in nodes
 
 

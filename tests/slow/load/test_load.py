@@ -218,7 +218,7 @@ def test_500_prompts_need_no_more_memory_threads_or_files_than_50(load):
 def test_the_pack_loaded_twice_has_each_node_once(server):
     listed = get_json(server.address, "/object_info")
     ours = {kind: info for kind, info in listed.items() if kind.startswith("LayerLab")}
-    assert len(ours) == 31 + 2
+    assert len(ours) == 32 + 2
     ends = ("custom_nodes/zimage-layer-lab", "custom_nodes/zimage-layer-lab1")
     log = server.log_path.read_text().splitlines()
     loaded = [line for line in log if line.endswith(ends)]

@@ -1,0 +1,1 @@
+"""Weights in a prompt: read, placed on tokens, put to its states."""
