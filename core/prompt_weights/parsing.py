@@ -49,9 +49,8 @@ def parse_weights(text: str) -> list[Stretch]:
         ValueError: for marks that do not match, with their places, for marks around no text, and a
             weight that is no number between -10 and 10.
 
-    >>> parse_weights(r"a (red:1.4) fox \(old\)")
-    [Stretch(text='a ', weight=1.0), Stretch(text='red', weight=1.4), \
-Stretch(text=' fox (old)', weight=1.0)]
+    >>> [(part.text, part.weight) for part in parse_weights(r"a (red:1.4) fox \(old\)")]
+    [('a ', 1.0), ('red', 1.4), (' fox (old)', 1.0)]
     """
     require_text("text", text)
     stretches: list[Stretch] = []
