@@ -222,6 +222,16 @@ def concept_strengths() -> Sketch:
     return sketch
 
 
+def word_weights() -> Sketch:
+    sketch = Sketch("One word, three weights")
+    for number, (weight, share) in enumerate((("0.6", 0.3), ("1", 0.5), ("1.4", 0.7))):
+        top = 22 + 24 * number
+        sketch.text(26, top + 9, f"(red:{weight})", 22)
+        sketch.arrow(49, top + 9, 10)
+        sketch.tile(64, top, 32, 18, weight, share, size=22)
+    return sketch
+
+
 DRAWN: dict[str, Callable[[], Sketch]] = {
     "1": two_layers,
     "2": six_layers,
@@ -235,6 +245,7 @@ DRAWN: dict[str, Callable[[], Sketch]] = {
     "10": klein_layers,
     "11": krea_layers,
     "12": concept_strengths,
+    "13": word_weights,
 }
 """By the number that a workflow's name begins with."""
 

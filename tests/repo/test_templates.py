@@ -40,6 +40,7 @@ TWINS = {
     "10 What each layer of Klein's encoder carries": "klein_taps",
     "11 What each layer of Krea 2's encoder carries": "krea2_taps",
     "12 A smile added at three strengths": "concept_direction",
+    "13 The same words at three weights": "weighted_prompt",
 }
 RESULTS = ("LayerLabCompareGrid", "LayerLabDitResponse")
 """What a template may end in: pictures, or the image model's answer."""

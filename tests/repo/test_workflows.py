@@ -66,6 +66,7 @@ def test_names_that_scripts_use_are_still_there():
         "vl_layer_compare_grid",
         "vl_masking",
         "vl_masking_grid",
+        "weighted_prompt",
     ]
 
 
@@ -80,7 +81,7 @@ def conditionings(api: dict, source: list) -> set[tuple]:
     return {tuple(source)}
 
 
-OF_THEIR_OWN = ["concept_direction", "klein_taps", "krea2_taps"]
+OF_THEIR_OWN = ["concept_direction", "klein_taps", "krea2_taps", "weighted_prompt"]
 """Workflows whose samplers have a test of their own."""
 
 
@@ -143,6 +144,23 @@ def test_a_concept_is_added_at_three_strengths_and_not_at_all_with_one_seed():
     labels = ["without", *(f"strength {strength}" for strength in strengths[1:])]
     assert grid["labels"].split("\n") == labels and grid["baseline"] == 0
     assert "smil" not in api[inputs_of(api, "LayerLabQwen3Encode")[0]["text"][0]]["inputs"]["value"]
+
+
+def test_one_word_is_weighed_in_three_ways_and_the_base_is_the_prompt_as_it_is():
+    api = read(WORKFLOWS / "api" / "weighted_prompt.json")
+    [sampler] = inputs_of(api, "LayerLabZImageSampler")
+    [response] = inputs_of(api, "LayerLabDitResponse")
+    [weighted] = inputs_of(api, "LayerLabWeightedEncode")
+    [base] = inputs_of(api, "LayerLabQwen3Encode")
+    assert api[sampler["positive"][0]]["inputs"] == api[response["variants"][0]]["inputs"]
+    assert api[response["base"][0]]["inputs"] == base and base["layer"] == weighted["layer"] == -2
+    sources = [number for number, _ in api[weighted["text"][0]]["inputs"].values()]
+    texts = [api[number]["inputs"]["value"] for number in sources]
+    assert base["text"] == [sources[1], 0]
+    assert texts == [texts[1].replace("red", word) for word in ("(red:0.6)", "red", "(red:1.4)")]
+    [grid] = inputs_of(api, "LayerLabCompareGrid")
+    assert grid["labels"] == response["labels"] == "red 0.6\nred 1\nred 1.4"
+    assert grid["baseline"] == 1
 
 
 def test_files_are_saved_under_the_workflows_own_name(api, name):

@@ -125,4 +125,9 @@ CONTRACT: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["negative", "vae", "latent"],
         ["image", "latent"],
     ),
+    "LayerLabWeightedEncode": (
+        ["clip", "text", "layer", "method"],
+        [],
+        ["conditioning", "prompt", "report"],
+    ),
 }
