@@ -1,5 +1,7 @@
 """The sentences of a profile, word for word, of profiles made by hand."""
 
+from collections import Counter
+
 import pytest
 from zimage_layer_lab.cli.profile.findings import layer_finding, sink_finding
 from zimage_layer_lab.core.measure.carriers import Carried, TokenShare
@@ -41,7 +43,10 @@ def layer(outliers, carriers):
 
 
 def profile(sinks=((0,), (0, 5), ()), emergence=12, fall=29, courses=(), prompts=3, threshold=10.0):
-    return Profile("m", 30, 576, prompts, 99, threshold, emergence, fall, sinks, (), courses, 13)
+    counts = tuple(sorted(Counter(position for each in sinks for position in each).items()))
+    told = {"sink_prompts": sum(map(bool, sinks)), "sink_counts": counts}
+    facts = (prompts, 99, threshold, emergence, fall, sinks, (), courses, 13)
+    return Profile("m", 30, 576, *facts, **told)
 
 
 def words(of, carriers, prompts=130):
