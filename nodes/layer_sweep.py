@@ -114,6 +114,8 @@ class LayerSweep(Node):
         max_image_tokens=DEFAULT_TOKENS,
     ) -> io.NodeOutput:
         require_choice("taps", taps, TAP_SWEEPS)
+        require_choice("tokens", tokens, SELECTIONS)
+        require_budget("max_image_tokens", max_image_tokens)
         if taps != SINGLE:
             if image is not None:
                 raise ValueError(
@@ -152,11 +154,9 @@ def _read_images(
     clip: Any, image: Tensor, prompt: dict[str, str], layers: list[int], tokens: str, budget: int
 ) -> tuple[list[Encoding], list[str]]:
     """As VL Image Token Encode at each of ``layers``, from one pass; and what to say of it."""
-    require_choice("tokens", tokens, SELECTIONS)
-    require_budget("max_image_tokens", budget)
     for name in ("text", "system_prompt"):
         require_text_beside_image(name, prompt[name])
-    fitted = fit_images(single_images(image), budget)
+    fitted = fit_images(single_images([image]), budget)
     built = build_prompt(**prompt, images=len(fitted))
     encodings = [
         keep_tokens(encoding, fitted, tokens)

@@ -80,7 +80,8 @@ class OutlierReport(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, threshold=None) -> bool | str:
+    def validate_inputs(cls, threshold=None, more_references=None) -> bool | str:
+        """``more_references`` is not looked at: the host hands it over whether asked to or not."""
         return check_threshold(threshold)
 
     @classmethod

@@ -79,6 +79,7 @@ ROWS = [
         Row("VLEncode", "image", Odd(value), gives=(74, 2560))
         for value in ("an image of 1 x 1 pixel", "a huge finite image")
     ),
+    *odd("LayerSweep", "image", IMAGES, others={"clip": Good("vl_clip")}, where="process"),
     *first_over_http(odd("LayerProfile", "images", IMAGES, others=ONLY_IMAGES), 2),
     *odd("BuildReference", "images", IMAGES, others=ONLY_IMAGES, where="process"),
     *(

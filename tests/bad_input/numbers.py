@@ -224,6 +224,7 @@ ROWS = [
             "10**400": r"max_image_tokens is 10+\.\.\.: ComfyUI gives",
         },
     ),
+    *odd("LayerSweep", "max_image_tokens", {"0": "max_image_tokens is 0: ComfyUI gives"}),
     Row("ScheduledBlend", "method", "append", "append has no share to schedule", where="process"),
     Row("ZImageSampler", "seed", Odd("-1"), gives="latent"),
     Row("ZImageSampler", "denoise", Odd("0"), gives="latent"),

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import inspect
 import json
 import os
 import subprocess
@@ -141,6 +142,18 @@ def top_level_imports(path: Path) -> set[str]:
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             todo.extend(ast.iter_child_nodes(node))
     return found
+
+
+def test_a_nodes_validation_takes_the_growing_inputs_that_the_host_hands_over(schemas, pack):
+    """Asked for or not: without them every prompt with the node is refused."""
+    from comfy_api.latest import io
+
+    for node_id, schema in schemas.items():
+        growing = {given.id for given in schema.inputs if isinstance(given, io.Autogrow.Input)}
+        validate = vars(getattr(pack, node_id.removeprefix("LayerLab"))).get("validate_inputs")
+        if validate is not None:
+            taken = inspect.signature(validate.__func__).parameters
+            assert growing <= taken.keys(), node_id
 
 
 def test_importing_the_nodes_into_a_host_imports_neither_transformers_nor_matplotlib(
