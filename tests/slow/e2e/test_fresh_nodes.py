@@ -205,6 +205,8 @@ def test_advanced_inputs_show_when_asked_for_and_the_layers_with_two_layers(page
         "text_layer": -2,
         "preprocessing": "exact",
         "several_images": "one prompt",
+        "think_text": "",
+        "assistant_text": "",
     }
 
 
@@ -215,7 +217,7 @@ def test_an_input_shows_that_a_saved_workflow_sets_and_loads_as_it_was(page):
         choose(page, name, value)
     before = exported(page)
     saved = page.page.evaluate("() => app.graph.serialize()")
-    assert len(saved["nodes"][0]["widgets_values"]) == len(before) == 12
+    assert len(saved["nodes"][0]["widgets_values"]) == len(before) == 14
     page.page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
     wait_shown(page, kind, {"system_prompt", "text_layer"}, {"think_block", "image_layer"})
     assert exported(page) == before and before["system_prompt"] == "You paint."
