@@ -193,7 +193,7 @@ OF_THE_HOST = [
     ),
     Row("ZImageSampler", "steps", 0, "steps is 0", http="Value 0 smaller than min of 1"),
     Row("ZImageSampler", "width", 10**9, "width is 1", http="Value 1000000000 bigger than max"),
-    Row("Blend", "method", "seven", "method 'seven' is not", http="Value not in list"),
+    Row("Blend", "method", "seven", "method 'seven' is not"),
 ]
 """What ComfyUI refuses in its own words: one row a kind."""
 

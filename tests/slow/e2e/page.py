@@ -46,7 +46,10 @@ def set_settings(address: str, **settings: Any) -> None:
 
 
 class Frontend:
-    """One page; ``problems`` are the console's errors and warnings and uncaught exceptions."""
+    """One page; ``problems`` are the console's errors and warnings and uncaught exceptions.
+
+    Not among them: what the frontend asks of its makers' servers, which need not be reached.
+    """
 
     def __init__(self, page: Any, address: str):
         self.page, self.address = page, address
@@ -55,7 +58,9 @@ class Frontend:
         page.on("console", self._note)
 
     def _note(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        about = message.location.get("url") or ""
+        elsewhere = about.startswith("http") and not about.startswith(f"http://{self.address}/")
+        if message.type in ("error", "warning") and not elsewhere:
             self.problems.append(f"{message.type}: {message.text}")
 
     def open(self) -> None:

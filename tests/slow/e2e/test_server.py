@@ -252,7 +252,7 @@ def test_the_workflows_are_offered_as_templates(server, pack_root):
     templates = get_json(server.address, "/workflow_templates")
     files = {path.stem for path in (pack_root / "workflows").glob("*.json")}
     assert set(templates["zimage-layer-lab"]) == files
-    assert len(files) == 11
+    assert len(files) == 13
 
 
 def test_the_subgraph_is_offered_in_the_node_library(server, pack_root):
