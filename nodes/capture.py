@@ -148,6 +148,8 @@ class Qwen3Encode(Node):
         cls, clip, text, layer, system_prompt, think_block, think_text="", assistant_text=""
     ) -> io.NodeOutput:
         answer = {"think_text": think_text, "assistant_text": assistant_text}
-        [encoding] = encode(clip, build_prompt(text, system_prompt, think_block, **answer), [layer])
+        [encoding] = encode(
+            clip, build_prompt(text, system_prompt, think_block, **answer), [layer], once=True
+        )
         shown = f"{len(encoding.record)} tokens at layer {encoding.record.layer}\n{encoding.prompt}"
         return io.NodeOutput(encoding.conditioning, encoding.prompt, ui=shown_report(shown))

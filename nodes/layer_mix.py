@@ -105,7 +105,7 @@ class LayerMix(Node):
             layers, shares = tuple(parsed), tuple(parsed.values())
             named = ", ".join(f"{layer}: {weight:g}" for layer, weight in parsed.items())
         edit = f"layer mix: {method}, {named}"
-        encodings = encode(clip, build_prompt(text, system_prompt, think_block), layers)
+        encodings = encode(clip, build_prompt(text, system_prompt, think_block), layers, once=True)
         # Several entries where the host schedules a LoRA: the k-th of every layer go together.
         mixed = [
             _mix(entries, shares, method, edit)

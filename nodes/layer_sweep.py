@@ -125,7 +125,9 @@ class LayerSweep(Node):
             return _sweep_taps(clip, text, system_prompt, taps)
         wanted = parse_layers(layers, block_count(clip))
         if image is None:
-            encodings = encode(clip, build_prompt(text, system_prompt, think_block), wanted)
+            encodings = encode(
+                clip, build_prompt(text, system_prompt, think_block), wanted, once=True
+            )
             remarks = []
         else:
             prompt = {"text": text, "system_prompt": system_prompt, "think_block": think_block}
@@ -160,7 +162,7 @@ def _read_images(
     built = build_prompt(**prompt, images=len(fitted))
     encodings = [
         keep_tokens(encoding, fitted, tokens)
-        for encoding in encode(clip, built, layers, [fit.pixels for fit in fitted])
+        for encoding in encode(clip, built, layers, [fit.pixels for fit in fitted], once=True)
     ]
     off, notes = image_remarks("Qwen3 Layer Sweep", fitted, len(encodings[0].record))
     return encodings, [*off, *notes]

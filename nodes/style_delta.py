@@ -175,7 +175,7 @@ def _mid_grey(clip: Any, styled: list) -> list:
         torch.full((1, rows * PIXELS_PER_TOKEN, columns * PIXELS_PER_TOKEN, 3), 0.5)
         for rows, columns in record.images
     ]
-    [encoding] = encode(clip, record.prompt, [tokens.layer], images)
+    [encoding] = encode(clip, record.prompt, [tokens.layer], images, once=True)
     [entry] = encoding.conditioning
     # Where only the prompt's text is left of the styled side, it is compared with text.
     kept = role_mask(encoding.record.roles, tokens.roles).nonzero().flatten().tolist()

@@ -237,7 +237,7 @@ def _encode(
         assistant_text=assistant_text,
     )
     layers = [image_layer, text_layer] if two_layers else [layer]
-    encodings = encode(clip, prompt, layers, [fit.pixels for fit in fitted])
+    encodings = encode(clip, prompt, layers, [fit.pixels for fit in fitted], once=True)
     encoding = _joined(*encodings) if two_layers else encodings[0]
     encoding = keep_tokens(encoding, fitted, tokens)
     record = encoding.record

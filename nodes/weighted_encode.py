@@ -110,7 +110,7 @@ class WeightedEncode(Node):
             start = build_prompt("").index("<|im_end|>")
             placed = place_weights(stretches, start, tokens.ids, tokens.decode)
         if not placed:
-            [encoding] = encode(clip, prompt, [layer])
+            [encoding] = encode(clip, prompt, [layer], once=True)
             return _answer(encoding, encoding.conditioning, "no weights: as Qwen3 Encode")
         filler = tokenize(clip, FILLER).ids
         rows = [tokens.ids, *(fill(tokens.ids, words, filler) for words in placed)]

@@ -154,8 +154,8 @@ class BlockSwap:
         self.whole: nn.ModuleList | None = None
 
     def swap(self) -> None:
-        """Put the other blocks in, if they are others: two swaps of one pass may be nested as long
-        as one of them has nothing to do."""
+        """Put the other blocks in, if they are others. Of two swaps of one pass the later one must
+        be restored first, unless one of them has nothing to do."""
         own = list(self.decoder.layers)
         others = list(self.choose(own))
         if others != own:

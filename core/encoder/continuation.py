@@ -57,7 +57,8 @@ def observed_form(decoder: nn.Module) -> Iterator[list[int]]:
 def continued_from(decoder: nn.Module, index: int, states: Tensor, form: int) -> Iterator[None]:
     """Within the context a pass of ``decoder`` has ``states`` as its hidden state ``index``.
 
-    Blocks below are not run. The pass must be of as many tokens as the states are, with the mask
+    Blocks below are not run. Within a capture those above the layers that it wants are not either.
+    The pass must be of as many tokens as the states are, with the mask
     that they have; which tokens they are plays no part.
 
     Args:
@@ -90,7 +91,9 @@ def continued_from(decoder: nn.Module, index: int, states: Tensor, form: int) ->
         hooks.callback(place.register_forward_pre_hook(replace, with_kwargs=True).remove)
         start = decoder.register_forward_pre_hook(start_pass, with_kwargs=True)
         hooks.callback(start.remove)
-        hooks.callback(decoder.register_forward_hook(end_pass, always_call=True).remove)
+        # First of the hooks, for within a capture it has swapped last.
+        end = decoder.register_forward_hook(end_pass, always_call=True, prepend=True)
+        hooks.callback(end.remove)
         hooks.callback(stack.restore)
         yield
 
