@@ -7,6 +7,7 @@ loads them, so that 36 blocks fit into 16 GiB. What they compute means nothing; 
 from __future__ import annotations
 
 import functools
+import itertools
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,8 @@ SIZES = {
     "vision": {"depth": 24, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]},
 }
 TOKENS = (64, 512)
+IMAGE = 512
+"""Pixels of an image's side: 256 tokens."""
 SWEEP = (-2, -6, -10, -15, -20, -25, -30, -37)
 
 
@@ -51,6 +54,8 @@ def rows(rounds: int) -> Iterator[Row]:
         blocks = _blocks_that_fit(copies=2)
         for vision in (False, True):
             _write_encoder(Path(folder), blocks, vision)
+        found = in_own_process("encoding", "image", folder, str(blocks), str(rounds))
+        yield from (Row(**row) for row in found["rows"])
         held = {
             names: in_own_process("encoding", "weights", folder, str(blocks), names)["bytes"]
             for names in ("vl", "text,vl")
@@ -104,11 +109,14 @@ def _write_encoder(base: Path, blocks: int, vision: bool) -> None:
 
 def main(task: str, folder: str, blocks: str, *arguments: str) -> dict[str, Any]:
     """In a process of its own: "layers" of one text encoder, the cost of so many of its
-    "states", or the "weights" that loaded ones hold."""
+    "states", texts beside one "image", or the "weights" that loaded ones hold."""
     host = _host(Path(folder), int(blocks))
     if task == "weights":
         [names] = arguments
         return {"bytes": sum(_weights(_load(host, name)) for name in names.split(","))}
+    if task == "image":
+        with torch.inference_mode():
+            return {"rows": [_another_text(host, int(blocks), int(arguments[0])).to_json()]}
     tokens, number = map(int, arguments)
     with torch.inference_mode():
         if task == "states":
@@ -146,7 +154,7 @@ def _weights(clip: Any) -> int:
 
 
 def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
-    from zimage_layer_lab.nodes.encoder import encode
+    from zimage_layer_lab.nodes.encoder import RECENT, encode
 
     clip = _load(host, "text")
     prompt, text = _prompt(clip, tokens)
@@ -158,6 +166,11 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
     def ours(*layers: int) -> list:
         return encode(clip, prompt, layers)
 
+    def two_nodes() -> None:
+        RECENT.clear()
+        for layer in (-6, -2):
+            encode(clip, prompt, [layer], once=True)
+
     name = f"{tokens} tokens, {blocks} blocks"
     sweep = [layer for layer in SWEEP if layer >= -blocks - 1]
     calls = {
@@ -166,6 +179,8 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
         "sweep": lambda: ours(*sweep),
         "stock": stock,
         "all": lambda: ours(*range(-blocks - 1, 0)),
+        "two": two_nodes,
+        "two of stock": lambda: (stock(-6), stock(-2)),
     }
     if tokens == TOKENS[0]:
         assert torch.equal(ours(-2)[0].conditioning[0][0], stock()[0][0]), "layer -2 is stock's"
@@ -189,6 +204,17 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
         0.9,
         f"{blocks - 5} of {blocks} blocks are run: {(blocks - 5) / blocks:.3f}",
     )
+    if "two" in seconds:
+        yield part_of(
+            "encoding",
+            f"layers -6 and -2 of one text, by two nodes: {name}",
+            "CLIPSetLastLayer + CLIPTextEncode, twice",
+            seconds["two"],
+            seconds["two of stock"],
+            "s",
+            0.55,
+            f"{blocks - 1} of {2 * blocks} blocks are run: {(blocks - 1) / (2 * blocks):.3f}",
+        )
     for what, label in (
         ("sweep", f"{len(sweep)} layers in one sweep"),
         ("all", f"all {blocks + 1} states in one sweep"),
@@ -204,6 +230,45 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
             "s",
             1.1,
         )
+
+
+def _another_text(host: Any, blocks: int, rounds: int) -> Row:
+    """A second text beside an image that was read before, by this pack and by the host."""
+    from zimage_layer_lab.core.encoder.prompt import build_prompt
+    from zimage_layer_lab.nodes.encoder import encode
+
+    clip = _load(host, "vl")
+    image = torch.rand(1, IMAGE, IMAGE, 3)
+    texts = (f"a fox{' in snow' * number}" for number in itertools.count())
+
+    def ours(text: str) -> list:
+        return encode(clip, build_prompt(text, images=1), [-2], [image], once=True)
+
+    def stock(text: str) -> list:
+        tokens = clip.tokenize(text, images=[image], thinking=True)
+        return clip.encode_from_tokens_scheduled(tokens)
+
+    first = next(texts)
+    assert torch.equal(ours(first)[0].conditioning[0][0], stock(first)[0][0]), "-2 is stock's"
+    times: dict[Any, list[float]] = {ours: [], stock: []}
+    for _ in range(rounds):
+        text = next(texts)
+        for call, taken in times.items():
+            timer = Timer(
+                "call(text)",
+                globals={"call": call, "text": text},
+                num_threads=torch.get_num_threads(),
+            )
+            taken.append(timer.timeit(1).median)
+    return part_of(
+        "encoding",
+        f"another text beside an image of {IMAGE} x {IMAGE} pixels, {blocks} blocks",
+        "the stock encode of the same",
+        statistics.median(times[ours]),
+        statistics.median(times[stock]),
+        "s",
+        None,
+    )
 
 
 def _seconds_of_states(host: Any, tokens: int, count: int) -> float:
