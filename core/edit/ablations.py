@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..checks import require_choice, require_whole_number
 from ..dit.response import CONTROL
-from ..measure.allocation import copy
 from ..measure.moments import to_dtype
 from ..outliers.survey import Survey
 from ..record.record import Record
@@ -110,7 +109,7 @@ def ablate(
         ValueError: for another ``replace``, or where no token would be left.
     """
     require_choice("replace", replace, REPLACEMENTS)
-    result = copy(hidden)
+    result = hidden.clone(memory_format=torch.contiguous_format)
     taken = torch.zeros(hidden.shape[1], dtype=torch.bool)
     taken[list(part.tokens)] = True
     content = _positions(selected)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..checks import as_states, require_finite_states, require_same_width
-from ..measure.allocation import copy, empty
 from ..measure.moments import to_dtype
 from ..measure.scaling import Z_LIMIT, token_rms
 from ..measure.sinks import find_sinks
@@ -215,7 +214,7 @@ def _mix(
         mixed = _mixed(partner, target, share, method, text.dtype)
         hidden = mixed if len(rows) == text.shape[1] else text.index_copy(1, rows, mixed)
     else:
-        hidden = copy(text)
+        hidden = text.clone(memory_format=torch.contiguous_format)
     used = _tokens_used(method.pairing, ordinary, length, share)
     return BlendResult(
         hidden=hidden,
@@ -256,7 +255,7 @@ def _mixed(
 ) -> Tensor:
     """(batch, tokens, width) in ``dtype``, a few tokens at a time, so that only the result is a
     tensor of full size. A share of 0 leaves every bit as it was, the sign of a zero too."""
-    result = empty(partner.shape, dtype, partner.device)
+    result = torch.empty(partner.shape, dtype=dtype, device=partner.device)
     limit = torch.finfo(dtype).max
     same = dtype == share.dtype
     for part in _blocks(partner):

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..checks import as_states, require_choice, require_finite_number
-from ..measure.allocation import copy
 from ..measure.moments import to_dtype
 from ..measure.reference import Reference
 from ..measure.reference_stats import ReferenceStats, as_reference
@@ -206,7 +205,7 @@ def _mask_dimensions(
         return hidden
     place = dimensions.to(hidden.device)
     whole = bool(selected.all())
-    result = copy(hidden)
+    result = hidden.clone(memory_format=torch.contiguous_format)
     if mode == "zero" and whole:
         return result.index_fill_(2, place, 0.0)
     held = hidden.index_select(2, place)
@@ -230,7 +229,7 @@ def _drop_tokens(hidden: Tensor, dropped: Tensor) -> tuple[Tensor, list[int]]:
 def _sinks_to_mean(hidden: Tensor, replaced: Tensor, sinks: Tensor) -> Tensor:
     if not bool(replaced.any()):
         return hidden
-    result = copy(hidden)
+    result = hidden.clone(memory_format=torch.contiguous_format)
     for number in replaced.any(1).nonzero().flatten().tolist():
         others = hidden[number, ~sinks[number]].float().mean(0)
         result[number, replaced[number]] = to_dtype(others, hidden.dtype)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .allocation import empty
 from .moments import chunks, column_moments, row_norms, working_dtype
 
 Z_LIMIT = 3.0
@@ -116,7 +115,7 @@ def rescale(
     rows = hidden.reshape(-1, hidden.shape[-1])
     dtype = dtype or working
     largest = torch.finfo(dtype).max
-    result = empty(rows.shape, dtype, rows.device)
+    result = torch.empty(rows.shape, dtype=dtype, device=rows.device)
     terms = [_along(term.to(rows.device, working), hidden) for term in terms]
     start = 0
     for part in chunks(rows):

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..checks import as_states, require_finite_states
 from ..dit.view import DitChange, FirstMatrix, dit_change
-from ..measure.allocation import copy
 from ..measure.dimension_stats import Place
 from ..measure.moments import wide
 from ..measure.reference import Reference
@@ -192,7 +191,7 @@ def zeroing(
         matrix: the layer after it: what comes out of that is then meant by "after".
     """
     chosen = torch.tensor(list(dimensions), dtype=torch.long, device=hidden.device)
-    zeroed = copy(hidden)
+    zeroed = hidden.clone(memory_format=torch.contiguous_format)
     zeroed[..., chosen] = 0
     square = wide(hidden) ** 2
     scale = 1.0 if weight is None else wide(weight).to(square.device) ** 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.dit.view import dit_change, rms_norm
+from zimage_layer_lab.core.edit.blending import blend
 from zimage_layer_lab.core.edit.layer_mix import MEAN_OF_NORMALISED, mix_layers
 from zimage_layer_lab.core.edit.masking import mask_outlier_dimensions, mask_states
 from zimage_layer_lab.core.edit.normalizing import normalize
@@ -257,3 +258,20 @@ def test_what_a_narrow_dtype_cannot_hold_is_limited_to_its_largest_value(dtype):
     ):
         assert result.dtype == dtype and bool(result.isfinite().all())
         assert float(result.abs().max()) <= largest
+
+
+def test_edits_of_large_states_are_those_of_their_parts():
+    """4,096 tokens, 40 MiB, against the formula of a dimension."""
+    states = torch.randn(4096, 2560, generator=torch.Generator().manual_seed(0))
+    states[:, :2] *= 1000
+    vision = states.flip(0)
+    usual = Reference(torch.zeros(2560).double(), torch.ones(2560).double(), 0.0, 1.0)
+    masked, _ = mask_outlier_dimensions(states, reference=usual)
+    assert torch.equal(masked[:, 2:], states[:, 2:]) and not masked[:, :2].any()
+    mixed = blend(states, vision, 0.25, match="none", keep_sinks=False).hidden[0]
+    assert torch.allclose(mixed, torch.lerp(states, vision, 0.25), rtol=1e-6, atol=1e-6)
+    whole = normalize(states[None], "per dimension", keep_sinks=False).hidden[0]
+    z = (states[:, 7].double() - states[:, 7].double().mean()) / states[:, 7].double().std()
+    level = states.double().std(0).quantile(0.5)
+    expected = z.clamp(-3, 3) * level + states[:, 7].double().mean()
+    assert torch.allclose(whole[:, 7].double(), expected, rtol=1e-5, atol=1e-5)
