@@ -24,7 +24,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 import torch  # noqa: E402
 
-from . import encoding, graphs, growth, importing, profiling, queueing, states  # noqa: E402
+from . import encoding, graphs, growth, importing, profiling, queueing, states, waiting  # noqa: E402
 from .measure import Row  # noqa: E402
 from .quiet import Probe, judged, probe, wait_until_quiet  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
@@ -38,6 +38,7 @@ TOPICS = {
     "graph": ("graph",),
     "import": ("import",),
     "queue": ("queue",),
+    "waiting": ("waiting",),
 }
 """Which rows each choice of ``--only`` measures; the others keep the figures of an earlier run."""
 
@@ -60,6 +61,7 @@ def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]
         "graph": lambda: graphs.rows(rounds),
         "import": lambda: importing.rows(rounds),
         "queue": lambda: queueing.rows(20 if options.quick else queueing.PROMPTS),
+        "waiting": lambda: waiting.rows(rounds),
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch.utils.benchmark import Timer
-from zimage_layer_lab.cli.comfy.folder import find_comfyui
 from zimage_layer_lab.tiny_host.tiny_shapes import language_shapes, vision_shapes
 from zimage_layer_lab.tiny_host.tiny_weights import (
     TEXT_ENCODER,
@@ -26,6 +24,7 @@ from zimage_layer_lab.tiny_host.tiny_weights import (
     random_weights,
 )
 
+from .host import start_host
 from .measure import Row, in_own_process, part_of
 
 BLOCKS = 36
@@ -125,23 +124,15 @@ def main(task: str, folder: str, blocks: str, *arguments: str) -> dict[str, Any]
 
 
 def _host(base: Path, blocks: int) -> Any:
-    """ComfyUI's ``nodes``, on the CPU, with the folders of ``base``."""
-    comfyui = find_comfyui()
-    if comfyui is None:
-        raise RuntimeError("no ComfyUI was found: set COMFYUI_PATH")
-    sys.path.insert(0, str(comfyui))
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = not torch.cuda.is_available()
-    comfy.cli_args.args.base_directory = str(base)
-    import nodes
+    """ComfyUI's ``nodes``, whose text encoders have so many blocks."""
+    host = start_host(base)
     from comfy.text_encoders import llama, qwen3vl
 
     depth = {"num_hidden_layers": blocks}
     llama.Qwen3_4BConfig = functools.partial(llama.Qwen3_4BConfig, **depth)
     configs = qwen3vl.QWEN3VL_CONFIGS
     configs["qwen3vl_4b"] = functools.partial(configs["qwen3vl_4b"], **depth)
-    return nodes
+    return host
 
 
 def _load(host: Any, name: str) -> Any:

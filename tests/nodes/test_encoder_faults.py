@@ -109,9 +109,12 @@ class Clips:
         return getattr(self, name)
 
     def right(self, node, pack):
-        """What a node gives when nothing fails, made once."""
+        """What a node gives when nothing fails, made once; the encoders remember nothing of it."""
+        from zimage_layer_lab.nodes import encoder
+
         if node not in self._right:
             self._right[node] = NODES[node][0](pack, self)
+        encoder.RECENT.clear()
         return self._right[node]
 
     def transformer(self, name):
