@@ -25,7 +25,7 @@ from zimage_layer_lab.core.profile.profile_file import load_profile
 from ...cli.conftest import write_tiny_model
 from .conftest import NIGHTLY, Child, environment
 
-KILLS = 50 if NIGHTLY else 20
+KILLS = 50 if NIGHTLY else 10
 PROMPTS = 200
 COMMAND = "zimage_layer_lab.cli"
 PROMPT_FILE = "prompts.txt"

@@ -48,7 +48,8 @@ class Fault:
                 handle.remove()
                 _fail(kind)
 
-        handle = _transformer(clip).model.layers[0].register_forward_pre_hook(hook)
+        # The last part of every pass; blocks that ran for the same text before do not run again.
+        handle = _transformer(clip).model.norm.register_forward_pre_hook(hook)
         return (clip,)
 
 
