@@ -17,8 +17,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import blended_transform_factory
 from torch import Tensor
 
-from ..dit.view import FirstMatrix
-from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, zeroing
+from ..dit.view import FirstMatrix, strips
+from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, Zeroing, zeroing
 from ..record.record import Record
 from .figures import (
     CALM,
@@ -59,6 +59,7 @@ def outlier_picture(
     weight: Tensor | None = None,
     measured_against: str = "",
     matrix: FirstMatrix | None = None,
+    effect: Zeroing | None = None,
 ) -> np.ndarray:
     """(height, width, 3) float32 in 0..1, always of one size.
 
@@ -67,8 +68,10 @@ def outlier_picture(
         weight: (width,) of the DiT's RMSNorm, if it is known.
         measured_against: the reference in words; empty if the states are their own.
         matrix: the DiT's layer after it, if it is known.
+        effect: of the survey's dimensions, if it is known already.
     """
-    return to_pixels(outlier_figure(hidden, record, survey, weight, measured_against, matrix))
+    figure = outlier_figure(hidden, record, survey, weight, measured_against, matrix, effect)
+    return to_pixels(figure)
 
 
 def outlier_figure(
@@ -78,19 +81,21 @@ def outlier_figure(
     weight: Tensor | None = None,
     measured_against: str = "",
     matrix: FirstMatrix | None = None,
+    effect: Zeroing | None = None,
 ) -> Figure:
     """The figure of :func:`outlier_picture`."""
     hidden = hidden.detach().float().cpu()
     magnitude = hidden.abs().amax(0)
     rows = _rows(magnitude, survey)
     always = _always_shown(survey)
-    norms = torch.linalg.vector_norm(hidden.double(), dim=-1).amax(0)
-    columns = token_columns(norms, always)
+    norms = [torch.linalg.vector_norm(strip.double(), dim=-1) for strip in strips(hidden)]
+    columns = token_columns(torch.cat(norms, 1).amax(0), always)
     figure = Figure(figsize=SIZE, dpi=DPI)
     std, tokens, bar, seen = (figure.add_axes((0, 0, 1, 1)) for _ in range(4))
     _draw_stds(std, survey, measured_against)
     _draw_tokens(tokens, bar, magnitude, rows, columns, survey)
-    _draw_seen(seen, hidden, survey, rows, columns, weight, matrix)
+    effect = effect or zeroing(hidden, survey.dimensions or rows, weight, matrix)
+    _draw_seen(seen, effect, survey, rows, columns, weight, matrix)
     _name_columns(seen, columns, record, survey)
     _arrange(figure, std, tokens, bar, seen)
     title = broken(
@@ -295,7 +300,7 @@ def _draw_tokens(
 
 def _draw_seen(
     axes: Axes,
-    hidden: Tensor,
+    effect: Zeroing,
     survey: Survey,
     rows: list[int],
     columns: list[Column],
@@ -303,11 +308,10 @@ def _draw_seen(
     matrix: FirstMatrix | None,
 ) -> None:
     open_frame(axes)
-    seen = zeroing(hidden, survey.dimensions or rows, weight, matrix)
     places = np.arange(len(columns))
     change, before, after = (
-        largest(values.amax(0).double(), columns).numpy()
-        for values in (seen.change.relative_l2, seen.share_before, seen.share_after)
+        largest(values.cpu().amax(0).double(), columns).numpy()
+        for values in (effect.change.relative_l2, effect.share_before, effect.share_after)
     )
     axes.bar(places, change, 0.8, color="#cbd5e1", label="change if zeroed (relative L2)")
     axes.plot(places, before, "o", mfc="none", mec=CALM, ms=7, label="share before the norm")
