@@ -56,7 +56,9 @@ def to_png(figure: Figure) -> bytes:
 def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as (height, width, 3) float32 in 0..1, in the theme that is on."""
     follow_theme(figure)
-    canvas = FigureCanvasAgg(figure)
+    # A canvas that measured the texts still knows how long they are.
+    measured = isinstance(figure.canvas, FigureCanvasAgg)
+    canvas = figure.canvas if measured else FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
 
