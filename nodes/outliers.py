@@ -119,11 +119,15 @@ class OutlierReport(Node):
             survey = survey_outliers(
                 hidden, measured, threshold, keep if bool(keep.any()) else None
             )
+            effect = None
+            if survey.outliers:
+                effect = zeroing(hidden, survey.dimensions, weight, matrix)
             name = measured.name_for(record.fingerprint) if measured else ""
+            drawn = (hidden, record, survey, weight, name, matrix, effect)
             with picture_theme(theme):
-                pictures.append(outlier_picture(hidden, record, survey, weight, name, matrix))
+                pictures.append(outlier_picture(*drawn))
             verdicts.append(_verdict(survey))
-            sections.append(_section(hidden, record, survey, measured, weight, matrix))
+            sections.append(_section(hidden, record, survey, measured, effect, matrix))
         image, report = to_image(pictures), "\n\n".join(sections)
         more = f" (of {len(verdicts)} entries, the first)" if verdicts[1:] else ""
         verdict = verdicts[0] + more
@@ -173,7 +177,7 @@ def _section(
     record: Record,
     survey: Survey,
     reference: ReferenceStats | None,
-    weight: Tensor | None,
+    effect: Zeroing | None,
     matrix: FirstMatrix | None,
 ) -> str:
     def name_token(place: Place) -> str:
@@ -199,8 +203,8 @@ def _section(
         lines.append(survey_table(survey.outliers, name_token))
     else:
         lines.append(f"no dimension is over {times} louder or quieter than the reference")
-    if survey.outliers:
-        lines.extend(_seen(zeroing(hidden, survey.dimensions, weight, matrix), survey, matrix))
+    if effect is not None:
+        lines.extend(_seen(effect, survey, matrix))
     return "\n".join(lines)
 
 

@@ -71,6 +71,12 @@ class DitChange(NamedTuple):
         )
 
 
+def strips(states: Tensor) -> tuple[Tensor, ...]:
+    """(batch, tokens, width) cut into :data:`STRIP` tokens each; whole on a GPU."""
+    tokens = STRIP if states.device.type == "cpu" else max(states.shape[1], 1)
+    return states.split(tokens, 1)
+
+
 def rms_norm(hidden: Tensor, weight: Tensor | None = None, eps: float = RMS_EPSILON) -> Tensor:
     """RMSNorm of (..., width) in float32; ``weight`` (width,) is the norm's own scale."""
     x = hidden.float()
@@ -99,9 +105,8 @@ def dit_change(
     """
     if before.shape != after.shape:
         raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")
-    tokens = STRIP if before.device.type == "cpu" else max(before.shape[1], 1)
-    strips = zip(before.split(tokens, 1), after.to(before.device).split(tokens, 1), strict=True)
-    changes = [_change(*strip, weight, matrix) for strip in strips]
+    pairs = zip(strips(before), strips(after.to(before.device)), strict=True)
+    changes = [_change(*pair, weight, matrix) for pair in pairs]
     return DitChange(*(torch.cat(parts, 1) for parts in zip(*changes, strict=True)))
 
 

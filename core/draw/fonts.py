@@ -74,14 +74,15 @@ class FontFinder:
         # For every code point 0, or 1 + the number of the first family that has it.
         self._first = np.zeros(0x110000, np.uint16)
         self._known: dict[str, str | None] = {}
-        self._complete = False
-        self._add_preferred()
+        # Reading fonts takes a while, and the bundled one has what most texts need.
+        self._unread = [self._add_preferred, self._add_all]
+        self._add(BUNDLED_FAMILY, self.file(BUNDLED_FAMILY))
 
     def family(self, character: str) -> str | None:
         """The family that draws ``character``, None if no font does."""
         if character not in self._known:
-            if not self._first[ord(character)] and not self._complete:
-                self._add_all()
+            while not self._first[ord(character)] and self._unread:
+                self._unread.pop(0)()
             number = int(self._first[ord(character)])
             family = self._families[number - 1] if number else None
             drawn = family is not None and _has_ink(self.file(family), character)
@@ -90,7 +91,9 @@ class FontFinder:
 
     def families(self, text: str) -> list[str]:
         """The bundled family and those that ``text`` needs besides, in the order of asking."""
-        needed = {self.family(character) for character in text} - {None, BUNDLED_FAMILY}
+        # No font has a line break: to ask for one would read every font that is installed.
+        letters = set(text) - {"\n"}
+        needed = {self.family(character) for character in letters} - {None, BUNDLED_FAMILY}
         return [BUNDLED_FAMILY, *sorted(needed, key=self._families.index)]
 
     def file(self, family: str) -> str:
@@ -99,12 +102,11 @@ class FontFinder:
 
     def _add_preferred(self) -> None:
         listed = {entry.name for entry in self._manager.ttflist}
-        for family in (BUNDLED_FAMILY, *PREFERRED_FAMILIES):
+        for family in PREFERRED_FAMILIES:
             if family in listed and family not in self._families:
                 self._add(family, self.file(family))
 
     def _add_all(self) -> None:
-        self._complete = True
         listed = {entry.fname for entry in self._manager.ttflist}
         for path in sorted(set(self._font_files()) - listed):
             _try(self._manager.addfont, path)

@@ -5,14 +5,20 @@ Needs matplotlib, so nothing imports this module before a picture is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import blended_transform_factory
 from torch import Tensor
 
-from ..dit.view import FirstMatrix
-from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, zeroing
+from ..dit.view import FirstMatrix, strips
+from ..outliers.survey import NO_OUTLIER, Survey, SurveyedOutlier, Zeroing, zeroing
 from ..record.record import Record
 from .figures import (
     CALM,
@@ -22,7 +28,7 @@ from .figures import (
     QUIET,
     name_decades,
     open_frame,
-    plain_ticks,
+    quick_ticks,
     to_pixels,
 )
 from .fonts import printable, text_style
@@ -36,6 +42,11 @@ POINTS, SMALL = 11.0, 10.0
 """Sizes of the fonts: titles, and all else."""
 LEFT, RIGHT = 3.4, 5.8
 """Inches that the titles of either side have."""
+MIDDLE = 4.7
+"""Inches from the left edge to the panels on the right."""
+LINE, PAD = 1.22 * POINTS / 72, 10 / 72
+"""Inches that a line of a title takes, and that lie between it and its panel. The panels are put in
+place by such numbers: for matplotlib to find them out takes longer than to draw all there is."""
 ROWS, NAMED = 14, 8
 """Dimensions in the panel of tokens, and dimensions named in the panel of stds."""
 TOKEN_LETTERS = 18
@@ -48,6 +59,7 @@ def outlier_picture(
     weight: Tensor | None = None,
     measured_against: str = "",
     matrix: FirstMatrix | None = None,
+    effect: Zeroing | None = None,
 ) -> np.ndarray:
     """(height, width, 3) float32 in 0..1, always of one size.
 
@@ -56,8 +68,10 @@ def outlier_picture(
         weight: (width,) of the DiT's RMSNorm, if it is known.
         measured_against: the reference in words; empty if the states are their own.
         matrix: the DiT's layer after it, if it is known.
+        effect: of the survey's dimensions, if it is known already.
     """
-    return to_pixels(outlier_figure(hidden, record, survey, weight, measured_against, matrix))
+    figure = outlier_figure(hidden, record, survey, weight, measured_against, matrix, effect)
+    return to_pixels(figure)
 
 
 def outlier_figure(
@@ -67,23 +81,23 @@ def outlier_figure(
     weight: Tensor | None = None,
     measured_against: str = "",
     matrix: FirstMatrix | None = None,
+    effect: Zeroing | None = None,
 ) -> Figure:
     """The figure of :func:`outlier_picture`."""
     hidden = hidden.detach().float().cpu()
     magnitude = hidden.abs().amax(0)
     rows = _rows(magnitude, survey)
     always = _always_shown(survey)
-    norms = torch.linalg.vector_norm(hidden.double(), dim=-1).amax(0)
-    columns = token_columns(norms, always)
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[1, 2.1], height_ratios=[1.25, 1])
-    _draw_stds(figure.add_subplot(grid[:, 0]), survey, measured_against)
-    tokens = figure.add_subplot(grid[0, 1])
-    _draw_tokens(figure, tokens, magnitude, rows, columns, survey)
-    seen = figure.add_subplot(grid[1, 1], sharex=tokens)
-    _draw_seen(seen, hidden, survey, rows, columns, weight, matrix)
+    norms = [torch.linalg.vector_norm(strip.double(), dim=-1) for strip in strips(hidden)]
+    columns = token_columns(torch.cat(norms, 1).amax(0), always)
+    figure = Figure(figsize=SIZE, dpi=DPI)
+    std, tokens, bar, seen = (figure.add_axes((0, 0, 1, 1)) for _ in range(4))
+    _draw_stds(std, survey, measured_against)
+    _draw_tokens(tokens, bar, magnitude, rows, columns, survey)
+    effect = effect or zeroing(hidden, survey.dimensions or rows, weight, matrix)
+    _draw_seen(seen, effect, survey, rows, columns, weight, matrix)
     _name_columns(seen, columns, record, survey)
-    tokens.tick_params(labelbottom=False)
+    _arrange(figure, std, tokens, bar, seen)
     title = broken(
         f"{record.source}, {record.layer_in_words}: {hidden.shape[1]} token"
         f"{'' if hidden.shape[1] == 1 else 's'} x {hidden.shape[2]} dimensions",
@@ -91,8 +105,59 @@ def outlier_figure(
         SIZE[0] - 0.5,
         1,
     )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, **text_style(title))
+    figure.suptitle(title, x=0.01, y=0.995, ha="left", fontsize=12, **text_style(title))
     return figure
+
+
+def _arrange(figure: Figure, std: Axes, tokens: Axes, bar: Axes, seen: Axes) -> None:
+    """Put the panels where their texts have the room that they need."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+
+    def largest_of(texts: Sequence[Text]) -> np.ndarray:
+        sizes = [Text.get_window_extent(text, renderer).size for text in texts]
+        return np.max([(0, 0), *sizes], axis=0) / DPI
+
+    width, height = SIZE
+    top = height - 0.3 - max(_title_height(std), _title_height(tokens))
+    numbers, _ = largest_of(std.get_yticklabels())
+    names, _ = largest_of([text for text in std.texts if isinstance(text, Annotation)])
+    left = 0.4 + numbers
+    _place(std, left, 1.15, left + (MIDDLE - 0.84 - left - names) / 1.03, top)
+    _put_label(std.yaxis, 0.24)
+    numbers, _ = largest_of(bar.get_yticklabels())
+    right = width - 0.36 - numbers
+    _, names = largest_of(seen.get_xticklabels())
+    low = min(0.46 + names, 3.9)
+    room = top - low - _title_height(seen) - 0.15
+    middle = top - max(0.55 * room, 0.146 * ROWS)
+    _place(tokens, MIDDLE, middle, right - 0.23, top)
+    _place(bar, right - 0.17, middle, right, top)
+    _place(seen, MIDDLE, low, right - 0.23, low + room - (top - middle))
+    _put_label(tokens.yaxis, MIDDLE - 0.6)
+    _put_label(seen.yaxis, MIDDLE - 0.6)
+    _put_label(seen.xaxis, 0.3)
+    _put_label(bar.yaxis, width - 0.24)
+
+
+def _place(axes: Axes, left: float, bottom: float, right: float, top: float) -> None:
+    """All in inches from the lower left corner."""
+    width, height = SIZE
+    size = ((right - left) / width, (top - bottom) / height)
+    axes.set_position((left / width, bottom / height, *size))
+
+
+def _put_label(axis: Axis, inches: float) -> None:
+    """Write the name of an axis at its middle, so far from the left or the lower edge."""
+    along, across = axis.axes.transAxes, axis.get_figure().dpi_scale_trans
+    if axis.axis_name == "x":
+        axis.set_label_coords(0.5, inches, blended_transform_factory(along, across))
+    else:
+        axis.set_label_coords(inches, 0.5, blended_transform_factory(across, along))
+
+
+def _title_height(axes: Axes) -> float:
+    """Inches that the title takes above its panel."""
+    return PAD + LINE * len(axes.get_title(loc="left").splitlines())
 
 
 def _rows(magnitude: Tensor, survey: Survey) -> list[int]:
@@ -127,14 +192,16 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
         x, bare_x = _spread_out(reference), _spread_out(survey.bare.expected.std.numpy())
     else:
         x = bare_x = _ranks(whole)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     if survey.stats.sinks.tokens:
         ring = {"mfc": "none", "mec": CALM, "mew": 0.7, "ms": 4.5}
-        axes.loglog(bare_x, bare, "o", **ring, label="without sink tokens")
-    axes.loglog(x, whole, ".", color="black", ms=3.5, label="all tokens")
+        axes.plot(bare_x, bare, "o", **ring, label="without sink tokens")
+    axes.plot(x, whole, ".", color="black", ms=3.5, label="all tokens")
     wide = np.array([max(min(x.min(), bare_x.min()) / 2, FLOOR), max(x.max(), bare_x.max()) * 2])
     level = wide if measured_against else np.full(2, max(reference[0], floor))
     for factor in (1.0, survey.threshold, 1.0 / survey.threshold):
-        axes.loglog(wide, level * factor, "-" if factor == 1.0 else ":", color=GREY, lw=1)
+        axes.plot(wide, level * factor, "-" if factor == 1.0 else ":", color=GREY, lw=1)
     shown = np.concatenate([whole, bare])
     low, high = shown.min() / 2, max(shown.max(), reference.max()) * 2
     if not measured_against:
@@ -149,8 +216,8 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
         some = [finding for finding in survey.outliers if _direction(finding) == direction]
         if some:
             marks += _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
-    plain_ticks(axes.xaxis, *wide)
-    plain_ticks(axes.yaxis, low, high)
+    quick_ticks(axes.xaxis, *wide)
+    quick_ticks(axes.yaxis, low, high)
     name_on_the_right(axes, marks, 5.5, SMALL)
     axes.set_xlabel(
         "std of the reference" + (" (equal values are spread out)" if _is_flat(reference) else "")
@@ -160,9 +227,10 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
     axes.set_ylabel(
         f"std of these states (dotted: {survey.threshold:g}x more and less than the reference)"
     )
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=2, frameon=False, fontsize=SMALL
-    )
+    inches = axes.figure.dpi_scale_trans
+    axes.xaxis.set_label_coords(2.0, 0.88, inches)
+    place = {"loc": "upper center", "bbox_to_anchor": (2.0, 0.68), "bbox_transform": inches}
+    axes.legend(**place, ncols=2, frameon=False, fontsize=SMALL)
 
 
 def _draw_findings(
@@ -178,21 +246,21 @@ def _draw_findings(
     links = [
         np.stack([a[at], b[at], gap], axis=1).ravel() for a, b in zip(whole, bare, strict=True)
     ]
-    axes.loglog(*links, "-", color=color, lw=0.6, alpha=0.5)
+    axes.plot(*links, "-", color=color, lw=0.6, alpha=0.5)
     ends = []
     for finding in findings:
         x, y = bare if _only_without_sinks(finding) else whole
         ends.append((x[finding.dimension], y[finding.dimension]))
     label = f"{_direction(findings[0])}: {len(findings)}"
     size = 6 if len(findings) <= 2 * NAMED else 3.5
-    axes.loglog(*zip(*ends, strict=True), "o", color=color, ms=size, label=label)
+    axes.plot(*zip(*ends, strict=True), "o", color=color, ms=size, label=label)
     named = zip(findings[:NAMED], ends[:NAMED], strict=True)
     return [Mark(end, f"{finding.dimension} {_times(finding)}", color) for finding, end in named]
 
 
 def _draw_tokens(
-    figure: Figure,
     axes: Axes,
+    bar_axes: Axes,
     magnitude: Tensor,
     rows: list[int],
     columns: list[Column],
@@ -209,7 +277,8 @@ def _draw_tokens(
         if dimension in directions:
             label.set(color=colors[directions[dimension]], fontweight="bold")
     axes.set_ylabel("dimension")
-    bar = figure.colorbar(image, ax=axes, pad=0.01)
+    axes.set_xticks([])
+    bar = axes.figure.colorbar(image, cax=bar_axes)
     bar.set_label("|x| over the median |x|", fontsize=SMALL)
     name_decades(bar, -1, top, fontsize=SMALL)
     flagged = min(len(survey.outliers), len(rows))
@@ -231,7 +300,7 @@ def _draw_tokens(
 
 def _draw_seen(
     axes: Axes,
-    hidden: Tensor,
+    effect: Zeroing,
     survey: Survey,
     rows: list[int],
     columns: list[Column],
@@ -239,18 +308,17 @@ def _draw_seen(
     matrix: FirstMatrix | None,
 ) -> None:
     open_frame(axes)
-    seen = zeroing(hidden, survey.dimensions or rows, weight, matrix)
     places = np.arange(len(columns))
     change, before, after = (
-        largest(values.amax(0).double(), columns).numpy()
-        for values in (seen.change.relative_l2, seen.share_before, seen.share_after)
+        largest(values.cpu().amax(0).double(), columns).numpy()
+        for values in (effect.change.relative_l2, effect.share_before, effect.share_after)
     )
     axes.bar(places, change, 0.8, color="#cbd5e1", label="change if zeroed (relative L2)")
     axes.plot(places, before, "o", mfc="none", mec=CALM, ms=7, label="share before the norm")
     axes.plot(places, after, "o", color=LOUD, ms=3.5, label="share after it")
     axes.set_ylim(0, 1.2 * max(1.0, float(change.max())))
     axes.set_ylabel("per token")
-    close = {"handletextpad": 0.3, "columnspacing": 0.8, "borderpad": 0.2}
+    close = {"handlelength": 1.2, "handletextpad": 0.3, "columnspacing": 0.8, "borderpad": 0.2}
     axes.legend(
         loc="upper right", ncols=3, fontsize=SMALL - 1, framealpha=0.85, edgecolor="none", **close
     )
@@ -330,7 +398,7 @@ def _spread_out(reference: np.ndarray) -> np.ndarray:
 def _title(axes: Axes, text: str, width: float = LEFT) -> None:
     """``width`` in inches."""
     shown = broken(text, POINTS, width, 4)
-    axes.set_title(shown, loc="left", fontsize=POINTS, pad=10, **text_style(shown))
+    axes.set_title(shown, loc="left", fontsize=POINTS, y=1.0, pad=72 * PAD, **text_style(shown))
 
 
 def _message(axes: Axes, text: str) -> None:

@@ -18,6 +18,8 @@ from .moments import column_moments, higher_moments, wide
 
 NAMED_NON_FINITE = 16
 """How many non-finite values are named; the others are only counted."""
+BLOCK_ROWS = 64
+"""Rows of which the extremes are found before it is asked in which row they stand."""
 
 
 class Place(NamedTuple):
@@ -115,23 +117,19 @@ class DimensionStats:
         low, high = torch.stack([rows.amin(0), rows.amax(0)]).cpu().double()
         self.low, self.high = low, high
         first = int(number.min())
-        for new, equal, old_places, places, extreme in (
-            (low < known.low, low == known.low, known.low_place, self.low_place, torch.argmin),
-            (
-                high > known.high,
-                high == known.high,
-                known.high_place,
-                self.high_place,
-                torch.argmax,
-            ),
+        for new, equal, old_places, places, largest in (
+            (low < known.low, low == known.low, known.low_place, self.low_place, False),
+            (high > known.high, high == known.high, known.high_place, self.high_place, True),
         ):
             # Equal values (the template's first tokens) count where their place comes earlier.
             earlier = equal & (old_places[:, 0] >= first)
             dimensions = (new | earlier).nonzero().flatten()
-            columns = rows.index_select(1, dimensions.to(rows.device))
+            columns = rows
+            if len(dimensions) < self.width:
+                columns = rows.index_select(1, dimensions.to(rows.device))
             if order is not None:
                 columns = columns[order.to(rows.device)]
-            row = extreme(columns, 0).cpu()
+            row = _first_row(columns, largest).cpu()
             row = row if order is None else order[row]
             places[dimensions] = torch.stack([number[row], where[row]], dim=1)
 
@@ -251,6 +249,22 @@ class DimensionStats:
         farthest = torch.maximum(below, above).square()
         shares = torch.where(m2 > 0, farthest / m2.clamp(min=1e-300), 0.0).clamp(max=1.0)
         return [Place(*place) for place in places.tolist()], shares.tolist()
+
+
+def _first_row(columns: Tensor, largest: bool) -> Tensor:
+    """(width,) int64: the first row with each column's largest (else smallest) value.
+
+    Where that stands torch looks up down one column after the other, which is slow: on the CPU it
+    does so for the extremes of blocks of rows, and then inside one block of each column.
+    """
+    value, place = (torch.amax, torch.argmax) if largest else (torch.amin, torch.argmin)
+    if columns.device.type != "cpu" or len(columns) <= 2 * BLOCK_ROWS:
+        return place(columns, 0)
+    blocks = torch.stack([value(block, 0) for block in columns.split(BLOCK_ROWS)])
+    start = BLOCK_ROWS * place(blocks, 0)
+    # The last block may be short: its last row again and again is never the first.
+    inside = (start + torch.arange(BLOCK_ROWS)[:, None]).clamp(max=len(columns) - 1)
+    return start + place(columns.gather(0, inside), 0)
 
 
 def _replaces(new: Tensor, old: Tensor, new_place: Tensor, old_place: Tensor) -> Tensor:

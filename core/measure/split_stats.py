@@ -35,6 +35,7 @@ class SplitStats:
     width: int
     without_sinks: DimensionStats = field(init=False)
     sinks: DimensionStats = field(init=False)
+    _all: DimensionStats | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.without_sinks = DimensionStats(self.width)
@@ -70,6 +71,7 @@ class SplitStats:
             sinks, selected: (batch, tokens) bool, ``selected`` False on padding.
             prompts: the number of each sequence.
         """
+        self._all = None
         tokens = hidden.shape[1]
         numbers = torch.tensor(list(prompts))
         for stats, part in (
@@ -94,7 +96,9 @@ class SplitStats:
     @property
     def all(self) -> DimensionStats:
         """The statistics over every token, sinks included."""
-        return self.without_sinks.merge(self.sinks)
+        if self._all is None:
+            self._all = self.without_sinks.merge(self.sinks)
+        return self._all
 
     def sink_share(self) -> Tensor:
         """(width,) float64: :func:`.token_stats.sink_share` of all tokens seen."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..checks import as_states, require_finite_states
-from ..dit.view import DitChange, FirstMatrix, dit_change
+from ..dit.view import DitChange, FirstMatrix, dit_change, strips
 from ..measure.dimension_stats import Place
 from ..measure.moments import wide
 from ..measure.reference import Reference
@@ -193,16 +193,10 @@ def zeroing(
     chosen = torch.tensor(list(dimensions), dtype=torch.long, device=hidden.device)
     zeroed = hidden.clone(memory_format=torch.contiguous_format)
     zeroed[..., chosen] = 0
-    square = wide(hidden) ** 2
-    scale = 1.0 if weight is None else wide(weight).to(square.device) ** 2
-    if matrix is not None:
-        scale = scale * wide(matrix.columns).to(square.device) ** 2
-    chosen = chosen.to(square.device)
-    return Zeroing(
-        _share(square, chosen),
-        _share(square * scale, chosen),
-        dit_change(hidden, zeroed, weight, matrix),
-    )
+    scales = [wide(one) ** 2 for one in (weight, matrix and matrix.columns) if one is not None]
+    shares = [_shares(strip, chosen, scales) for strip in strips(hidden)]
+    before, after = (torch.cat(parts, 1) for parts in zip(*shares, strict=True))
+    return Zeroing(before, after, dit_change(hidden, zeroed, weight, matrix))
 
 
 def survey_table(
@@ -243,6 +237,16 @@ def _farther(outlier: SurveyedOutlier) -> float:
     """How far from its reference, in whichever view that is farther."""
     views = [view for view in (outlier.whole, outlier.bare) if view]
     return max(distance(view.ratio) for view in views if view.direction != NO_OUTLIER)
+
+
+def _shares(states: Tensor, chosen: Tensor, scales: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The share of the squared norm as it is, and with every square times all ``scales``."""
+    square = wide(states).square()
+    chosen = chosen.to(square.device)
+    before = _share(square, chosen)
+    for scale in scales:
+        square = square * scale.to(square.device)
+    return before, _share(square, chosen) if scales else before
 
 
 def _share(square: Tensor, chosen: Tensor) -> Tensor:

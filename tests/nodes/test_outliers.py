@@ -164,7 +164,7 @@ def test_what_the_dit_sees_equals_numpy(report_node, model, connected, monkeypat
         assert f"{shares[0].mean():.2%} from the encoder" in line
         assert f"{shares[1].mean():.2%} after the {'MODEL' if connected else 'RMSNorm'}" in line
     assert ("no MODEL is connected" in report) is not connected
-    [(_, _, _, drawn_weight, _, drawn_matrix)] = drawn
+    [(_, _, _, drawn_weight, _, drawn_matrix, _)] = drawn
     if connected:
         np.testing.assert_allclose(drawn_weight, weight, rtol=1e-6)
         np.testing.assert_allclose(drawn_matrix.columns, columns, rtol=1e-3)

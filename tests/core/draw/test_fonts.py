@@ -87,6 +87,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(plant, tmp_pat
     path = write_font(tmp_path / "new.ttf", "Came Later", "中")
     finder = plant([], [path])
     assert printable("plain") == "plain"
+    assert text_style("two\nlines")["family"] == [BUNDLED_FAMILY]
     assert path not in {entry.fname for entry in fontManager.ttflist}, "only when it is needed"
     assert printable("中") == "中" and finder.family("中") == "Came Later"
     assert drawn_in_a_figure("中") > 0.02 and drawn_with_pillow("中") > 0.09

@@ -93,6 +93,17 @@ def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
     assert torch.equal(one.low_place, other.low_place)
 
 
+@pytest.mark.parametrize("tokens", [129, 192, 333])
+def test_of_many_equal_extremes_the_first_one_is_the_place(tokens):
+    rows = torch.randint(-4, 5, (tokens, 40), generator=torch.Generator().manual_seed(tokens))
+    rows[:-1, 0], rows[-1, 0] = 0, 1  # The last row, in a block that is not full.
+    stats = DimensionStats(40)
+    stats.update(rows.float())
+    # NumPy's argmin and argmax name the first.
+    assert stats.low_place[:, 1].tolist() == rows.numpy().argmin(0).tolist()
+    assert stats.high_place[:, 1].tolist() == rows.numpy().argmax(0).tolist()
+
+
 def test_merging_modifies_neither_side_and_an_empty_side_changes_nothing():
     stats = streamed([random_rows(9, 3, 0)], 3)
     before = {n: getattr(stats, n).clone() for n in ("count", "mean", "m2", "low", "high")}
