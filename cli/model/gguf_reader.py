@@ -2,9 +2,10 @@
 
 The reader of the package gguf makes several NumPy views of each word of a vocabulary, at some
 10 microseconds a word, and transformers opens the file anew for the configuration, the tokenizer
-and the weights: a minute for Gemma's 262,144 words. Here the file that was opened last stays open
-until :func:`forget_gguf_reader`. transformers also asks for the same map of names once for every
-module of the model: here the map is made once.
+and the weights, and makes a value of every word each time: a minute for Gemma's 262,144 words.
+Here the file that was opened last stays open until :func:`forget_gguf_reader`, and a vocabulary
+is one list. transformers also asks for the same map of names once for every module of the model:
+here the map is made once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+LONG = 1000
+"""An array of as many values is a vocabulary's: one list here."""
+_STRING, _ARRAY = 8, 9
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 12: "d"}
+"""The code in ``struct`` of each type of number."""
 
 
 @contextmanager
@@ -27,7 +34,7 @@ def fast_gguf_reader() -> Iterator[None]:
     import gguf
 
     before, map_before = gguf.GGUFReader, gguf.get_tensor_name_map
-    reader = _fast(before)
+    reader = _fast(before) if _lists_pass() else before
 
     def open_once(path: Any, mode: str = "r") -> Any:
         state = Path(path).stat()
@@ -52,43 +59,50 @@ def _opened(reader: type, path: str, mode: str, size: int, changed: int) -> Any:
     return reader(path, mode)
 
 
+def _lists_pass() -> bool:
+    """Whether transformers hands on a list that is said to be of no type it knows."""
+    try:
+        from transformers.integrations.ggml import _gguf_parse_value
+
+        values = ["a", "b"]
+        return _gguf_parse_value(values, [_ARRAY, None]) is values
+    except (ImportError, TypeError, ValueError):
+        return False
+
+
 @lru_cache(maxsize=1)
 def _fast(base: type) -> type:
-    from gguf import GGUFValueType
-
     class FastReader(base):
-        """Parts of arrays are memoryviews, made in one loop; all else is the package's own."""
+        """A long array has one part, the list of its values; all else is the package's own."""
 
         def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list, list, list]:
-            if raw_type != GGUFValueType.ARRAY or self.byte_order != "I":
-                return super()._get_field_parts(orig_offs, raw_type)
             start = int(orig_offs)
             content = memoryview(self.data)
-            kind, length = struct.unpack_from("=IQ", content, start)
-            if kind == GGUFValueType.STRING:
-                end, values = _strings(content, start + 12, length)
-            elif code := self._NUMBERS.get(kind):
-                end = start + 12 + length * struct.calcsize(f"={code}")
-                numbers = content[start + 12 : end].cast(code)
-                values = [numbers[i : i + 1] for i in range(length)]
-            else:
-                return super()._get_field_parts(orig_offs, raw_type)
-            # As in the package: what comes before the values, the values, where they are.
-            header = [self.data[start : start + 4], self.data[start + 4 : start + 12]]
-            types = [GGUFValueType.ARRAY, *([GGUFValueType(kind)] if length else [])]
-            return end - start, header + values, list(range(2, 2 + length)), types
-
-        _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 12: "d"}
+            if raw_type == _ARRAY and self.byte_order == "I":
+                kind, length = struct.unpack_from("=IQ", content, start)
+                if length >= LONG and (kind == _STRING or kind in _NUMBERS):
+                    end, values = _values(content, start + 12, kind, length)
+                    # Of no known type: transformers does not convert value by value.
+                    return end - start, [values], [0], [_ARRAY, None]
+            return super()._get_field_parts(orig_offs, raw_type)
 
     return FastReader
 
 
-def _strings(content: memoryview, place: int, count: int) -> tuple[int, list[Any]]:
-    """(where they end, the bytes of each of ``count`` strings)."""
+def _values(content: memoryview, place: int, kind: int, count: int) -> tuple[int, list[Any]]:
+    """(where they end, each of ``count`` values of the type ``kind``)."""
+    if code := _NUMBERS.get(kind):
+        end = place + count * struct.calcsize(f"={code}")
+        return end, content[place:end].cast(code).tolist()
+    return _strings(content, place, count)
+
+
+def _strings(content: memoryview, place: int, count: int) -> tuple[int, list[str]]:
+    """(where they end, each of ``count`` strings)."""
     found = []
     length_at = struct.Struct("=Q").unpack_from
     for _ in range(count):
         start = place + 8
         place = start + length_at(content, place)[0]
-        found.append(content[start:place])
+        found.append(str(content[start:place], "utf-8"))
     return place, found
