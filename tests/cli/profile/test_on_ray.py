@@ -53,7 +53,7 @@ class Work:
     def merge(self, meters, after_first=lambda: None, done=lambda prompts, tokens: None):
         stats = None
         shards = self.plan.read(range(self.plan.shards), self.prompts)
-        for part in meters.measure_all(shards, self.indices, done):
+        for part, _ in meters.measure_all(shards, self.indices, done):
             if stats is None:
                 after_first()
             stats = part if stats is None else stats.merge(part)
