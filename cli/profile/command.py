@@ -259,8 +259,7 @@ def _measure(
 ) -> ProfileStats:
     """Measure every shard, going on from the checkpoint if there is one.
 
-    On Ray checkpoints are of whole groups, so that a run that goes on has the groups of the unbroken
-    one.
+    On Ray checkpoints are of whole groups, so that a run that goes on has those of an unbroken one.
     """
     found = checkpoint.load()
     if checkpoint.note:

@@ -200,7 +200,8 @@ def ray_meters(
 ) -> Iterator[RayMeters]:
     """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
 
-    ``group_shards``: see :class:`RayMeters`. On a cluster the model must be at the same path on every node.
+    On a cluster the model must be at the same path on every node. ``group_shards``: see
+    :class:`RayMeters`.
 
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
