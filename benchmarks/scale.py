@@ -71,7 +71,7 @@ def on_ray(shares: Sequence[tuple[int, int]]) -> tuple[Any, float]:
     sys.stderr.write("Starting Ray and a worker for each CPU ...\n")
     ray.init(include_dashboard=False, logging_level="ERROR")
     measure, merge = ray.remote(measured), ray.remote(both)
-    # The start of Ray, and of torch in each worker, is no matter of the prompts.
+    # The start of Ray, and of torch in each worker, takes as long for any number of prompts.
     ray.get([measure.remote(0, 0) for _ in range(int(ray.cluster_resources()["CPU"]))])
     started = time.perf_counter()
     references = deque(measure.remote(*one) for one in shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ class ShardMeter(ProfileMeter):
 class RayMeters:
     """Workers of Ray with one :class:`ShardMeter` each.
 
-    ``group_shards``: of how many shards one merged result is fetched; the others stay on the
-    cluster, whatever their number.
+    ``group_shards``: of how many shards one merged result is fetched; theirs stay on the cluster.
     """
 
     def __init__(self, meters: Sequence[Any], group_shards: int = 1):
@@ -67,13 +67,9 @@ class RayMeters:
         """
         parts = self._measured(shards, tuple(indices), done)
         merged = merge_groups(parts, self._merging(), self._group_shards)
-        before = next(merged, None)
         # One group behind: no worker stands idle while the last results of one are merged.
-        for group in merged:
-            yield results(before[0]), before[1]
-            before = group
-        if before is not None:
-            yield results(before[0]), before[1]
+        for (reference, count), _ in pairwise(chain(merged, [None])):
+            yield results(reference), count
 
     def _measured(
         self,
