@@ -12,12 +12,14 @@ import json
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from zimage_layer_lab.core.profile.merging import merge_groups
 from zimage_layer_lab.core.profile.profile import ProfileStats
 
 from .in_process import peak_bytes
@@ -55,41 +57,57 @@ def both(one: tuple[ProfileStats, Any], other: tuple[ProfileStats, Any]) -> tupl
     return one[0].merge(other[0]), one[1] + other[1]
 
 
-def tree(results: Iterable[Any], merge: Callable[[Any, Any], Any]) -> Any:
-    """All ``results`` merged, each with one of as many: a logarithm of them is held at once."""
-    held: list[tuple[int, Any]] = []
-    for result in results:
-        level = 0
-        while held and held[-1][0] == level:
-            result, level = merge(held.pop()[1], result), level + 1
-        held.append((level, result))
-    _, merged = held.pop()
-    while held:
-        merged = merge(held.pop()[1], merged)
-    return merged
+def told(results: Iterable[Any], total: int) -> Iterator[Any]:
+    """``results``, and on the error stream how many there were so far."""
+    for number, result in enumerate(results, start=1):
+        sys.stderr.write(f"\r{number} of {total} results" + "\n" * (number == total))
+        yield result
+
+
+def on_ray(shares: Sequence[tuple[int, int]]) -> tuple[Any, float]:
+    """All shares measured and merged by Ray, and the seconds since its workers were ready."""
+    import ray
+
+    sys.stderr.write("Starting Ray and a worker for each CPU ...\n")
+    ray.init(include_dashboard=False, logging_level="ERROR")
+    measure, merge = ray.remote(measured), ray.remote(both)
+    # The start of Ray, and of torch in each worker, takes as long for any number of prompts.
+    ray.get([measure.remote(0, 0) for _ in range(int(ray.cluster_resources()["CPU"]))])
+    started = time.perf_counter()
+    references = deque(measure.remote(*one) for one in shares)
+
+    def arriving() -> Iterator[Any]:
+        while references:
+            ray.wait([references[0]], fetch_local=False)
+            yield references.popleft()
+
+    [(merged, _)] = merge_groups(told(arriving(), len(shares)), merge.remote, len(shares))
+    result, seconds = ray.get(merged), time.perf_counter() - started
+    ray.shutdown()
+    return result, seconds
+
+
+def in_one_process(shares: Sequence[tuple[int, int]]) -> tuple[Any, float]:
+    """All shares measured and merged here, and the seconds that took."""
+    started = time.perf_counter()
+    results = told((measured(*one) for one in shares), len(shares))
+    [(merged, _)] = merge_groups(results, both, len(shares))
+    return merged, time.perf_counter() - started
 
 
 def simulate(prompts: int, workers: int) -> dict[str, Any]:
     """Measure and merge; the figures, and by how much the std and the mean are off."""
-    share, started = -(-prompts // workers), time.perf_counter()
+    share = -(-prompts // workers)
     shares = [(first, min(share, prompts - first)) for first in range(0, prompts, share)]
-    if importlib.util.find_spec("ray"):
-        import ray
-
-        ray.init(include_dashboard=False, logging_level="ERROR")
-        measure, merge = ray.remote(measured), ray.remote(both)
-        stats, sums = ray.get(tree((measure.remote(*one) for one in shares), merge.remote))
-        ray.shutdown()
-    else:
-        stats, sums = tree((measured(*one) for one in shares), both)
-    seconds = time.perf_counter() - started
+    has_ray = importlib.util.find_spec("ray") is not None
+    (stats, sums), seconds = on_ray(shares) if has_ray else in_one_process(shares)
     count, mean = sums[0], sums[1] / sums[0]
     std = np.sqrt((sums[2] - count * np.square(mean)) / (count - 1))
     found = stats.dimensions[1].all
     return {
         "prompts": stats.prompts,
         "results merged": len(shares),
-        "on": "Ray" if importlib.util.find_spec("ray") else "one process",
+        "on": "Ray" if has_ray else "one process",
         "microseconds per prompt": seconds / prompts * 1e6,
         "bytes of the result": len(pickle.dumps(stats)),
         "peak MiB of this process": peak_bytes() / 2**20,

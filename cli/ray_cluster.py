@@ -71,7 +71,7 @@ def joined_ray(address: str, workers: int) -> Iterator[None]:
         }
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # where a busy machine lets Ray start too slowly, it is a bare one
         reason = " ".join(str(error).split())
         raise ClusterError(f"Ray at {address} cannot be joined: {reason}") from error
     try:
@@ -92,6 +92,8 @@ def _set_environment() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # The present meaning of "no GPU" is kept, and Ray does not warn that it may change.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # An error is told once, not again with its traceback for each result that it left unfetched.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 
 
 def _require_listener(address: str) -> None:

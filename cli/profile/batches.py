@@ -1,6 +1,7 @@
 """Which prompts share a forward pass; this is decided from the prompts alone, before the first.
 
-An unbroken run, a resumed one and one on Ray therefore add up the same parts in the same order.
+An unbroken run and a resumed one therefore add up the same parts in the same order. So do those on
+Ray, however many workers there are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Batch = list[tuple[int, list[int]]]
 MAX_SHARD_BATCHES = 4
 SHARDS_AT_LEAST = 16
 """A shard is as many batches as leave this many shards, up to the maximum."""
+
+MOST_GROUPS = 64
+"""How many results come from a cluster at most, however many shards were measured there."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class BatchPlan:
     Attributes:
         order: (prompts,) int64, numbers of the prompts.
         starts: (batches + 1,) int64, where in ``order`` each batch begins.
-        shard_batches: batches per shard; a shard is what is merged, checkpointed and sent off.
+        shard_batches: batches per shard; a shard is what a worker measures in one go.
     """
 
     order: np.ndarray
@@ -175,6 +179,11 @@ class BatchPlan:
     @property
     def shards(self) -> int:
         return -(-self.batches // self.shard_batches)
+
+    @property
+    def group_shards(self) -> int:
+        """Shards per group, of which a cluster sends one result: all of them merged."""
+        return -(-self.shards // MOST_GROUPS)
 
     def numbers(self, shard: int) -> list[list[int]]:
         """Per batch of ``shard``, the numbers of its prompts."""

@@ -82,7 +82,7 @@ def profile_model(options: argparse.Namespace, console: Console) -> list[Path]:
         indices = layer_indices(options.layers, config)
         prompts = _count(source, files, config, tokenizer, progress)
         plan = plan_batches(prompts.lengths, prompts.tokens_per_pass(options.batch_tokens))
-        with _meters(options, files) as meters:
+        with _meters(options, files, plan) as meters:
             with progress.waiting("Loading the model"):
                 facts = meters.facts()
             require_fit(reference, facts.width)
@@ -224,12 +224,12 @@ def token_texts(prompts: TokenizedPrompts | ImagePrompts):
     return text
 
 
-def _meters(options: argparse.Namespace, files: ModelFiles):
+def _meters(options: argparse.Namespace, files: ModelFiles, plan: BatchPlan):
     """A context with the model, here or on Ray."""
     model = files.path, options.device, options.dtype, options.images is not None
     if not options.ray:
         return nullcontext(ProfileMeter(*model))
-    return ray_meters(options.ray, options.workers, *model)
+    return ray_meters(options.ray, options.workers, *model, group_shards=plan.group_shards)
 
 
 def _introduce(
@@ -257,7 +257,10 @@ def _measure(
     indices: tuple[int, ...],
     checkpoint: Checkpoint,
 ) -> ProfileStats:
-    """Measure every shard, going on from the checkpoint if there is one."""
+    """Measure every shard, going on from the checkpoint if there is one.
+
+    On Ray checkpoints are of whole groups, so that a run that goes on has those of an unbroken one.
+    """
     found = checkpoint.load()
     if checkpoint.note:
         console.print(
@@ -273,9 +276,9 @@ def _measure(
     before = stats.prompts if stats is not None else 0
     with progress.prompts("Profiling", len(prompts), before, prompts.unit) as counted:
         shards = plan.read(range(done, plan.shards), prompts)
-        for part in meters.measure_all(shards, indices, counted):
+        for part, count in meters.measure_all(shards, indices, counted):
             stats = part if stats is None else stats.merge(part)
-            done += 1
+            done += count
             with writing_in(checkpoint.out, RESUME):
                 checkpoint.save(stats, done)
     return stats

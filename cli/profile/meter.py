@@ -103,7 +103,7 @@ class ProfileMeter(HeldModel):
 
     def measure_all(
         self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
-    ) -> Iterator[ProfileStats]:
-        """Statistics of each shard, in order."""
+    ) -> Iterator[tuple[ProfileStats, int]]:
+        """Statistics of each shard, in order, and of how many shards they are: one."""
         for shard in shards:
-            yield self.measure(shard, indices, done)
+            yield self.measure(shard, indices, done), 1

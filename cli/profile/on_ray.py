@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from ...core.profile.merging import merge_groups
 from ...core.profile.profile import ProfileStats
 from ..model.errors import ModelError
 from ..ray_cluster import ClusterError, joined_ray, lost_worker, require_ray
@@ -25,11 +27,26 @@ AHEAD = 8
 """Shards a worker that may be finished before an earlier one is (a restarted worker is late)."""
 
 
-class RayMeters:
-    """Workers of Ray with one :class:`.ProfileMeter` each."""
+class ShardMeter(ProfileMeter):
+    """As :class:`.ProfileMeter`, for a worker that keeps what it measures until it is merged."""
 
-    def __init__(self, meters: Sequence[Any]):
+    def measure_counted(
+        self, shard: Sequence[Batch | ImageBatch], indices: Sequence[int]
+    ) -> tuple[ProfileStats, tuple[int, int]]:
+        """Statistics of one shard, and its prompts and tokens: few bytes that can be sent off."""
+        stats = self.measure(shard, indices)
+        return stats, (stats.prompts, stats.tokens)
+
+
+class RayMeters:
+    """Workers of Ray with one :class:`ShardMeter` each.
+
+    ``group_shards``: of how many shards one merged result is fetched; theirs stay on the cluster.
+    """
+
+    def __init__(self, meters: Sequence[Any], group_shards: int = 1):
         self._meters = list(meters)
+        self._group_shards = group_shards
 
     def facts(self) -> ModelFacts:
         """What every worker has loaded.
@@ -41,18 +58,56 @@ class RayMeters:
 
     def measure_all(
         self, shards: Iterable[Sequence[Batch | ImageBatch]], indices: Sequence[int], done: Done
-    ) -> Iterator[ProfileStats]:
-        """Statistics of each shard, in order, whichever worker was first.
+    ) -> Iterator[tuple[ProfileStats, int]]:
+        """Statistics of each group of shards, in order, whichever worker was first, and of how many
+        shards they are.
 
         Raises:
             ClusterError: if a worker has died too often.
         """
-        calls = in_order(
-            self._meters, lambda meter, shard: meter.measure.remote(shard, tuple(indices)), shards
-        )
-        for stats in calls:
-            done(stats.prompts, stats.tokens)
-            yield stats
+        parts = self._measured(shards, tuple(indices), done)
+        merged = merge_groups(parts, self._merging(), self._group_shards)
+        # One group behind: no worker stands idle while the last results of one are merged.
+        for (reference, count), _ in pairwise(chain(merged, [None])):
+            yield results(reference), count
+
+    def _measured(
+        self,
+        shards: Iterable[Sequence[Batch | ImageBatch]],
+        indices: tuple[int, ...],
+        done: Done,
+    ) -> Iterator[Any]:
+        """References to the statistics of each shard, in order, once they are there."""
+        measured: deque[Any] = deque()
+
+        def call(meter: Any, shard: Sequence[Batch | ImageBatch]) -> Any:
+            method = meter.measure_counted.options(num_returns=2)
+            statistics, counts = method.remote(shard, indices)
+            measured.append(statistics)
+            return counts
+
+        for counts in in_order(self._meters, call, shards):
+            done(*counts)
+            yield measured.popleft()
+
+    def _merging(self) -> Callable[[Any, Any], Any]:
+        """A function that has two results merged where most of their bytes are.
+
+        No more than there are workers are being merged at once, for each takes memory.
+        """
+        import ray
+
+        # The workers hold every CPU. Ray runs a task of none where its arguments are.
+        merged = ray.remote(num_cpus=0, max_retries=RESTARTS)(ProfileStats.merge)
+        running: list[Any] = []
+
+        def merge(one: Any, other: Any) -> Any:
+            if len(running) == len(self._meters):
+                _, running[:] = ray.wait(running, num_returns=1, fetch_local=False)
+            running.append(merged.remote(one, other))
+            return running[-1]
+
+        return merge
 
 
 def in_order(
@@ -131,17 +186,24 @@ def require_cluster(address: str, workers: int, device: str) -> None:
 
 @contextmanager
 def ray_meters(
-    address: str, workers: int, path: Path, device: str, dtype: str, vision: bool = False
+    address: str,
+    workers: int,
+    path: Path,
+    device: str,
+    dtype: str,
+    vision: bool = False,
+    group_shards: int = 1,
 ) -> Iterator[RayMeters]:
     """Workers on a cluster, or with the address "local" on a Ray of this machine alone.
 
-    On a cluster the model must be at the same path on every node.
+    On a cluster the model must be at the same path on every node. ``group_shards``: see
+    :class:`RayMeters`.
 
     Raises:
         ClusterError: if the cluster cannot be joined, or lacks the CPUs or GPUs.
     """
-    with ray_workers(address, workers, device, ProfileMeter) as make:
-        yield RayMeters(make(path, dtype, vision))
+    with ray_workers(address, workers, device, ShardMeter) as make:
+        yield RayMeters(make(path, dtype, vision), group_shards)
 
 
 @contextmanager

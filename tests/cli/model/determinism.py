@@ -55,7 +55,8 @@ plan = plan_batches(tokenized.lengths, 2048)
 meter = ProfileMeter(files.path, "cpu", "float32")
 indices = range(meter.facts().blocks + 1)
 stats = None
-for part in meter.measure_all(plan.read(range(plan.shards), tokenized), indices, lambda *_: None):
+shards = plan.read(range(plan.shards), tokenized)
+for part, _ in meter.measure_all(shards, indices, lambda *_: None):
     stats = part if stats is None else stats.merge(part)
 figures = {}
 for index in indices:

@@ -49,7 +49,7 @@ def measure(folder, prompt_file, batch_tokens):
     indices = range(meter.facts().blocks + 1)
     stats = None
     shards = plan.read(range(plan.shards), prompts)
-    for part in meter.measure_all(shards, indices, lambda prompts, tokens: None):
+    for part, _ in meter.measure_all(shards, indices, lambda prompts, tokens: None):
         stats = part if stats is None else stats.merge(part)
     return stats, [prompts.ids(number) for number in range(len(prompts.prompts))]
 

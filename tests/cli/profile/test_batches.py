@@ -40,6 +40,12 @@ def test_equal_prompts_stay_in_order_and_few_batches_make_small_shards():
     assert plan_batches([5] * 4000, 10).shard_batches == 4
 
 
+@pytest.mark.parametrize(("prompts", "group"), [(1, 1), (256, 1), (257, 2), (100_000, 391)])
+def test_a_cluster_sends_64_results_at_most(prompts, group):
+    plan = plan_batches([5] * prompts, 5)
+    assert plan.group_shards == group and -(-plan.shards // group) <= 64
+
+
 def test_the_plan_of_a_million_prompts_is_small():
     plan = plan_batches(np.full(1_000_000, 40), 2048)
     assert plan.order.nbytes + plan.starts.nbytes < 9e6

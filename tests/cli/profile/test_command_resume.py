@@ -8,6 +8,8 @@ import pytest
 from safetensors import safe_open
 from zimage_layer_lab.cli.profile import checkpoint as profile_checkpoint
 from zimage_layer_lab.cli.profile.meter import ProfileMeter
+from zimage_layer_lab.core.profile.merging import merge_groups
+from zimage_layer_lab.core.profile.profile import ProfileStats
 
 PROMPTS = 600
 SHARDS_BEFORE_THE_KILL = 12
@@ -109,6 +111,35 @@ def test_the_same_run_goes_on_where_it_stopped(interrupted):
     status, out, _ = interrupted()
     assert status == 0 and "Going on from a checkpoint: 4 prompts are done." in out
     assert json.loads((interrupted.out / "profile.json").read_text())["prompts"] == 10
+
+
+def test_groups_of_shards_go_on_behind_the_last_whole_one_to_the_same_bits(
+    tiny_model, prompt_file, tmp_path, layerlab, every_shard, monkeypatch
+):
+    """The results of Ray, without it: each of three shards, the last of one."""
+    measure_all, stop_before = ProfileMeter.measure_all, None
+
+    def in_groups(self, *arguments):
+        parts = (part for part, _ in measure_all(self, *arguments))
+        for number, group in enumerate(merge_groups(parts, ProfileStats.merge, 3)):
+            if number == stop_before:
+                raise KeyboardInterrupt
+            yield group
+
+    monkeypatch.setattr(ProfileMeter, "measure_all", in_groups)
+
+    def run(name):
+        common = ("--prompts", prompt_file, "--batch-tokens", 1, "--layers=-2,-3")
+        return layerlab("profile", tiny_model(), *common, "--out", tmp_path / name)
+
+    stop_before = 2
+    assert run("interrupted")[0] == 130
+    stop_before = None
+    status, out, _ = run("interrupted")
+    assert status == 0 and "Going on from a checkpoint: 6 prompts are done." in out
+    assert run("unbroken")[0] == 0
+    files = [tmp_path / name / "profile.json" for name in ("interrupted", "unbroken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(

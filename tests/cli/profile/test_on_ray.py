@@ -7,17 +7,18 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 from zimage_layer_lab.cli.model.errors import ModelError
 from zimage_layer_lab.cli.model.prompt_tokenizer import PromptTokenizer
 from zimage_layer_lab.cli.profile.batches import TokenizedPrompts, TokenLimits, plan_batches
 from zimage_layer_lab.cli.profile.meter import ProfileMeter
 from zimage_layer_lab.cli.profile.prompt_file import PromptFile
-from zimage_layer_lab.core.profile.profile import summarise
+from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
 ray = pytest.importorskip("ray", reason="ray, an optional extra, is not installed")
 
-from zimage_layer_lab.cli.profile.on_ray import ClusterError, ray_meters  # noqa: E402
+from zimage_layer_lab.cli.profile.on_ray import ClusterError, RayMeters, ray_meters  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,7 @@ class Work:
     def merge(self, meters, after_first=lambda: None, done=lambda prompts, tokens: None):
         stats = None
         shards = self.plan.read(range(self.plan.shards), self.prompts)
-        for part in meters.measure_all(shards, self.indices, done):
+        for part, _ in meters.measure_all(shards, self.indices, done):
             if stats is None:
                 after_first()
             stats = part if stats is None else stats.merge(part)
@@ -118,6 +119,27 @@ def test_two_workers_give_the_numbers_of_one_process(work, workers):
     found = work.merge(workers, done=lambda prompts, tokens: heard.append((prompts, tokens)))
     assert_equal(found, work.alone)
     assert [sum(part) for part in zip(*heard, strict=True)] == [10, work.prompts.tokens]
+
+
+def test_of_many_shards_the_driver_fetches_few_results(work, workers, monkeypatch):
+    """Those it fetches have the same bits whichever worker measured what."""
+    get, fetched = ray.get, []
+
+    def counting(*arguments, **options):
+        found = get(*arguments, **options)
+        fetched.append(isinstance(found, ProfileStats))
+        return found
+
+    monkeypatch.setattr(ray, "get", counting)
+    runs = []
+    for meters in (workers._meters, workers._meters[::-1][:1]):
+        fetched.clear()
+        runs.append(work.merge(RayMeters(meters, group_shards=4)))
+        assert sum(fetched) == -(-work.plan.shards // 4) < work.plan.shards
+    assert_equal(runs[0], work.alone)
+    for index in work.indices:
+        one, other = (run.dimensions[index].all for run in runs)
+        assert torch.equal(one.mean, other.mean) and torch.equal(one.m2, other.m2)
 
 
 def process_ids(workers):
