@@ -145,7 +145,8 @@ def _weights(clip: Any) -> int:
 
 
 def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
-    from zimage_layer_lab.nodes.encoder import RECENT, encode
+    from zimage_layer_lab.nodes.encoded_once import RECENT
+    from zimage_layer_lab.nodes.encoder import encode
 
     clip = _load(host, "text")
     prompt, text = _prompt(clip, tokens)

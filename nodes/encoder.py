@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import torch
@@ -23,8 +22,8 @@ from comfy.text_encoders.qwen3vl import Qwen3VL
 from ..core.encoder.capture import Capture, NotADecoderError, capture_hidden_states, find_decoder
 from ..core.encoder.fingerprint import fingerprint
 from ..core.encoder.layers import hidden_state_index, negative_layer
-from ..core.encoder.recent import Recent, capture_once, digest, put_away, take_out
 from ..core.record.record import RECORD_KEY, Record
+from .encoded_once import captured_once
 from .loaded_as import as_loaded, require_own_weights, source_in_words
 from .token_record import decode_tokens, token_record
 
@@ -62,7 +61,7 @@ def encode(
         layers: Hugging Face layer numbers.
         images: (1, height, width, 3) each, in the order of their places in the prompt.
         once: what the model computed for this prompt and these images a while ago is not computed
-            again (:mod:`core.encoder.recent`); only for a pass that nobody else changes.
+            again (:mod:`.encoded_once`); only for a pass that nobody else changes.
 
     Raises:
         ValueError: if the CLIP is of another kind (the message says what is needed).
@@ -148,75 +147,14 @@ def _run(
     """The host's entries for ``sections``, what was captured, and its first call of the encoder."""
     stage = clip.cond_stage_model
     warn_of_memory(clip, reader.encoder, sections)
-    with _capture(clip, reader, sections, layers, once) as capture:
+    decoder, transformer = reader.decoder, reader.encoder.transformer
+    passes = once and captured_once(clip, decoder, transformer, sections, layers)
+    with passes or capture_hidden_states(decoder, layers) as capture:
         # Its own choice of layer, -2 or a list, would be sought among blocks that are not run.
-        listening = listen(reader.encoder.transformer, visible, intermediate_output=0)
+        listening = listen(transformer, visible, intermediate_output=0)
         with listening as calls, _states_as_they_are(stage):
             entries = clip.encode_from_tokens_scheduled({stage.clip_name: sections})
     return entries, capture, calls[0]
-
-
-class _Recent(NamedTuple):
-    """What one language model computed last: the states of its passes, and its images."""
-
-    passes: Recent
-    images: Recent
-
-
-RECENT: WeakKeyDictionary[torch.nn.Module, _Recent] = WeakKeyDictionary()
-"""By decoder, and gone with it."""
-
-
-@contextmanager
-def _capture(
-    clip: Any, reader: _Reader, sections: list[list[tuple]], layers: Sequence[int], once: bool
-) -> Iterator[Capture]:
-    """The capture of one pass over ``sections``. With ``once`` recent results stand in for what
-    they are known to be equal to."""
-    patcher = clip.patcher
-    patches = dict(patcher.object_patches)
-    cast = patches.pop("manual_cast_dtype", None)  # The host's own, of every CLIP.
-    weights = [str(patcher.patches_uuid), str(patcher.load_device), str(cast)]
-    # Hooks change the weights between the passes of one call, and other patches have no mark.
-    unmarked = patcher.forced_hooks or patches or patcher.weight_wrapper_patches
-    key = digest([weights, sections]) if once and not unmarked else None
-    if key is None:
-        with capture_hidden_states(reader.decoder, layers) as capture:
-            yield capture
-        return
-    recent = RECENT.setdefault(reader.decoder, _Recent(Recent(), Recent()))
-    with (
-        _images_once(reader.encoder.transformer, recent.images, weights),
-        capture_once(reader.decoder, layers, recent.passes, key) as capture,
-    ):
-        yield capture
-
-
-@contextmanager
-def _images_once(
-    transformer: torch.nn.Module, images: Recent, weights: list[str]
-) -> Iterator[None]:
-    """Within the context the vision tower does not run for an image that it read a while ago."""
-    if not hasattr(transformer, "visual"):
-        yield
-        return
-    read = transformer.preprocess_embed
-
-    def read_once(embed: dict, device: Any) -> Any:
-        key = digest([weights, embed])
-        known = images.get(key) if key else {}
-        if known:
-            return take_out(known["result"])
-        result = read(embed, device=device)
-        if key:
-            images.put(key, {"result": put_away(result)})
-        return result
-
-    transformer.preprocess_embed = read_once
-    try:
-        yield
-    finally:
-        del transformer.preprocess_embed
 
 
 def _record(clip: Any, reader: _Reader, sections: list[list[tuple]], call: dict) -> Record:

@@ -67,8 +67,8 @@ def _inference_mode():
 @pytest.fixture(autouse=True)
 def _nothing_encoded_before():
     """Tests change weights behind the host's back, which no key of a recent result can tell."""
-    if encoder := sys.modules.get("zimage_layer_lab.nodes.encoder"):
-        encoder.RECENT.clear()
+    if encoded_once := sys.modules.get("zimage_layer_lab.nodes.encoded_once"):
+        encoded_once.RECENT.clear()
 
 
 @pytest.fixture

@@ -56,10 +56,10 @@ def test_layers_of_one_text_cost_the_deepest_and_are_the_stock_encoders(clip, pa
 
 
 def test_the_final_layer_is_the_same_however_it_is_come_by(clip, pack):
-    from zimage_layer_lab.nodes import encoder
+    from zimage_layer_lab.nodes import encoded_once
 
     whole, _ = run(pack.Qwen3Encode, clip=clip, text=TEXT, layer=-1)
-    encoder.RECENT.clear()
+    encoded_once.RECENT.clear()
     run(pack.Qwen3Encode, clip=clip, text=TEXT, layer=-2)
     again, _ = run(pack.Qwen3Encode, clip=clip, text=TEXT, layer=-1)
     assert torch.equal(states(whole), states(again))
@@ -90,17 +90,17 @@ def test_what_a_user_gets_is_a_copy(clip, pack):
 
 
 def test_a_model_that_is_gone_leaves_nothing(host, pack):
-    from zimage_layer_lab.nodes import encoder
+    from zimage_layer_lab.nodes import encoded_once
 
     own = host.nodes.CLIPLoader().load_clip("qwen_3_4b.safetensors", "lumina2")[0]
     run(pack.Qwen3Encode, clip=own, text=TEXT)
-    assert len(encoder.RECENT) == 1
+    assert len(encoded_once.RECENT) == 1
     import comfy.model_management
 
     comfy.model_management.unload_all_models()
     del own
     gc.collect()
-    assert len(encoder.RECENT) == 0
+    assert len(encoded_once.RECENT) == 0
 
 
 def test_patches_without_a_mark_are_encoded_every_time(clip, pack, blocks):
@@ -122,7 +122,7 @@ def look(pack, vl_clip, image, text, layer=-2):
 
 
 def test_an_image_is_looked_at_once_for_any_text_and_layer(vl_clip, pack, looks):
-    from zimage_layer_lab.nodes import encoder
+    from zimage_layer_lab.nodes import encoded_once
 
     image = noise(1)
     for text, layer in (("a fox", -2), ("a fox", -6), ("a whale", -2), ("", -1)):
@@ -130,21 +130,21 @@ def test_an_image_is_looked_at_once_for_any_text_and_layer(vl_clip, pack, looks)
     assert len(looks) == 1
     shared = look(pack, vl_clip, image, "a hare")
     assert len(looks) == 1
-    encoder.RECENT.clear()
+    encoded_once.RECENT.clear()
     alone = look(pack, vl_clip, image, "a hare")
     assert len(looks) == 2
     assert torch.equal(states(shared), states(alone))
 
 
 def test_another_image_or_one_in_another_place_is_told_apart(vl_clip, pack, looks):
-    from zimage_layer_lab.nodes import encoder
+    from zimage_layer_lab.nodes import encoded_once
 
     first, second = noise(1), noise(2)
     both = look(pack, vl_clip, torch.cat([first, second]), "two")
     swapped = look(pack, vl_clip, torch.cat([second, first]), "two")
     assert len(looks) == 2
     assert not torch.equal(states(both), states(swapped))
-    encoder.RECENT.clear()
+    encoded_once.RECENT.clear()
     assert torch.equal(
         states(swapped), states(look(pack, vl_clip, torch.cat([second, first]), "two"))
     )

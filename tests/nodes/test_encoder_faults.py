@@ -110,11 +110,11 @@ class Clips:
 
     def right(self, node, pack):
         """What a node gives when nothing fails, made once; the encoders remember nothing of it."""
-        from zimage_layer_lab.nodes import encoder
+        from zimage_layer_lab.nodes import encoded_once
 
         if node not in self._right:
             self._right[node] = NODES[node][0](pack, self)
-        encoder.RECENT.clear()
+        encoded_once.RECENT.clear()
         return self._right[node]
 
     def transformer(self, name):

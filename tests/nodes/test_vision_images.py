@@ -184,10 +184,10 @@ def test_an_image_placeholder_that_a_user_typed_takes_no_images_place(vl_clip, p
 
 
 def test_the_encoder_is_whole_after_an_image_that_failed_half_way(vl_clip, pack):
-    from zimage_layer_lab.nodes import encoder
+    from zimage_layer_lab.nodes import encoded_once
 
     expected = states(encode(vl_clip, pack, image(), layer=-2))
-    encoder.RECENT.clear()
+    encoded_once.RECENT.clear()
     transformer = vl_clip.cond_stage_model.qwen3vl_4b.transformer
     layers = transformer.model.layers
 
