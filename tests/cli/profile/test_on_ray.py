@@ -162,7 +162,7 @@ def test_the_command_on_a_local_ray_writes_the_same_profile(
     common = ("profile", tiny_model(), "--prompts", prompt_file, "--batch-tokens", 40)
     process = layerlab_process(*common, "--out", tmp_path / "ray", "--ray", "local")
     status, _, _ = layerlab(*common, "--out", tmp_path / "alone")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=400)
     assert (process.returncode, status) == (0, 0), err
     assert "2 Ray workers on cpu" in " ".join(out.split()) and "tokens/s" in out
     found, expected = (
@@ -183,7 +183,7 @@ def test_images_on_a_local_ray_give_the_same_profile(
     common = ("profile", tiny_vision_model, "--images", pictures[0], "--max-image-tokens", 80)
     process = layerlab_process(*common, "--out", tmp_path / "ray", "--ray", "local")
     assert layerlab(*common, "--out", tmp_path / "alone")[0] == 0
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     assert "2 Ray workers on cpu" in " ".join(out.split()) and "4/4 images" in out
     found, expected = (
