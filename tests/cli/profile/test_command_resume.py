@@ -11,8 +11,8 @@ from zimage_layer_lab.cli.profile.meter import ProfileMeter
 from zimage_layer_lab.core.profile.merging import merge_groups
 from zimage_layer_lab.core.profile.profile import ProfileStats
 
-PROMPTS = 600
-SHARDS_BEFORE_THE_KILL = 12
+PROMPTS = 240
+SHARDS_BEFORE_THE_KILL = 5
 
 
 @pytest.fixture(scope="module")
