@@ -124,7 +124,7 @@ def measure(folder: Path, module: str, every: int) -> tuple[int, int]:
     for stage in tests:
         seconds_as_it_is(tuple(stage))
     tried = noticed = 0
-    for mutant in list(mutants(source))[every // 2 :: every]:
+    for mutant in list(mutants(source))[::every]:
         path.write_text(mutant, encoding="utf-8")
         tried += 1
         if is_noticed(tests):
