@@ -236,9 +236,11 @@ def _another_text(host: Any, blocks: int, rounds: int) -> Row:
     def ours(text: str) -> list:
         return encode(clip, build_prompt(text, images=1), [-2], [image], once=True)
 
+    [deep] = host.CLIPSetLastLayer().set_last_layer(clip, -2)
+
     def stock(text: str) -> list:
         tokens = clip.tokenize(text, images=[image], thinking=True)
-        return clip.encode_from_tokens_scheduled(tokens)
+        return deep.encode_from_tokens_scheduled(tokens)
 
     first = next(texts)
     assert torch.equal(ours(first)[0].conditioning[0][0], stock(first)[0][0]), "-2 is stock's"
