@@ -73,7 +73,7 @@ class Concept:
 
     @property
     def dimensions(self) -> int:
-        """Of a token, all taps together."""
+        """How many dimensions a token's state has, all taps together."""
         return len(self.direction)
 
     @property

@@ -37,8 +37,8 @@ class CausalModel(Protocol):
         """Hidden states (0..blocks), each a list of (tokens, width), one for each prompt."""
 
     def finish(self, prompts: Sequence[Ids], index: int, states: Sequence[Tensor]) -> list[Tensor]:
-        """Of each prompt the normed last state, (tokens, width), were its hidden state ``index``
-        the one given; in one pass."""
+        """The normed last state of each prompt, (tokens, width), if its hidden state ``index`` were
+        the one in ``states``; in one pass."""
 
     def logits(self, normed: Tensor) -> Tensor:
         """(n, width) normed last states -> (n, vocabulary)."""

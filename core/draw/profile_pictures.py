@@ -39,7 +39,7 @@ from .labels import Mark, broken, name_above, name_on_the_right
 MARKED_LAYERS = (-2, -6)
 """The layers that Z-Image and its kin read, marked wherever they were measured."""
 TAP_COLORS = ("#7c3aed", "#0e7490")
-"""Of the marks at hidden states that an image model takes, the first model's and the second's."""
+"""Colours that mark the hidden states which image models take: the first model's, the second's."""
 NAMED_DIMENSIONS = 8
 """Dimensions that a panel names of those that are too loud, and of those that are too quiet."""
 

@@ -20,11 +20,11 @@ from .outlier_picture import DPI, SIZE
 
 POINTS = 11
 UNDER = "#7c3aed"
-"""Of the map's own purple, for the names of dimensions under the reference."""
+"""The colour of the names of dimensions under the reference: the map's own purple."""
 NAMED, COLUMNS = 10, 16
 """Dimensions named above the map, and those drawn one by one below it."""
 ON_PALE = "#111111"
-"""Of numbers in pale cells, which are pale on dark paper too."""
+"""The colour of numbers in pale cells, which are pale on dark paper too."""
 LEAST, MOST = 1.0, 4.0
 """Decades that the colours span at least and at most, either way."""
 

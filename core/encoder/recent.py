@@ -67,8 +67,11 @@ def byte_size(value: Any) -> int:
 
 
 def digest(value: Any) -> bytes | None:
-    """The same 32 bytes for equal dicts, lists, tuples, tensors, strings, numbers and None; None if
-    something else is among them, which cannot be told from its like."""
+    """SHA-256 of ``value``: of dicts, lists, tuples, tensors, strings, numbers and None.
+
+    Equal values have equal digests; a list and a tuple of the same are equal. None if ``value``
+    holds anything else, whose content cannot be compared.
+    """
     sha = hashlib.sha256()
     try:
         _add(sha, value)
