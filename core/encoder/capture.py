@@ -77,8 +77,8 @@ def capture_hidden_states(
         decoder: from :func:`find_decoder`.
         layers: Hugging Face layer numbers, negative or not; see :mod:`.layers`.
         receive: is given each hidden state's index and its states (batch, tokens, width) as the
-            pass comes to them, instead of their being kept: one layer in memory at a time. They
-            are the decoder's own and change when the hook returns.
+            pass comes to them, once a pass, instead of their being kept: one layer in memory at a
+            time. They are the decoder's own and change when the hook returns.
 
     Raises:
         LayerRangeError: if a layer does not exist.
@@ -92,9 +92,11 @@ def capture_hidden_states(
     top = wanted[-1]
     capture = Capture(blocks=blocks, blocks_run=max(top, 1))
     stack = BlockSwap(decoder, lambda own: own[: capture.blocks_run])
+    seen: set[int] = set()  # In this pass.
 
     def start_pass(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         capture.passes.append({})
+        seen.clear()
         stack.swap()
         # transformers would install its own recording hooks now, on the blocks left, for good.
         quiet = {name: False for name in RECORDING if kwargs.get(name)}
@@ -104,6 +106,9 @@ def capture_hidden_states(
         stack.restore()
 
     def keep(index: int, hidden: Tensor) -> None:
+        if index in seen:
+            return  # ComfyUI's decoders give their norm an intermediate state too, after the last.
+        seen.add(index)
         if hidden.ndim != 3:
             # Such as the four streams of Gemma 3n, or hyper-connections.
             raise NotADecoderError(
@@ -113,7 +118,7 @@ def capture_hidden_states(
         if receive is not None:
             receive(index, hidden.detach())
         else:
-            capture.passes[-1].setdefault(index, hidden.detach().clone())
+            capture.passes[-1][index] = hidden.detach().clone()
 
     def on_input(index: int):
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:

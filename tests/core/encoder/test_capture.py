@@ -230,6 +230,28 @@ def test_captured_states_are_not_overwritten_by_later_blocks():
     assert len(pointers) == BLOCKS + 1, "no two layers share memory"
 
 
+class TwiceNormed(InPlaceDecoder):
+    """Norms an intermediate state after the last one, as ComfyUI's decoders do for some types."""
+
+    def forward(self, x):
+        first = self.layers[0](x=x.clone())
+        for block in self.layers:
+            x = block(x=x)
+        return self.norm(x), self.norm(first)
+
+
+@pytest.mark.parametrize("layer", [2, BLOCKS - 1, BLOCKS])
+def test_a_norm_that_is_called_again_changes_no_state(layer):
+    decoder, received = TwiceNormed(), []
+    with capture_hidden_states(decoder, [layer]) as kept:
+        decoder(torch.zeros(1, 3, WIDTH))
+    with capture_hidden_states(decoder, [layer], lambda *given: received.append(given)):
+        decoder(torch.zeros(1, 3, WIDTH))
+    [(index, hidden)] = received
+    assert index == layer
+    assert kept.passes[0][layer].unique().item() == layer == hidden.unique().item()
+
+
 def test_captured_states_carry_no_graph(qwen3):
     with capture_hidden_states(find_decoder(qwen3), [-2]) as capture:
         qwen3(IDS)
