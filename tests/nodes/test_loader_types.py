@@ -92,6 +92,20 @@ FILES = {
         GEMMA_3_V: (2048, 3840),
         "spiece_model": None,
     },
+    "gemma3_4b_vision": {
+        GEMMA: (2560,),
+        GEMMA_3: (256,),
+        "vision_model.embeddings.patch_embedding.weight": (1152, 3, 14, 14),
+        "spiece_model": None,
+    },
+    "gemma4_e2b": {
+        GEMMA: (1536,),
+        "model.layers.34.self_attn.q_norm.weight": (256,),
+        "tokenizer_json": None,
+    },
+    "gemma4_12b": {GEMMA: (3840,), GEMMA_3_12B: (256,), "tokenizer_json": None},
+    "ltxav": {"text_embedding_projection.aggregate_embed.weight": (32, 49 * 3840)},
+    "jina_clip_2": {"model.encoder.layers.0.mixer.Wqkv.weight": (3072, 1024), "spiece_model": None},
     "mistral3_24b": {NORM: (5120,), "tekken_model": None},
     "ministral3_3b": {NORM: (3072,), "tekken_model": None},
     "gpt_oss": {
@@ -124,6 +138,11 @@ TABLE = [
     ("gemma2_2b", "LUMINA2 PIXELDIT", WORDLESS),
     ("gemma3_4b", "LUMINA2", WORDLESS),
     ("gemma3_12b", "LUMINA2", ONE),
+    ("gemma3_4b_vision", "LUMINA2", WORDLESS),
+    ("gemma4_e2b", "LUMINA2", WORDLESS),
+    ("gemma4_12b", "LUMINA2", WORDLESS),
+    ("gemma3_12b ltxav", "LTXV", ONE),
+    ("gemma3_4b jina_clip_2", "NEWBIE", ONE),
     ("mistral3_24b", "FLUX2", NORMLESS),
     ("ministral3_3b", "FLUX2", WORDLESS),
     ("gpt_oss", "LENS", WORDLESS),
@@ -171,7 +190,7 @@ def built(files, kind):
         {n: torch.zeros(1).expand(s) if s else as_tensor(words[n]()) for n, s in one.items()}
         for one in shapes
     ]
-    names = FILES.keys() - {"clip_l", "byt5"}
+    names = FILES.keys() - {"clip_l", "byt5"} | {"gemma4"}
     clip = comfy.sd.load_text_encoder_state_dicts(
         hollow,
         clip_type=getattr(comfy.sd.CLIPType, kind),
