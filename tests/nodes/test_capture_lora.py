@@ -101,22 +101,42 @@ def test_two_strengths_in_turn_do_not_mix(pack, load_lora):
     assert not torch.equal(ours[0], ours[3])
 
 
-def test_a_lora_that_is_scheduled_by_hooks_gives_every_stock_entry(clip, pack, lora_weights):
-    """With hook keyframes the host encodes once for each span of the sampling."""
+def hooked(clip, lora_weights, strengths):
+    """``clip`` with a LoRA of each strength over an equal span of the sampling."""
     import comfy.hooks
     from comfy_extras.nodes_hooks import SetClipHooks
 
     hooks = comfy.hooks.create_hook_lora(lora_weights, 1.0, 1.0)
     keyframes = comfy.hooks.HookKeyframeGroup()
-    keyframes.add(comfy.hooks.HookKeyframe(strength=1.0, start_percent=0.0))
-    keyframes.add(comfy.hooks.HookKeyframe(strength=0.25, start_percent=0.5))
+    for place, strength in enumerate(strengths):
+        start = place / len(strengths)
+        keyframes.add(comfy.hooks.HookKeyframe(strength=strength, start_percent=start))
     hooks.set_keyframes_on_hooks(keyframes)
-    [hooked] = SetClipHooks().apply_hooks(clip, True, True, hooks)
-    stock = text_encode(hooked, PROMPT)
-    ours, _ = run(pack.Qwen3Encode, clip=hooked, text=PROMPT)
+    return SetClipHooks().apply_hooks(clip, True, True, hooks)[0]
+
+
+def test_a_lora_that_is_scheduled_by_hooks_gives_every_stock_entry(clip, pack, lora_weights):
+    """With hook keyframes the host encodes once for each span of the sampling."""
+    scheduled = hooked(clip, lora_weights, [1.0, 0.25])
+    stock = text_encode(scheduled, PROMPT)
+    ours, _ = run(pack.Qwen3Encode, clip=scheduled, text=PROMPT)
     assert len(stock) == 2 and len(ours) == 2
     for (hidden, options), (expected, expected_options) in zip(ours, stock, strict=True):
         assert torch.equal(hidden, expected)
         assert options["clip_start_percent"] == expected_options["clip_start_percent"]
         assert len(options[RECORD]) == hidden.shape[1]
     assert not torch.equal(stock[0][0], stock[1][0])
+
+
+def test_words_are_weighed_at_each_strength_of_a_scheduled_lora(clip, pack, lora_weights):
+    def weighted(*strengths):
+        lora_clip = hooked(clip, lora_weights, strengths)
+        return run(pack.WeightedEncode, clip=lora_clip, text="a (red:1.5) fox", layer=-6)[0]
+
+    scheduled = weighted(1.0, 0.25)
+    alone = [weighted(1.0)[0], weighted(0.25)[0]]
+    plain, _ = run(pack.Qwen3Encode, clip=clip, text="a red fox", layer=-6)
+    assert not torch.equal(scheduled[0][0], scheduled[1][0])
+    for (hidden, options), (expected, _), start in zip(scheduled, alone, (0.0, 0.5), strict=True):
+        assert torch.equal(hidden, expected) and options["clip_start_percent"] == start
+        assert not torch.equal(hidden, states(plain))

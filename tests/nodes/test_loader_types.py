@@ -12,6 +12,7 @@ from .stock import output, record, run, states
 from .tiny_encoders import encoder_state, filled, tekken
 
 PROMPT = 'a red fox (in snow:1.2), a sign that says "open"'
+WEIGHTED = "a (red:1.4) fox in [snow]"
 PAIRS = [("klein 4b", "z_image"), ("krea2", "qwen3vl")]
 
 
@@ -31,6 +32,9 @@ def test_every_node_gives_what_it_gives_behind_lumina2(pack, tapped_clips, folde
     assert all(torch.equal(states(a), states(b)) for a, b in zip(ours[0], theirs[0], strict=True))
     [ours], [theirs] = both("LayerMix", text=PROMPT, weights="-2: 0.5, 9: 0.5")
     assert torch.equal(states(ours), states(theirs))
+    for method in ("masked", "replaced"):
+        ours, theirs = both("WeightedEncode", text=WEIGHTED, layer=-6, method=method)
+        assert torch.equal(states(ours[0]), states(theirs[0])) and ours[2] == theirs[2]
     [ours], [theirs] = both("BuildReference", prompts=PROMPT, layer=-2)
     assert torch.equal(ours.std, theirs.std) and torch.equal(ours.mean, theirs.mean)
     ours, theirs = both("LayerProfile", prompts=PROMPT)
@@ -59,7 +63,7 @@ def test_a_qwen3_vl_file_of_type_flux2_is_refused(host, pack):
             run(node, clip=clip, text=PROMPT, **given)
 
 
-LAYERS = 4
+LAYERS = 3
 SMALL = {"num_hidden_layers": LAYERS, "intermediate_size": 32}
 NORM = "model.layers.0.post_attention_layernorm.weight"
 QWEN3 = "model.layers.0.self_attn.q_norm.weight"
@@ -181,7 +185,7 @@ def as_tensor(data) -> torch.Tensor:
 
 
 def built(files, kind):
-    """The host's CLIP of these files, as its loaders choose it, four blocks deep."""
+    """The host's CLIP of these files, as its loaders choose it, three blocks deep."""
     import comfy.sd
 
     shapes = [FILES[name] for name in files.split()]
@@ -221,10 +225,15 @@ def test_a_layer_behind_each_type_that_loads_a_language_model(host, pack, files,
         if comes != WORKS:
             with pytest.raises(ValueError, match=comes):
                 run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-2)
+            with pytest.raises(ValueError, match=comes):
+                run(pack.WeightedEncode, clip=clip, text=WEIGHTED, layer=-2)
             continue
         before = encoder_state(filled(clip))
-        hidden = states(run(pack.Qwen3Encode, clip=clip, text=PROMPT, layer=-2)[0])
-        assert hidden.isfinite().all() and float(hidden.std()) > 0
+        hidden = [
+            states(run(node, clip=clip, text=text, layer=-2)[0])
+            for node, text in ((pack.Qwen3Encode, PROMPT), (pack.WeightedEncode, WEIGHTED))
+        ]
+        assert all(one.isfinite().all() and float(one.std()) > 0 for one in hidden)
         first = hidden if first is None else first
-        assert torch.equal(hidden, first), kind
+        assert all(map(torch.equal, hidden, first)), kind
         assert encoder_state(clip) == before
