@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.checks import require_choice, require_flag
 from ..core.dit.view import DitChange, dit_change
-from ..core.edit.masking import MODES, SINK_MODES, MaskResult, mask_states
+from ..core.edit.masking import MODES, SINK_MODES, MaskResult, kept_tokens, mask_states
 from ..core.outliers.detection import DIRECTIONS, ratio_in_words
 from ..core.outliers.table import outlier_table
 from ..core.record.record import CONTENT_ROLES, Record, Role, role_mask
@@ -153,7 +153,7 @@ class OutlierMask(Node):
             any_masked |= bool(result.masked)
             sinks = result.stats.sinks.tokens > 0
             remarks = reference_remarks(measured, record, sinks)
-            change = dit_change(hidden[:, result.kept], result.hidden)
+            change = dit_change(kept_tokens(hidden, result.kept), result.hidden)
             reports.append(
                 _report(
                     hidden, record, chosen, selected, result, did, other_ways[-1], remarks, change

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.dit.view import dit_change
-from ..core.edit.masking import SINK_MODES
+from ..core.edit.masking import SINK_MODES, kept_tokens
 from ..core.edit.tap_masking import TapMaskResult, mask_taps
 from ..core.measure.reference import Reference
 from ..core.outliers.detection import ratio_in_words
@@ -59,7 +59,7 @@ def mask_by_tap(
     new_record = record.take(done.kept)
     if not unchanged:
         new_record = new_record.with_edit(f"{edit}: {did}")
-    change = dit_change(hidden[:, done.kept], done.hidden)
+    change = dit_change(kept_tokens(hidden, done.kept), done.hidden)
     gone = hidden.shape[1] - len(done.kept)
     lines = [
         f"{record.source}, {record.layer_in_words}: {hidden.shape[1]} tokens x "

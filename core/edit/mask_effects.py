@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..dit.view import dit_change
 from ..measure.sinks import find_sinks
-from .masking import MODES, mask_states
+from .masking import MODES, kept_tokens, mask_states
 
 
 class ModeEffect(NamedTuple):
@@ -48,7 +48,7 @@ def _effect(mode: str, sequences: list[Tensor], threshold: float, direction: str
     for hidden in sequences:
         result = mask_states(hidden, mode=mode, threshold=threshold, direction=direction)
         masked.update(result.masked)
-        before = hidden[:, result.kept]
+        before = kept_tokens(hidden, result.kept)
         change = dit_change(before, result.hidden)
         figures = torch.stack(change, dim=-1)[0]
         sinks = find_sinks(hidden)[0, result.kept]

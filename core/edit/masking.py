@@ -8,7 +8,7 @@ where that one is wrong: ``scale`` works about the mean (not about 0) and ``clam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -223,7 +223,13 @@ def _drop_tokens(hidden: Tensor, dropped: Tensor) -> tuple[Tensor, list[int]]:
             "time"
         )
     kept = (~dropped[0]).nonzero().flatten().tolist()
-    return (hidden if len(kept) == hidden.shape[1] else hidden[:, kept]), kept
+    return kept_tokens(hidden, kept), kept
+
+
+def kept_tokens(hidden: Tensor, kept: Sequence[int]) -> Tensor:
+    """The tokens of ``hidden`` (batch, tokens, width) at the positions ``kept``, each at most once
+    and in their order: ``hidden`` itself, which costs no copy, where that is all of them."""
+    return hidden if len(kept) == hidden.shape[1] else hidden[:, kept]
 
 
 def _sinks_to_mean(hidden: Tensor, replaced: Tensor, sinks: Tensor) -> Tensor:
