@@ -8,6 +8,7 @@ status is 1.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -95,39 +96,52 @@ def main() -> None:
     show(about)
     earlier = earlier_results(options.out, about)
     known = [Row(**row) for row in earlier.get("rows", [])]
-    rows: list[Row] = []
+    rows = {name: [row for row in known if row.topic in TOPICS[name]] for name in TOPICS}
+    figures = {"growth": earlier["growth"]} if "growth" in earlier else {}
     refused = 0
     for name, measure in topics(options).items():
         if name not in options.only:
-            rows += [row for row in known if row.topic in TOPICS[name]]
             continue
+        new = []
         for row, found in judged(measure(), options.patience, look):
             show(text(row) if found.is_quiet else f"NOT PUBLISHED: {text(row)} ({found})")
             same = [one for one in known if (one.what, one.against) == (row.what, row.against)]
-            rows += [row] if found.is_quiet else same
+            new += [row] if found.is_quiet else same
             refused += not found.is_quiet
-    document = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": about,
-        "python": platform.python_version(),
-        "rows": [asdict(row) for row in rows],
-    }
-    if "growth" in earlier:
-        document["growth"] = earlier["growth"]
+        rows[name] = new
+        save(options.out, about, all_of(rows), figures)
     if "growth" in options.only:
         found = wait_until_quiet(options.patience, look)
         show("growth" if found.is_quiet else f"growth is not measured: {found}")
         refused += not found.is_quiet
         if found.is_quiet:
-            document["growth"] = growth.measure((10, 100) if options.quick else growth.PROMPTS)
-            growth.draw(document["growth"], options.out / "growth.png", about)
-    page = f"{about}\n\n{markdown(rows)}\n"
-    if rows or "growth" in document:
-        write(options.out / "results.json", json.dumps(document, indent=1) + "\n")
-        write(options.out / "results.md", page)
-        show(f"written: {options.out}\n\n{page}")
+            figures["growth"] = growth.measure((10, 100) if options.quick else growth.PROMPTS)
+            growth.draw(figures["growth"], options.out / "growth.png", about)
+            save(options.out, about, all_of(rows), figures)
+    show(f"written: {options.out}\n\n{page(about, all_of(rows))}")
     if refused:
         raise SystemExit(f"not published, for the machine was at work on other things: {refused}")
+
+
+def save(folder: Path, about: str, rows: list[Row], figures: dict[str, Any]) -> None:
+    """What was measured so far, after each topic: a run that is cut off loses one."""
+    document = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": about,
+        "python": platform.python_version(),
+        "rows": [asdict(row) for row in rows],
+        **figures,
+    }
+    write(folder / "results.json", json.dumps(document, indent=1) + "\n")
+    write(folder / "results.md", page(about, rows))
+
+
+def all_of(rows: dict[str, list[Row]]) -> list[Row]:
+    return [*itertools.chain.from_iterable(rows.values())]
+
+
+def page(about: str, rows: list[Row]) -> str:
+    return f"{about}\n\n{markdown(rows)}\n"
 
 
 def show(line: str) -> None:

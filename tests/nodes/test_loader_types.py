@@ -63,7 +63,7 @@ def test_a_qwen3_vl_file_of_type_flux2_is_refused(host, pack):
             run(node, clip=clip, text=PROMPT, **given)
 
 
-LAYERS = 3
+LAYERS = 4
 SMALL = {"num_hidden_layers": LAYERS, "intermediate_size": 32}
 NORM = "model.layers.0.post_attention_layernorm.weight"
 QWEN3 = "model.layers.0.self_attn.q_norm.weight"
@@ -185,7 +185,7 @@ def as_tensor(data) -> torch.Tensor:
 
 
 def built(files, kind):
-    """The host's CLIP of these files, as its loaders choose it, three blocks deep."""
+    """The host's CLIP of these files, as its loaders choose it, four blocks deep."""
     import comfy.sd
 
     shapes = [FILES[name] for name in files.split()]

@@ -68,6 +68,11 @@ def test_what_is_there_is_amplified_or_taken_out(states, concept, mode, strength
     assert result.after == pytest.approx([factor * before.mean()], abs=1e-6)
 
 
+def test_unasked_the_concept_is_added_once(states, concept):
+    [default, once] = apply_concept(states, concept.parts), moved(states, concept, "add", 1.0)
+    assert torch.equal(default.hidden, once.hidden)
+
+
 def test_a_removed_concept_is_gone_in_float32_too(states, concept):
     hidden = moved(states, concept, "remove", 1.0).hidden
     assert np.abs(components(hidden, concept)).max() < 1e-6
