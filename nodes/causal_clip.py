@@ -65,7 +65,8 @@ class ClipModel:
         return found
 
     def finish(self, prompts: Sequence[Ids], index: int, states: Sequence[Tensor]) -> list[Tensor]:
-        """Of each prompt the normed last state, were its hidden state ``index`` the one given."""
+        """The normed last state of each prompt, (tokens, width), when ``states`` of that shape take
+        the place of its hidden state ``index``."""
         if index == self.blocks:
             return list(states)
         found = []

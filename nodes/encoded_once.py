@@ -18,7 +18,7 @@ from ..core.encoder.recent import Recent, capture_once, digest, put_away, take_o
 
 
 class _Recent(NamedTuple):
-    """Of one language model: the states of its passes, and what it makes of images."""
+    """What is kept of one language model: states of its passes, and image embeddings."""
 
     passes: Recent
     images: Recent
