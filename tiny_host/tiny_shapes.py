@@ -1,7 +1,8 @@
 """Names and shapes of the tensors in the tiny test weights, as the official files have them.
 
-Widths, heads and vocabulary are those of the real models; depths and feed-forward widths come from
-``tiny_host/sizes.json``, here called ``sizes``.
+The widths of hidden states and of heads, and the vocabulary, are those of the real models; depths,
+feed-forward widths and how many heads Qwen3 has come from ``tiny_host/sizes.json``, here called
+``sizes``.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def language_shapes(sizes: Mapping[str, Any], prefix: str) -> Shapes:
-    """Qwen3-4B: 32 heads and 8 key-value heads of width 128, hidden 2560, tied embeddings."""
-    hidden, ffn = 2560, sizes["language"]["intermediate_size"]
+    """Qwen3-4B: heads of width 128, hidden 2560, tied embeddings."""
+    language = sizes["language"]
+    hidden, ffn = 2560, language["intermediate_size"]
+    queries, keys = (128 * language[f"num_{kind}_heads"] for kind in ("attention", "key_value"))
     shapes: Shapes = {f"{prefix}embed_tokens.weight": (151936, hidden)}
-    for i in range(sizes["language"]["num_hidden_layers"]):
+    for i in range(language["num_hidden_layers"]):
         block = f"{prefix}layers.{i}."
         shapes |= {
-            f"{block}self_attn.q_proj.weight": (4096, hidden),
-            f"{block}self_attn.k_proj.weight": (1024, hidden),
-            f"{block}self_attn.v_proj.weight": (1024, hidden),
-            f"{block}self_attn.o_proj.weight": (hidden, 4096),
+            f"{block}self_attn.q_proj.weight": (queries, hidden),
+            f"{block}self_attn.k_proj.weight": (keys, hidden),
+            f"{block}self_attn.v_proj.weight": (keys, hidden),
+            f"{block}self_attn.o_proj.weight": (hidden, queries),
             f"{block}self_attn.q_norm.weight": (128,),
             f"{block}self_attn.k_norm.weight": (128,),
             f"{block}mlp.gate_proj.weight": (ffn, hidden),

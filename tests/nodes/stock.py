@@ -3,8 +3,13 @@
 from typing import Any
 
 import torch
+from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
 RECORD = "layer_lab"
+QUERIES, KEYS = (
+    128 * load_sizes()["language"][f"num_{kind}_heads"] for kind in ("attention", "key_value")
+)
+"""Rows of the query matrix, and of those of keys and values, of the tiny Qwen3."""
 
 
 def run(node: type, **inputs: Any) -> tuple:

@@ -174,6 +174,8 @@ def test_a_pass_that_memory_does_not_suffice_for_is_warned_of(clip, monkeypatch,
     import comfy.model_management
     from zimage_layer_lab.nodes.encoder import language_model, warn_of_memory
 
+    config = language_model(clip).transformer.model.config
+    monkeypatch.setattr(config, "num_attention_heads", 32)
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: 8e9)
     for tokens, said in ((5000, ""), (9000, "Encoding 9000 tokens takes some 20.7 GB, ")):
         warn_of_memory(clip, language_model(clip), [[(1, 1.0)] * tokens])

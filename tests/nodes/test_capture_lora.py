@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .stock import RECORD, run, states, text_encode
+from .stock import KEYS, QUERIES, RECORD, run, states, text_encode
 
 PROMPT = "a red fox in deep snow"
 TOUCHED = (0, 2, 5, 6, 7)
@@ -22,7 +22,7 @@ def lora_weights():
     generator = torch.Generator().manual_seed(3)
     weights = {}
     for block in TOUCHED:
-        for name, rows in (("self_attn.q_proj", 4096), ("self_attn.v_proj", 1024)):
+        for name, rows in (("self_attn.q_proj", QUERIES), ("self_attn.v_proj", KEYS)):
             key = f"text_encoders.qwen3_4b.transformer.model.layers.{block}.{name}"
             weights[f"{key}.lora_up.weight"] = torch.randn(rows, 2, generator=generator) * 0.1
             weights[f"{key}.lora_down.weight"] = torch.randn(2, 2560, generator=generator) * 0.1

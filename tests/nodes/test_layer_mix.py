@@ -5,7 +5,7 @@ import pytest
 import torch
 from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
-from .stock import RECORD, output, record, run, same_options, states, text_encode
+from .stock import QUERIES, RECORD, output, record, run, same_options, states, text_encode
 from .twins import Qwen3Twin
 
 PROMPT = "A red fox in deep snow, 35 mm film"
@@ -126,7 +126,7 @@ def test_a_scheduled_lora_gives_a_mix_for_every_entry(clip, pack):
     generator = torch.Generator().manual_seed(5)
     key = "text_encoders.qwen3_4b.transformer.model.layers.1.self_attn.q_proj"
     lora = {
-        f"{key}.lora_up.weight": torch.randn(4096, 2, generator=generator) * 0.1,
+        f"{key}.lora_up.weight": torch.randn(QUERIES, 2, generator=generator) * 0.1,
         f"{key}.lora_down.weight": torch.randn(2, 2560, generator=generator) * 0.1,
     }
     hooks = comfy.hooks.create_hook_lora(lora, 1.0, 1.0)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
-from .stock import output, record, run, same_options, states, text_encode
+from .stock import QUERIES, output, record, run, same_options, states, text_encode
 from .twins import Qwen3Twin, largest_error
 
 PROMPT = "A red fox in deep snow, 35 mm film"
@@ -88,7 +88,7 @@ def test_a_lora_on_the_encoder_is_kept_at_every_layer(host, clip, pack):
     weights = {}
     for block in (1, 6):
         key = f"text_encoders.qwen3_4b.transformer.model.layers.{block}.self_attn.q_proj"
-        weights[f"{key}.lora_up.weight"] = torch.randn(4096, 2, generator=generator) * 0.1
+        weights[f"{key}.lora_up.weight"] = torch.randn(QUERIES, 2, generator=generator) * 0.1
         weights[f"{key}.lora_down.weight"] = torch.randn(2, 2560, generator=generator) * 0.1
     folder = host.base / "models/loras"
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from zimage_layer_lab.core.encoder.image_size import fit_images
 from zimage_layer_lab.core.record.record import Role
 from zimage_layer_lab.tiny_host.tiny_weights import load_sizes
 
-from .stock import output, record, run, states
+from .stock import QUERIES, output, record, run, states
 from .twins import IMAGE_PAD, Qwen3VLTwin, largest_error, preprocess
 
 TEXT = "A red fox in deep snow"
@@ -246,7 +246,7 @@ def test_a_lora_on_the_encoder_is_kept(host, vl_clip, pack):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {
-            f"{key}.lora_up.weight": torch.randn(4096, 2, generator=generator) * 0.1,
+            f"{key}.lora_up.weight": torch.randn(QUERIES, 2, generator=generator) * 0.1,
             f"{key}.lora_down.weight": torch.randn(2, 2560, generator=generator) * 0.1,
         },
         folder / "lab_vl_encoder.safetensors",

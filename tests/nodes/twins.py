@@ -1,8 +1,8 @@
 """transformers' own Qwen3 and Qwen3-VL with the weights that the host loaded, in float32.
 
-Settings are those of Qwen/Qwen3-4B and Qwen/Qwen3-VL-4B-Instruct; depths and feed-forward widths
-come from `tiny_host/sizes.json`. The embedding matrix is cut down to the tokens of one prompt,
-which saves 1.5 GB of memory.
+Settings are those of Qwen/Qwen3-4B and Qwen/Qwen3-VL-4B-Instruct; depths, feed-forward widths and
+how many heads come from `tiny_host/sizes.json`. The embedding matrix is cut down to the tokens of
+one prompt, which saves 1.5 GB of memory.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,6 @@ IMAGE_PAD = 151655
 WIDTH = 2560
 LANGUAGE = {
     "hidden_size": WIDTH,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
     "head_dim": 128,
     "hidden_act": "silu",
     "rms_norm_eps": 1e-6,
