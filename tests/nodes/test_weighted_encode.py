@@ -157,7 +157,9 @@ def test_a_typed_end_of_text_still_hides_what_follows(clip, pack):
     conditioning, _, _ = run(pack.WeightedEncode, clip=clip, text=text)
     [same, _] = run(pack.Qwen3Encode, clip=clip, text=text.replace("(red:1.5)", "red"))
     unmarked = states(conditioning)[:, :RED], states(same)[:, :RED]
-    torch.testing.assert_close(*unmarked, rtol=0, atol=1e-4)  # Other sizes of batch, other rounding.
+    torch.testing.assert_close(
+        *unmarked, rtol=0, atol=1e-4
+    )  # Other sizes of batch, other rounding.
     assert record(conditioning).roles == record(same).roles
 
 
