@@ -7,6 +7,7 @@ distance from the sequence's own median, and not the plain norm, is what tells t
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,19 +52,17 @@ def find_sinks(
     >>> find_sinks(hidden).tolist()
     [[True, False, False, False]]
     """
-    found = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
     selected = _selected(hidden, selected)
     if medians is None:
         medians = sequence_medians(hidden, selected)
-    for number, (sequence, chosen) in enumerate(zip(hidden, selected, strict=True)):
+    distances = torch.full(hidden.shape[:2], torch.nan, dtype=medians.dtype, device=hidden.device)
+    for own, sequence, chosen, median in zip(distances, hidden, selected, medians, strict=True):
         rows = chosen_rows(sequence, chosen)
         if len(rows) >= FEWEST_TOKENS:
-            median = medians[number]
-            distances = _distances(rows, median)
-            rounding = torch.linalg.vector_norm(median) * torch.finfo(rows.dtype).eps
-            limit = torch.maximum(_limit(distances, ratio), rounding.nan_to_num(posinf=0.0))
-            found[number, chosen] = distances > limit
-    return found
+            own[chosen] = _distances(rows, median)
+    rounding = torch.linalg.vector_norm(medians, dim=-1) * torch.finfo(hidden.dtype).eps
+    limits = torch.maximum(_limits(distances, ratio), rounding.nan_to_num(posinf=0.0))
+    return distances > limits[:, None]
 
 
 def sequence_medians(hidden: Tensor, selected: Tensor | None = None) -> Tensor:
@@ -89,9 +88,20 @@ def sequence_medians(hidden: Tensor, selected: Tensor | None = None) -> Tensor:
         rows = chosen_rows(sequence, chosen)
         if len(rows):
             rows = rows[:: -(-len(rows) // MEDIAN_TOKENS)]
-            rows = rows if rows.element_size() > 1 else rows.to(medians.dtype)
-            medians[number] = rows.nanmedian(0).values
+            medians[number] = _column_medians(rows.to(medians.dtype))
     return medians
+
+
+def _column_medians(rows: Tensor) -> Tensor:
+    """(width,) the lower median of each column of (tokens, width), NaN left out.
+
+    On the CPU NumPy partitions in a third of the time that torch takes.
+    """
+    if rows.device.type != "cpu" or bool(rows.sum().isnan()):
+        return rows.nanmedian(0).values
+    middle = (len(rows) - 1) // 2
+    columns = rows.detach().t().contiguous().numpy()
+    return torch.from_numpy(np.partition(columns, middle, axis=1)[:, middle])
 
 
 def chosen_rows(sequence: Tensor, chosen: Tensor) -> Tensor:
@@ -113,8 +123,8 @@ def _distances(rows: Tensor, median: Tensor) -> Tensor:
     return torch.cat([torch.linalg.vector_norm(part, dim=-1) for part in parts])
 
 
-def _limit(distances: Tensor, ratio: float) -> Tensor:
-    """The distance, a scalar, that a sink's must exceed; NaN where all ``distances`` are."""
-    median = distances.nanquantile(0.5)
-    spread = median - distances.nanquantile(0.25)
-    return torch.maximum(ratio * median, median + SINK_SPREADS * spread)
+def _limits(distances: Tensor, ratio: float) -> Tensor:
+    """(batch,) the distance that a sink's must exceed; NaN where all of (batch, tokens) are."""
+    quarters = torch.tensor([0.25, 0.5], dtype=distances.dtype, device=distances.device)
+    quartile, median = distances.nanquantile(quarters, dim=-1)
+    return torch.maximum(ratio * median, median + SINK_SPREADS * (median - quartile))
