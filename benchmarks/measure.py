@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -128,6 +129,8 @@ def in_own_process(module: str, task: str, *arguments: str) -> dict[str, Any]:
         run = subprocess.run(
             [sys.executable, "-m", "benchmarks.in_process", module, task, str(answer), *arguments],
             cwd=Path(__file__).parent.parent,
+            # As for a user, modules are compiled once and not at every start.
+            env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
             capture_output=True,
             text=True,
         )
