@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .dimension_stats import Place
 from .moments import wide
-from .sinks import chosen_rows
+from .sinks import deviations
 from .token_stats import Spread
 
 FIRST_POSITIONS = 8
@@ -131,23 +131,30 @@ class Carriers:
         medians: Tensor,
         ids: Tensor,
     ) -> None:
-        keys, places, values = [], [], []
-        for sequence, chosen, prompt, median, own in zip(
-            hidden, selected, prompts, medians, ids, strict=True
-        ):
-            rows = chosen_rows(sequence, chosen)
-            sizes = (rows.to(median.dtype) - median).abs()
-            scale = sizes.mean(-1).nanmedian()
-            far = (sizes > FAR_RATIO * scale) & rows.isfinite()
-            far &= (own[chosen] >= 0)[:, None].to(far.device)
-            row, dimension = far.nonzero(as_tuple=True)
-            values.append(wide(rows[row, dimension]).cpu())
-            position = chosen.nonzero().flatten()[row.cpu()]
-            keys.append(torch.stack([dimension.cpu(), own[position]], dim=1))
-            places.append(torch.stack([torch.full_like(position, prompt), position], dim=1))
-        moments = torch.cat(values)[:, None] * torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+        batch, tokens, width = hidden.shape
+        means, most = [], []
+        for part in deviations(hidden, medians):
+            sizes = part.abs_().flatten(0, 1)
+            means.append(sizes.mean(-1))
+            most.append(sizes.amax(-1))
+        means = torch.cat(means).view(batch, tokens)
+        means = means.masked_fill(~selected.to(hidden.device), torch.nan)
+        limits = (FAR_RATIO * means.nanmedian(1).values)[:, None].expand(batch, tokens)
+        limits = limits.masked_fill(~(selected & (ids >= 0)).to(hidden.device), torch.inf).flatten()
+        # NaN is the most of a row that holds one.
+        rows = (~(torch.cat(most) <= limits)).nonzero().flatten()
+        sizes = hidden.reshape(-1, width)[rows].to(medians.dtype)
+        sizes = (sizes - medians[rows // tokens]).abs_()
+        row, dimension = (sizes > limits[rows, None]).nonzero(as_tuple=True)
+        row = rows[row]
+        values = wide(hidden.reshape(-1, width)[row, dimension]).cpu()
+        finite = values.isfinite()
+        row, dimension, values = row.cpu()[finite], dimension.cpu()[finite], values[finite]
+        keys = torch.stack([dimension, ids.flatten()[row]], dim=1)
+        places = torch.stack([torch.tensor(list(prompts))[row // tokens], row % tokens], dim=1)
+        moments = values[:, None] * torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
         moments[:, 0] = 1.0
-        self._group(torch.cat(keys), torch.cat(places), moments)
+        self._group(keys, places, moments)
 
     def _group(self, keys: Tensor, places: Tensor, moments: Tensor) -> None:
         """Keep each key once, with the moments of all its entries and the earliest of their places.
