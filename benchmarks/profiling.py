@@ -7,7 +7,7 @@ from itertools import count, cycle, islice
 from typing import Any
 
 import torch
-from zimage_layer_lab.cli.model.language_model import LanguageModel, load_smollm2
+from zimage_layer_lab.cli.model.language_model import LanguageModel, load_smollm2, padded_ids
 from zimage_layer_lab.cli.profile.batches import Batch, plan_batches
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
@@ -101,11 +101,12 @@ def _batch(prompts: int, tokens: int, first: int = 0) -> Batch:
 def _measure(
     model: LanguageModel, stats: ProfileStats, batch: Batch, layers: Sequence[int]
 ) -> None:
-    numbers = [number for number, _ in batch]
+    numbers, prompts = zip(*batch, strict=True)
+    ids = padded_ids(prompts)
     valid = model.stream_states(
-        [ids for _, ids in batch],
+        prompts,
         layers,
-        lambda index, hidden, valid: stats.update_layer(index, hidden, valid, numbers),
+        lambda index, hidden, valid: stats.update_layer(index, hidden, valid, numbers, ids),
     )
     stats.finish_batch(valid)
 
