@@ -80,10 +80,13 @@ def strips(states: Tensor) -> tuple[Tensor, ...]:
 def rms_norm(hidden: Tensor, weight: Tensor | None = None, eps: float = RMS_EPSILON) -> Tensor:
     """RMSNorm of (..., width) in float32; ``weight`` (width,) is the norm's own scale."""
     x = hidden.float()
-    # Divide by the largest magnitude first: the square of 1e20 is no float32.
-    peak = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
-    scaled = x / peak
-    normed = scaled * torch.rsqrt(scaled.pow(2).mean(dim=-1, keepdim=True) + eps / peak**2)
+    width = x.shape[-1]
+    rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / width**0.5
+    if not bool(rms.isfinite().all()):
+        # The square of 1e20 is no float32.
+        peak = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
+        rms = peak * (torch.linalg.vector_norm(x / peak, dim=-1, keepdim=True) / width**0.5)
+    normed = x / torch.hypot(rms, rms.new_tensor(eps**0.5))
     return normed if weight is None else normed * weight.float().to(x.device)
 
 
@@ -114,17 +117,21 @@ def _change(
     before: Tensor, after: Tensor, weight: Tensor | None, matrix: FirstMatrix | None
 ) -> DitChange:
     """:func:`dit_change` of some tokens."""
-    normed = matrix is None or matrix.after_norm
-    seen_before, seen_after = (
-        rms_norm(states, weight) if normed else states.float() for states in (before, after)
-    )
+    if matrix is None or matrix.after_norm:
+        seen_before, seen_after = rms_norm(before, weight), rms_norm(after, weight)
+    else:
+        # A factor that both sides share changes nothing, and the square of 1e20 is no float32.
+        both = torch.stack([before.float(), after.float()])
+        peak = both.abs().amax(dim=(0, -1)).clamp(min=1.0)
+        seen_before, seen_after = both / peak[..., None]
     if matrix is not None:
         seen_before, seen_after = map(matrix.project, (seen_before, seen_after))
-    length = torch.linalg.vector_norm(seen_before, dim=-1)
+    length, other = (torch.linalg.vector_norm(one, dim=-1) for one in (seen_before, seen_after))
+    dot = torch.linalg.vecdot(seen_before, seen_after)
     difference = torch.linalg.vector_norm(seen_after - seen_before, dim=-1)
-    cosine = torch.nn.functional.cosine_similarity(seen_before, seen_after, dim=-1)
     # An all-zero token has no direction: unchanged if both are zero, else turned by 90 degrees.
-    both_zero = (length == 0) & (difference == 0)
-    cosine = torch.where(difference == 0, 1.0, cosine)
-    relative = torch.where(length > 0, difference / length.clamp(min=1e-30), 1.0)
-    return DitChange(torch.where(both_zero, 0.0, relative), cosine)
+    cosine = (dot / (length * other).clamp(min=1e-30)).clamp(-1.0, 1.0)
+    relative = torch.where(
+        length > 0, difference / length.clamp(min=1e-30), (difference > 0).float()
+    )
+    return DitChange(relative, torch.where(difference == 0, 1.0, cosine))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from zimage_layer_lab.core.dit.view import RMS_EPSILON, dit_change, rms_norm
+from zimage_layer_lab.core.dit.view import RMS_EPSILON, FirstMatrix, dit_change, rms_norm
 
 
 def normed(hidden, weight=None):
@@ -108,6 +108,20 @@ def test_the_largest_finite_states_give_no_infinity():
         np.testing.assert_allclose(rms_norm(hidden).numpy(), 1.0, rtol=1e-5)
         change = dit_change(hidden, -hidden)
         assert bool(change.relative_l2.isfinite().all() & change.cosine.isfinite().all())
+
+
+def test_states_that_no_norm_divides_may_be_large_too():
+    generator = torch.Generator().manual_seed(4)
+    before, after = 1e20 * torch.randn(2, 1, 6, 12, generator=generator)
+    weight = torch.randn(5, 12, generator=generator)
+    matrix = FirstMatrix(weight.norm(dim=0), lambda states: states @ weight.mT, after_norm=False)
+    change = dit_change(before, after, matrix=matrix)
+    one, other = (states.double().numpy() @ weight.double().numpy().T for states in (before, after))
+    length, turned = np.linalg.norm(one, axis=-1), np.linalg.norm(other, axis=-1)
+    relative = np.linalg.norm(other - one, axis=-1) / length
+    np.testing.assert_allclose(change.relative_l2.numpy(), relative, rtol=1e-5)
+    cosine = (one * other).sum(-1) / length / turned
+    np.testing.assert_allclose(change.cosine.numpy(), cosine, atol=1e-5)
 
 
 def test_the_summary_gives_the_figures_and_counts_the_tokens():
