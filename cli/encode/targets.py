@@ -65,7 +65,7 @@ class Targets:
                 return f"it cannot be tokenized: {error}"
             if problem := self._objection(ids):
                 return problem
-            self.ids[caption] = array("q", ids[: self.max_tokens])
+            self.ids[caption] = array("i", ids[: self.max_tokens])
         target = Target(self.kind.file_name(stem, caption), caption, self.prompt(caption))
         files = self.files.setdefault(caption, [])
         if target not in files:
