@@ -74,9 +74,7 @@ def test_a_direction_is_learned_on_one_half_and_judged_on_the_other():
 def test_a_class_needs_eight_tokens_and_eight_others_in_either_half(sizes, names):
     prompts = tuple((2,) * digits + (30,) * words for digits, words in sizes)
     classes = tuple(
-        name
-        for digits, words in sizes
-        for name in ("digit",) * digits + ("word start",) * words
+        name for digits, words in sizes for name in ("digit",) * digits + ("word start",) * words
     )
     tokens = PromptTokens(prompts, 0, 0, classes)
     known = measure_knowledge(torch.zeros(len(classes), 3), tokens)

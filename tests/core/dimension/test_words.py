@@ -25,9 +25,7 @@ from zimage_layer_lab.core.dimension.writing import Writing
 
 from ...oracles.hand_made_probe import WHERE, cost, hand_made_probe
 
-ZEROED = (
-    " Zeroed at the sinks it costs +2 nats (+1.5 to +2.5), elsewhere +3 nats (+2.5 to +3.5)."
-)
+ZEROED = " Zeroed at the sinks it costs +2 nats (+1.5 to +2.5), elsewhere +3 nats (+2.5 to +3.5)."
 
 
 def test_the_headline_is_the_verdict_with_its_reasons():
@@ -63,7 +61,9 @@ def test_without_sinks_or_without_zeros_the_sentence_says_what_there_is():
     assert sink_sentence(hand_made_probe(where=none, costs=costs)) == (
         "At layer -2 no token is a sink."
     )
-    assert sink_sentence(hand_made_probe(costs=costs)).endswith("12 others the rest (mean -2, 1.5).")
+    assert sink_sentence(hand_made_probe(costs=costs)).endswith(
+        "12 others the rest (mean -2, 1.5)."
+    )
 
 
 def test_a_mean_of_zero_has_no_coefficient_of_variation():
