@@ -148,3 +148,9 @@ def test_means_where_all_are_sinks_and_in_the_dtype_of_the_values():
         values, "mean", "all", TokenGroups(tokens, torch.ones(4, dtype=torch.bool))
     )
     assert new.dtype == torch.bfloat16 and new.tolist() == [2.5, 2.0, 2.5, 8.0]
+
+
+def test_a_way_that_was_read_from_a_file_is_the_same_way(groups, values):
+    for way in ("zero", "mean", "shuffle"):
+        read = replace_values(values, "".join(list(way)), "all", groups)
+        assert torch.equal(read, replace_values(values, way, "all", groups))
