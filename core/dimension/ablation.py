@@ -111,14 +111,14 @@ def replace_values(values: Tensor, way: str, place: str, groups: TokenGroups) ->
 def _of_another(rows: list[int], prompt: list[int], own: int, draw: float) -> int | None:
     """One of ``rows`` (ascending, so by prompt) that is not of the prompt ``own``; None if all are.
 
-    ``draw``: 0..1, which of them.
+    ``draw``: which of them, at least 0 and less than 1.
     """
     first = bisect_left(rows, own, key=prompt.__getitem__)
     after = bisect_right(rows, own, key=prompt.__getitem__)
     left = len(rows) - (after - first)
     if not left:
         return None
-    chosen = min(int(draw * left), left - 1)
+    chosen = int(draw * left)
     return rows[chosen if chosen < first else chosen + after - first]
 
 

@@ -59,9 +59,9 @@ class Measures(NamedTuple):
         control_prompts: the first so many prompts are run with a control replaced.
     """
 
-    losses: int = 16
-    controls: int = 24
-    control_prompts: int = 4
+    losses: int
+    controls: int
+    control_prompts: int
 
 
 @dataclass(frozen=True)

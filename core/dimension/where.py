@@ -107,7 +107,7 @@ def _across_quantiles(
 ) -> list[DrivingToken]:
     tokens = groups.tokens
     order = x.argsort(stable=True).tolist()
-    found: dict[tuple[int, int], DrivingToken] = {}
+    found: dict[tuple[int | None, int], DrivingToken] = {}
     for quantile in QUANTILES:
         row = order[round(quantile * (len(order) - 1))]
         prompt, at = int(tokens.prompt[row]), int(tokens.position[row])
@@ -115,7 +115,7 @@ def _across_quantiles(
         before = "".join(words[max(0, at - CONTEXT) : at])
         after = "".join(words[at + 1 : at + 1 + CONTEXT])
         # A token of the beginning that all prompts share is the same one in each.
-        same = (-1 if at < tokens.start else prompt, at)
+        same = (None if at < tokens.start else prompt, at)
         found.setdefault(
             same, DrivingToken(quantile, float(x[row]), prompt, at, before, words[at], after)
         )

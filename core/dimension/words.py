@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from .ablation import OTHERS, SINKS, ZERO
 from .loss import Cost
@@ -208,5 +209,4 @@ def _ratio(value: float) -> str:
 def _median_and_most(costs: Sequence[float]) -> str:
     if not costs:
         return "-"
-    middle = sorted(costs)[len(costs) // 2]
-    return f"{middle:+.4f}, {max(costs):+.4f}"
+    return f"{median(costs):+.4f}, {max(costs):+.4f}"

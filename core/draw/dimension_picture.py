@@ -82,9 +82,9 @@ def _draw_costs(axes: Axes, probe: DimensionProbe, points: float) -> None:
     controls = [one for trial in probe.trials.values() for one in trial.controls]
     far = max(0.0, *controls, *(cost.high for cost in probe.costs.values()))
     low = min(0.0, *controls, *(cost.low for cost in probe.costs.values()))
-    axes.set_xlim(1.5 * low - LINEAR / 2, 4 * max(far, LINEAR))
+    axes.set_xlim(1.5 * low - LINEAR / 2, 4 * far)  # The numbers on it widen it, to 1 at least.
     axes.set_yticks(places, [f"{NAMES[way]}, {place}" for way, place in pairs], fontsize=points)
-    powers = range(-2, max(0, math.ceil(math.log10(max(far, LINEAR)))) + 1)
+    powers = range(-2, math.ceil(math.log10(max(far, 1.0))) + 1)
     negative = [-LINEAR] if low < -LINEAR / 2 else []
     ticks = [*negative, 0.0, *(10.0**power for power in powers)]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=points - 1)

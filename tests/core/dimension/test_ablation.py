@@ -3,7 +3,11 @@
 import pytest
 import torch
 from zimage_layer_lab.core.dimension.ablation import PLACES, TokenGroups, replace_values
-from zimage_layer_lab.core.dimension.prompt_tokens import ProbePromptsError, arrange_prompts
+from zimage_layer_lab.core.dimension.prompt_tokens import (
+    ProbePromptsError,
+    PromptTokens,
+    arrange_prompts,
+)
 
 WORDS = {1: "<s>", 2: "</s>", 5: ",", 6: " 7", 7: " 8", **{10 + n: f" w{n}" for n in range(20)}}
 PROMPTS = [
@@ -96,3 +100,57 @@ def test_bad_words_and_too_few_prompts(groups, values):
     ):
         with pytest.raises(ProbePromptsError, match=why):
             arrange_prompts(prompts, [], str, {1}.__contains__)
+
+
+def test_shuffled_values_come_from_all_over_the_other_prompts():
+    """Of 20 prompts of 10 like tokens each, as a random draw of 200 from 190 does."""
+    ids = [tuple(range(100 * n, 100 * n + 10)) for n in range(20)]
+    tokens = PromptTokens(tuple(ids), 0, 0, ("word start",) * 200)
+    donors = TokenGroups(tokens, torch.zeros(200, dtype=torch.bool)).donors
+    rows = torch.arange(200)
+    assert (donors // 10 != rows // 10).all()
+    assert set((donors // 10).tolist()) == set(range(20))
+    assert 110 < len(donors.unique()) < 142  # 200 * (1 - 1/e) = 126, give or take four sigma
+    assert 85 < donors.double().mean() < 115
+    assert 0.35 < (donors > rows).double().mean() < 0.65
+
+
+def test_where_no_other_prompt_has_its_like_an_ordinary_token_stands_in():
+    """A digit that only one prompt has gets any own token of another that is no sink; a sink whose
+    token no other prompt has stays; the ends are each other's."""
+    prompts = (1, 20, 30, 6, 21, 9), (1, 22, 5, 5, 5, 23, 9), (1, 24, 5, 5, 25, 9)
+    words = {20, 21, 22, 23, 24, 25}
+    names = {1: "special", 9: "special", 30: "digit", 5: "punctuation", 6: "punctuation"}
+    classes = tuple("word start" if one in words else names[one] for ids in prompts for one in ids)
+    tokens = PromptTokens(prompts, 1, 1, classes)
+    sinks = torch.tensor([one in (5, 6) for one in tokens.ids.tolist()])
+    donors = TokenGroups(tokens, sinks).donors.tolist()
+    ids, prompt = tokens.ids.tolist(), tokens.prompt.tolist()
+    for row, donor in enumerate(donors):
+        if ids[row] in (1, 6):
+            assert donor == row
+            continue
+        assert prompt[donor] != prompt[row]
+        like = {30: {22, 23, 24, 25}, 5: {5}, 9: {9}}
+        assert ids[donor] in like.get(ids[row], words)
+
+
+def test_a_prompt_alone_keeps_its_values():
+    tokens = PromptTokens(((1, 20, 21, 9),), 1, 1, ("other",) * 4)
+    groups = TokenGroups(tokens, torch.zeros(4, dtype=torch.bool))
+    assert groups.donors.tolist() == [0, 1, 2, 3]
+
+
+def test_means_where_all_are_sinks_and_in_the_dtype_of_the_values():
+    tokens = PromptTokens(((5, 6), (5, 7)), 0, 0, ("other",) * 4)
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.bfloat16)
+    new = replace_values(
+        values, "mean", "all", TokenGroups(tokens, torch.ones(4, dtype=torch.bool))
+    )
+    assert new.dtype == torch.bfloat16 and new.tolist() == [2.5, 2.0, 2.5, 8.0]
+
+
+def test_a_way_that_was_read_from_a_file_is_the_same_way(groups, values):
+    for way in ("zero", "mean", "shuffle"):
+        read = replace_values(values, "".join(list(way)), "all", groups)
+        assert torch.equal(read, replace_values(values, way, "all", groups))

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import mannwhitneyu
-from zimage_layer_lab.core.dimension.knowledge import class_auc, measure_knowledge
-from zimage_layer_lab.core.dimension.prompt_tokens import arrange_prompts
+from zimage_layer_lab.core.dimension.knowledge import (
+    ClassKnowledge,
+    class_auc,
+    measure_knowledge,
+)
+from zimage_layer_lab.core.dimension.prompt_tokens import PromptTokens, arrange_prompts
 
 TEXTS = {1: "<s>", **{n: f" {n}" for n in range(2, 12)}, **{n: f" w{n}" for n in range(12, 40)}}
 
@@ -39,3 +43,79 @@ def test_a_planted_class_is_told_by_its_dimension_alone():
     assert best.rank == 1 and best.auc == best.best > 0.95
     others = [known.of(dimension)[0].auc for dimension in range(40) if dimension != 7]
     assert np.median(others) < 0.6
+
+
+def test_a_direction_is_learned_on_one_half_and_judged_on_the_other():
+    """Dimension 0 points up in both halves, 1 down, 2 is tied in the first half and up in the
+    other, 3 up in the first and down in the other."""
+    tokens = PromptTokens(
+        ((2,) * 8 + (30,) * 8,) * 2, 0, 0, (("digit",) * 8 + ("word start",) * 8) * 2
+    )
+    digit = torch.tensor([1.0] * 8 + [0.0] * 8)
+    first = torch.stack([digit, -digit, 0 * digit, digit], dim=1)
+    other = torch.stack([digit, -digit, digit, -digit], dim=1)
+    known = measure_knowledge(torch.cat([first, other]), tokens)
+    assert known.names == ("digit", "word start") and known.tokens == (8, 8)
+    # What is tied in the first half counts as up: the digits are up, the words then down.
+    assert known.auc.tolist() == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        (((8, 8), (8, 8)), {"digit", "word start"}),
+        (((7, 20), (20, 20)), set()),
+        (((20, 20), (7, 20)), set()),
+        (((20, 7), (20, 20)), set()),
+        (((20, 20), (20, 7)), set()),
+        (((9, 9), (30, 9)), {"digit", "word start"}),
+    ],
+)
+def test_a_class_needs_eight_tokens_and_eight_others_in_either_half(sizes, names):
+    prompts = tuple((2,) * digits + (30,) * words for digits, words in sizes)
+    classes = tuple(
+        name for digits, words in sizes for name in ("digit",) * digits + ("word start",) * words
+    )
+    tokens = PromptTokens(prompts, 0, 0, classes)
+    known = measure_knowledge(torch.zeros(len(classes), 3), tokens)
+    assert set(known.names) == names
+    assert known.auc.shape == (len(names), 3) and known.auc.dtype == torch.float64
+    held_out = dict(zip(("digit", "word start"), sizes[1], strict=True))
+    assert known.tokens == tuple(held_out[name] for name in known.names)
+    assert len(known.of(1)) == len(names)
+
+
+def test_the_template_is_no_knowledge():
+    """Eight digits in either half, but the first of each is every prompt's."""
+    ids = (2,) * 8 + (30,) * 8
+    tokens = PromptTokens((ids, ids), 1, 0, (("digit",) * 8 + ("word start",) * 8) * 2)
+    assert measure_knowledge(torch.zeros(32, 3), tokens).names == ()
+    whole = PromptTokens((ids, ids), 0, 0, tokens.classes)
+    assert len(measure_knowledge(torch.zeros(32, 3), whole).names) == 2
+
+
+def test_a_dimensions_rank_counts_those_that_tell_the_class_better():
+    auc = torch.tensor([[0.5, 0.9, 0.9, 0.7], [0.6, 0.25, 0.2, 0.1], [0.5, 0.8, 0.9, 0.7]])
+    known = ClassKnowledge(("b", "c", "a"), (8, 9, 10), auc.double())
+    assert [(one.name, one.tokens, one.rank, one.width) for one in known.of(3)] == [
+        ("a", 10, 3, 4),
+        ("b", 8, 3, 4),
+        ("c", 9, 4, 4),
+    ]
+    assert [one.auc for one in known.of(3)] == pytest.approx([0.7, 0.7, 0.1])
+    assert [one.best for one in known.of(3)] == pytest.approx([0.9, 0.9, 0.6])
+    assert [(one.name, one.rank) for one in known.of(1)] == [("b", 1), ("a", 2), ("c", 2)]
+    assert [(one.name, one.rank) for one in known.of(0)] == [("c", 1), ("a", 4), ("b", 4)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_auc_of_many_dimensions_in_another_precision(dtype):
+    """More dimensions than are ranked at a time."""
+    random = np.random.default_rng(2)
+    states = torch.from_numpy(random.integers(0, 9, (40, 300))).to(dtype)
+    labels = torch.from_numpy(random.random((1, 40)) < 0.5)
+    found = class_auc(states, labels)
+    assert found.shape == (1, 300)
+    inside, outside = states[labels[0]].double(), states[~labels[0]].double()
+    above = (inside[:, None] > outside[None]).double() + (inside[:, None] == outside[None]) / 2
+    assert torch.allclose(found[0], above.mean((0, 1)))
