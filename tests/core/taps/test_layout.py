@@ -148,3 +148,30 @@ def test_a_bad_part_of_a_list_is_shown_and_cut():
         with pytest.raises(ValueError) as refused:
             parse_taps(text, 36)
         assert str(refused.value) == f"{says}: write for example 9, 18, 27"
+
+
+def test_an_order_read_from_a_file_is_the_same_order():
+    order = "".join(list(INTERLEAVED))
+    taps = Taps((9, 18, 27), 4, order)
+    parts = taps.split(torch.from_numpy(WHOLE[INTERLEAVED]))
+    assert [np.array_equal(part, STACK[:, :, tap]) for tap, part in enumerate(parts)] == [True] * 3
+    assert np.array_equal(taps.join(parts), WHOLE[INTERLEAVED])
+    assert (taps.place(4), taps.dimension(1, 1)) == ((1, 1), 4)
+
+
+def test_layers_over_256_are_compared_by_their_number():
+    taps = Taps((300, 301, 300), 4, blocks=1000)
+    assert taps.find(int("300")) == [0, 2] and taps.find(-700) == [1]
+    assert taps.name(2) == "layer 300 (tap 3)" and taps.name(1) == "layer 301"
+
+
+def test_a_width_over_256_is_compared_by_its_number():
+    wide = Taps((9, 18), 300)
+    assert len(wide.split(torch.zeros(1, 1, 600))) == 2
+    for total in (599, 601):
+        with pytest.raises(ValueError) as refused:
+            wide.split(torch.zeros(1, 1, total))
+        assert str(refused.value) == (
+            f"the conditioning has {total} dimensions, and 2 taps of 300 are 600: encode with the "
+            "text encoder that belongs to them"
+        )
