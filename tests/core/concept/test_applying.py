@@ -252,3 +252,15 @@ def test_the_input_is_not_modified(states, concept):
     before = states.clone()
     moved(states, concept, "amplify", 2.0)
     assert torch.equal(states, before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_token_of_zeros_counts_as_without_direction_among_those_that_move(mode):
+    """Its cosine is 0, before and after; that of the other is 0.6 before."""
+    hidden = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]], dtype=torch.float64)
+    result = apply_concept(hidden, [HALF], mode, 0.5)
+    alone = turned([3.0, 4.0], mode, 0.5)
+    assert result.before == pytest.approx([((0.6 + 0.0) / 2 - 0.25) / 0.5])
+    assert result.after == pytest.approx([(alone.after[0] + (0.0 - 0.25) / 0.5) / 2])
+    assert result.hidden[0, 1].tolist() == [0.0, 0.0]
+    assert torch.equal(result.hidden[0, 0], alone.hidden[0, 0])
