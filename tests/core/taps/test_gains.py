@@ -174,3 +174,10 @@ def test_without_a_selection_every_token_counts_and_zeros_have_no_share():
     taps, hidden = Taps((1, 2), 1), torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]])
     assert tap_shares(hidden, taps).tolist() == pytest.approx([(0.36 + 1) / 3, 0.64 / 3])
     assert tap_rms(hidden, taps).tolist() == [1.0, 0.0]
+
+
+def test_a_quiet_token_keeps_its_rms_too_and_has_shares():
+    taps, hidden = Taps((1, 2), 1), torch.tensor([[[3e-3, 4e-3]]])
+    weighed = weigh(hidden, taps, [0.0, 0.5])[0, 0]
+    assert weighed.tolist() == pytest.approx([0.0, 5e-3])
+    assert tap_shares(hidden, taps).tolist() == pytest.approx([0.36, 0.64])
