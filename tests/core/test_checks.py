@@ -14,7 +14,9 @@ from zimage_layer_lab.core.checks import (
     require_finite_number,
     require_finite_states,
     require_flag,
+    require_same_width,
     require_whole_number,
+    shortened,
 )
 
 
@@ -156,3 +158,93 @@ def test_a_choice_that_is_not_there_is_refused_with_those_that_are(given):
 def test_tensors_that_are_no_states_are_refused_by_name(states, says):
     with pytest.raises(ValueError, match=f"the text side .*{says}"):
         as_states(states, "the text side")
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "says"),
+    [
+        (1.5, 1.0, "alpha is 1.5: it must be a number between 0.25 and 1"),
+        (0.2, math.inf, "alpha is 0.2: it must be a number at least 0.25"),
+        (10**400, 1.0, "alpha is too large: it must be a number between 0.25 and 1"),
+        ("0.5", 1.0, "alpha is '0.5': it must be a number between 0.25 and 1"),
+        (b"1", 1.0, "alpha is b'1': it must be a number between 0.25 and 1"),
+        (True, 1.0, "alpha is True: it must be a number between 0.25 and 1"),
+    ],
+)
+def test_a_number_is_refused_in_a_whole_sentence(value, high, says):
+    with pytest.raises(ValueError) as refused:
+        require_finite_number("alpha", value, 0.25, high)
+    assert str(refused.value) == says
+
+
+def test_both_limits_are_numbers_inside_them():
+    assert require_finite_number("alpha", 0.25, 0.25, 1.0) == 0.25
+    assert require_finite_number("alpha", 1, 0.25, 1.0) == 1.0
+    assert require_whole_number("seed", 2**64 - 1, 2**64 - 1, 2**64 - 1) == 2**64 - 1
+    assert require_whole_number("seed", 3.0, 3, math.inf) == 3
+    with pytest.raises(ValueError, match=r"^seed is 2: it must be a number at least 3$"):
+        require_whole_number("seed", 2, 3, math.inf)
+
+
+@pytest.mark.parametrize("given", [-1, 2, 1.0, 0.0, "1"])
+def test_no_other_number_is_a_flag(given):
+    with pytest.raises(ValueError) as refused:
+        require_flag("keep", given)
+    assert str(refused.value) == f"keep is {given!r}: it must be true or false"
+
+
+def test_a_value_is_shown_up_to_60_characters():
+    assert shortened("a" * 58) == f"'{'a' * 58}'"
+    assert shortened("a" * 59) == f"'{'a' * 59}..."
+    with pytest.raises(ValueError) as refused:
+        require_choice("mode", "b" * 80, ["x", "y"])
+    assert str(refused.value) == f"mode '{'b' * 59}... is not one of x, y"
+
+
+def test_what_is_not_finite_is_told_in_a_whole_sentence():
+    hidden = torch.zeros(2, 3, 4)
+    hidden[0, 2, 1], hidden[1, 0, 3] = math.nan, -math.inf
+    with pytest.raises(NonFiniteError) as refused:
+        require_finite_states(hidden, "the text side")
+    assert str(refused.value) == (
+        "the text side holds 2 non-finite values: token 2 dimension 1 is nan, token 0 dimension 3 "
+        "is -inf. The encoder overflowed, or an earlier node divided by zero; encode again in a "
+        "wider dtype"
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "says"),
+    [
+        (
+            torch.zeros(2, device="meta"),
+            "embeddings is a tensor on the meta device, which holds no values to read: look at "
+            "the node that made it, or encode again",
+        ),
+        (
+            torch.zeros(1, 2, dtype=torch.int8),
+            "embeddings is of torch.int8, and hidden states have a float dtype: look at the node "
+            "that made it, or encode again",
+        ),
+        (
+            torch.zeros(1, 2, 0),
+            "embeddings has shape (1, 2, 0); it must be (tokens, width) or (batch, tokens, width) "
+            "with at least one token",
+        ),
+    ],
+)
+def test_a_tensor_that_is_no_states_is_refused_in_a_whole_sentence(states, says):
+    with pytest.raises(ValueError) as refused:
+        as_states(states)
+    assert str(refused.value) == says
+
+
+def test_both_sides_must_be_as_wide_as_each_other():
+    require_same_width(torch.zeros(1, 2, 300), torch.zeros(1, 5, 300), "the vision side")
+    for width in (299, 301):
+        with pytest.raises(ValueError) as refused:
+            require_same_width(torch.zeros(1, 2, 300), torch.zeros(1, 2, width), "the vision side")
+        assert str(refused.value) == (
+            f"the text side has 300 dimensions and the vision side {width}: both encoders must "
+            "have the same width (Qwen3-4B and Qwen3-VL-4B have 2560)"
+        )

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from zimage_layer_lab.core import shipped
 
 CORPUS = Path(__file__).resolve().parents[2] / "stats" / "corpus.txt"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -45,3 +46,10 @@ def test_quoted_text_to_be_written_occurs_in_both_languages(prompts):
 def test_no_prompt_repeats_the_demo(prompts):
     demo = CORPUS.with_name("demo_prompts.txt").read_text(encoding="utf-8").splitlines()
     assert not set(prompts) & set(demo)
+
+
+def test_every_data_file_of_the_pack_is_where_it_is_looked_for():
+    folder = Path(__file__).resolve().parents[2] / "stats"
+    files = (shipped.CORPUS, shipped.DEMO_PROMPTS, shipped.PUBLISHED_REFERENCE, shipped.Z_IMAGE)
+    assert shipped.STATS_DIRECTORY == folder and [file.parent for file in files] == [folder] * 4
+    assert all(file.is_file() for file in files)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from zimage_layer_lab.core.checks import NonFiniteError
 from zimage_layer_lab.core.concept.applying import MODES, apply_concept
-from zimage_layer_lab.core.concept.concept import Concept
+from zimage_layer_lab.core.concept.concept import Concept, ConceptPart
 from zimage_layer_lab.core.dit.view import dit_change
 from zimage_layer_lab.core.taps.layout import INTERLEAVED, Taps
 
@@ -142,3 +142,125 @@ def test_a_remove_is_what_the_image_model_sees(states, concept):
     torch.testing.assert_close(
         change, torch.full_like(change, concept.parts[0].size), rtol=1e-4, atol=0
     )
+
+
+def test_a_mode_read_from_a_file_is_the_same_mode(states, concept):
+    for mode in MODES:
+        read = "".join(list(mode))
+        expected = moved(states, concept, mode, 0.5).hidden
+        assert torch.equal(moved(states, concept, read, 0.5).hidden, expected)
+
+
+HALF = ConceptPart(torch.tensor([1.0, 0.0], dtype=torch.float64), 0.5, 0.25)
+"""Along the first of two dimensions; a strength of 1 is a chord of 0.5."""
+
+
+def turned(token, mode, strength, part=HALF):
+    hidden = torch.tensor([[token]], dtype=torch.float64)
+    return apply_concept(hidden, [part], mode, strength)
+
+
+@pytest.mark.parametrize("strength", [1.0, -1.0, 3.0, 4.0, 7.0])
+def test_an_angle_is_what_its_chord_says(strength):
+    """A token at 120 degrees, of length 10; 2 asin(chord / 2), at most 180, nearer or farther."""
+    angle = 2 * np.pi / 3
+    step = 2 * np.arcsin(min(abs(strength) * 0.5, 2.0) / 2) * np.sign(strength)
+    after = np.clip(angle - step, 0, np.pi)
+    result = turned([10 * np.cos(angle), 10 * np.sin(angle)], "add", strength)
+    want = [10 * np.cos(after), 10 * np.sin(after)]
+    np.testing.assert_allclose(result.hidden[0, 0].numpy(), want, atol=1e-6)
+    assert result.before == pytest.approx([(np.cos(angle) - 0.25) / 0.5])
+    assert result.after == pytest.approx([(np.cos(after) - 0.25) / 0.5])
+
+
+@pytest.mark.parametrize(
+    ("mode", "strength", "cosine"),
+    [
+        ("amplify", 1.0, 0.25 + 2 * (0.6 - 0.25)),
+        ("amplify", 5.0, 1.0),
+        ("amplify", -6.0, -1.0),
+        ("amplify", -1.0, 0.25),
+        ("remove", 1.0, 0.25),
+        ("remove", -1.0, 0.25 + 2 * (0.6 - 0.25)),
+        ("remove", 2.0, 0.25 - (0.6 - 0.25)),
+    ],
+)
+def test_a_component_is_counted_from_the_baseline_and_no_larger_than_the_token(
+    mode, strength, cosine
+):
+    result = turned([3.0, -4.0], mode, strength)
+    want = [5 * cosine, -5 * (1 - cosine**2) ** 0.5]
+    np.testing.assert_allclose(result.hidden[0, 0].numpy(), want, atol=1e-6)
+    assert result.before == pytest.approx([(0.6 - 0.25) / 0.5])
+    assert result.after == pytest.approx([(cosine - 0.25) / 0.5])
+
+
+@pytest.mark.parametrize("strength", [-20, 20, -20.5, 20.5])
+def test_a_strength_is_at_most_20_either_way(strength):
+    if abs(strength) == 20:
+        assert turned([3.0, 4.0], "add", strength).hidden.shape == (1, 1, 2)
+        return
+    with pytest.raises(ValueError) as refused:
+        turned([3.0, 4.0], "add", strength)
+    assert str(refused.value) == f"strength is {strength}: it must be a number between -20 and 20"
+
+
+def test_what_is_refused_says_that_it_is_the_conditioning():
+    with pytest.raises(NonFiniteError, match="^the conditioning holds 1 non-finite values: "):
+        turned([3.0, float("nan")], "add", 1.0)
+    with pytest.raises(ValueError, match="^the conditioning has shape "):
+        apply_concept(torch.zeros(2), [HALF])
+
+
+def test_a_concept_that_is_not_there_or_no_token_at_all_moves_nothing(states, concept):
+    none = concept.parts[0]._replace(size=0.0)
+    for part, selected in ((none, None), (None, None), (concept.parts[0], torch.zeros(TOKENS) > 0)):
+        result = apply_concept(states, [part], "add", 1.0, selected)
+        assert torch.equal(result.hidden, states)
+        assert (result.before, result.after) == ([None], [None])
+
+
+def test_a_strength_of_0_says_the_same_before_and_after(states, concept):
+    result = moved(states, concept, "add", 0.0)
+    assert result.before == result.after == moved(states, concept, "add", 1.0).before
+    assert result.sinks == [SINK]
+
+
+def test_a_sink_that_is_not_selected_is_not_counted_and_padding_makes_no_sink(states, concept):
+    selected = torch.arange(TOKENS) != SINK
+    assert moved(states, concept, "add", 1.0, selected=selected).sinks == []
+    whole = torch.arange(TOKENS) != SINK
+    result = moved(states, concept, "add", 1.0, whole=whole)
+    assert result.sinks == [] and not torch.equal(result.hidden[:, SINK], states[:, SINK])
+
+
+def test_a_sink_of_one_tap_or_of_one_of_the_batch_is_listed_once(states, concept):
+    [part] = concept.parts
+    calm = torch.cat([states[:, 1:2], states[:, 1:]], 1)
+    taps = Taps((9, 18), WIDTH)
+    both = taps.join([calm, states])
+    result = apply_concept(both, [part, part], "add", 1.0, taps=taps)
+    assert result.sinks == [SINK]
+    first, second = taps.split(result.hidden)
+    assert not torch.equal(first[:, SINK], calm[:, SINK])
+    assert torch.equal(second[:, SINK], states[:, SINK])
+    batch = apply_concept(torch.cat([calm, states, states]), [part], "add", 1.0)
+    assert batch.sinks == [SINK]
+
+
+def test_the_input_is_not_modified(states, concept):
+    before = states.clone()
+    moved(states, concept, "amplify", 2.0)
+    assert torch.equal(states, before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_token_of_zeros_counts_as_without_direction_among_those_that_move(mode):
+    """Its cosine is 0, before and after; that of the other is 0.6 before."""
+    hidden = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]], dtype=torch.float64)
+    result = apply_concept(hidden, [HALF], mode, 0.5)
+    alone = turned([3.0, 4.0], mode, 0.5)
+    assert result.before == pytest.approx([((0.6 + 0.0) / 2 - 0.25) / 0.5])
+    assert result.after == pytest.approx([(alone.after[0] + (0.0 - 0.25) / 0.5) / 2])
+    assert result.hidden[0, 1].tolist() == [0.0, 0.0]
+    assert torch.equal(result.hidden[0, 0], alone.hidden[0, 0])

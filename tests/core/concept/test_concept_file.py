@@ -115,3 +115,106 @@ def test_lines_are_paired_and_blank_in_both_is_no_pair():
     ):
         with pytest.raises(ValueError, match=says):
             pair_prompts(one, other)
+
+
+def refusal(path):
+    with pytest.raises(ConceptFileError) as refused:
+        load_concept(path)
+    return str(refused.value)
+
+
+def foreign(path, metadata, **vectors):
+    tensors = {key: torch.tensor(one) for key, one in {**VECTORS, **vectors}.items() if one}
+    save_file(tensors, path, {**GOOD, **metadata})
+    return refusal(path)
+
+
+def test_refusals_are_whole_sentences(tmp_path):
+    path = tmp_path / "odd.safetensors"
+    again = "choose another file, or make and save the concept again"
+    assert refusal(path) == f"{path}: there is no such file"
+    assert foreign(path, {"format": "x"}) == (
+        "odd.safetensors is not a concept of this pack (its format is 'x', not "
+        f"'layer_lab_concept_v1'); {again}"
+    )
+    assert foreign(path, {"format": "layer_lab_concept_v10"}) == (
+        "odd.safetensors is not a concept of this pack (its format is 'layer_lab_concept_v10', not "
+        "'layer_lab_concept_v1'); update Z-Image Layer Lab"
+    )
+    save_file({"x": torch.ones(1)}, path)
+    assert refusal(path).startswith("odd.safetensors is not a concept of this pack (its format is ")
+    cannot = "odd.safetensors cannot be read as a concept: "
+    for metadata, why in (
+        ({"prompts": '[["a", "b"], ["c"]]'}, "its prompts are [['a', 'b'], ['c']], not pairs of "
+         "texts"),
+        ({"prompts": '[["a", 1]]'}, "its prompts are [['a', 1]], not pairs of texts"),
+        ({"provenance": "[]"}, "its provenance is [], not texts by name"),
+        ({"provenance": '{"a": 1}'}, "its provenance is {'a': 1}, not texts by name"),
+        ({"taps": '{"layers": [1.0], "width": 2, "order": "layer-major", "blocks": 0}'},
+         "its taps are {'blocks': 0, 'layers': [1.0], 'order': 'layer-major', 'width': 2}, not "
+         "whole numbers"),
+        ({"taps": '{"layers": [true], "width": 2, "order": "layer-major", "blocks": 0}'},
+         "its taps are {'blocks': 0, 'layers': [True], 'order': 'layer-major', 'width': 2}, not "
+         "whole numbers"),
+        ({"taps": '{"layers": [1], "width": 3, "order": "layer-major", "blocks": 0}'},
+         "direction has 2 dimensions, and its taps have 3"),
+        ({"taps": '{"layers": [1], "width": 2, "order": "x", "blocks": 0}'},
+         "the order is 'x': give layer-major or interleaved"),
+    ):  # fmt: skip
+        assert foreign(path, metadata) == f"{cannot}{why}; {again}"
+    for key in ("prompts", "provenance"):
+        given = {one: text for one, text in GOOD.items() if one != key}
+        save_file({name: torch.ones(2) for name in VECTORS}, path, given)
+        assert refusal(path) == f"{cannot}it lacks '{key}'; {again}"
+    for half in ({"prompts": r'[["\ud800", "b"]]'}, {"provenance": r'{"\ud800": "b"}'}):
+        assert "surrogates not allowed" in foreign(path, half)
+    with pytest.raises(ConceptFileError) as refused:
+        save_concept(concept(), tmp_path / "a.pt")
+    assert str(refused.value) == "a.pt: a concept is saved as .safetensors"
+
+
+def test_a_file_is_readable_to_people_and_its_ending_may_be_upper_case(tmp_path):
+    path = tmp_path / "LACH.SAFETENSORS"
+    save_concept(concept(prompts=(("L\u00e4cheln", "\u5b57"),)), path)
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {
+            "format": "layer_lab_concept_v1",
+            "provenance": json.dumps(PROVENANCE),
+            "prompts": '[["L\u00e4cheln", "\u5b57"]]',
+        }
+    plain = Concept(*(torch.ones(2),) * 3, provenance={"note": "\u00fc"})
+    save_concept(plain, path)
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["provenance"] == '{"note": "\u00fc"}'
+    assert load_concept(str(path)).provenance["note"] == "\u00fc"
+
+
+def test_refused_pairs_are_told_in_a_whole_sentence():
+    def said(one, other):
+        with pytest.raises(ValueError) as refused:
+            pair_prompts(one, other)
+        return str(refused.value)
+
+    assert said("", "a") == "with_concept is empty: write one prompt a line"
+    assert said("a\nb\nc", "d") == (
+        "with_concept has 3 lines and without_concept 1: write one prompt a line, as many in both, "
+        "line by line a pair"
+    )
+    assert said("a\nb\nc", "d\n\nf") == (
+        "line 2 of without_concept is empty, and the other side says 'b': write its partner, or "
+        "remove both lines"
+    )
+    assert said("\nc", "d\nf") == (
+        "line 1 of with_concept is empty, and the other side says 'd': write its partner, or "
+        "remove both lines"
+    )
+    assert said("a\n\nb", "a\n\nb") == (
+        "the two sides of every pair are equal, so there is no concept between them: change the "
+        "prompts of one side"
+    )
+
+
+def test_one_pair_that_differs_is_enough_and_lines_need_not_be_the_same_objects():
+    assert pair_prompts("a\nb", "a\nc") == [("a", "a"), ("b", "c")]
+    many = "\n".join(map(str, range(300)))
+    assert len(pair_prompts(many, many.replace("7", "x"))) == 300

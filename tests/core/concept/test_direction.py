@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 from zimage_layer_lab.core.checks import NonFiniteError
-from zimage_layer_lab.core.concept.direction import ConceptError, find_direction, measure_side
+from zimage_layer_lab.core.concept.direction import (
+    ConceptError,
+    SideMeans,
+    find_direction,
+    measure_side,
+)
 from zimage_layer_lab.core.concept.words import found_in_words
 from zimage_layer_lab.core.taps.layout import INTERLEAVED, LAYER_MAJOR, Taps
 
@@ -129,3 +134,136 @@ def test_what_has_no_direction_is_refused_in_a_sentence():
     one[3, 5] = np.nan
     with pytest.raises(NonFiniteError, match="token 3 dimension 5"):
         measured(one)
+
+
+ONE = torch.ones(1, dtype=torch.bool)
+
+
+def side(mean, spread=None, tokens=3, rms=1.0, sinks=0):
+    """Of one tap, or of several where ``tokens`` are."""
+    mean = torch.tensor(mean, dtype=torch.float64)
+    counts = torch.tensor(tokens).reshape(-1)
+    spread = torch.zeros(len(mean)) if spread is None else torch.tensor(spread)
+    m2 = spread.double() ** 2 * (int(counts[0]) - 1)
+    return SideMeans(mean, m2, 10 * mean, torch.full((len(counts),), rms).double(), counts, sinks)
+
+
+def test_figures_of_two_pairs_by_hand():
+    """Differences (1, 0) and (0, 1): cosine 0 with each other; their mean is (0.5, 0.5)."""
+    sides = [
+        (side([2.0, 0.0], sinks=1), side([1.0, 0.0], rms=3.0, tokens=5)),
+        (side([0.0, 1.0]), side([0.0, 0.0], rms=1.0, sinks=2)),
+    ]
+    finding = find_direction(sides, prompts=[("a", "b")], provenance={"model": "x"})
+    assert finding.concept.direction.tolist() == [0.5, 0.5]
+    assert finding.concept.baseline.tolist() == [0.5, 0.0]
+    assert finding.cosines.tolist() == [[0.0], [0.0]]
+    assert finding.normed.tolist() == pytest.approx([0.5])
+    assert finding.raw.tolist() == pytest.approx([5.0 / 5.0**0.5])  # rms: of 3 and 1 in squares.
+    assert (finding.tokens, finding.sinks, finding.limited) == (3 + 5 + 3 + 3, 3, ())
+    assert finding.concept.prompts == (("a", "b"),) and finding.concept.taps is None
+    known = {"model": "x", "pairs": "2", "consistency": "0.000"}
+    assert dict(finding.concept.provenance) == known
+
+
+def test_one_pair_has_no_consistency():
+    finding = find_direction([(side([1.0, 0.0]), side([0.0, 0.0]))])
+    assert dict(finding.concept.provenance) == {"pairs": "1"}
+    assert finding.cosines.shape == (1, 1) and bool(finding.cosines.isnan().all())
+    assert finding.cosines.dtype == torch.float64
+
+
+def test_loud_dimensions_are_limited_to_three_times_the_median_spread_the_loudest_first():
+    """Of the spreads that are not 0, 1, 1, 1, 2, 4, 12 and 8, the median is 2 and the limit 6."""
+    spread = [1.0, 8.0, 0.0, 4.0, 1.0, 2.0, 1.0, 12.0]
+    finding = find_direction([(side([1.0] * 8, spread), side([0.0] * 8, spread))])
+    assert finding.limited == (7, 1)
+    weights = [1.0, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]
+    assert finding.concept.direction.tolist() == pytest.approx(weights)
+    np.testing.assert_allclose(finding.concept.spread.numpy(), spread)
+
+
+def test_the_spread_is_pooled_over_the_prompts_by_their_tokens():
+    sides = [(side([1.0], [2.0], tokens=2), side([0.0], [4.0], tokens=4))]
+    spread = find_direction(sides).concept.spread
+    assert spread.tolist() == pytest.approx([((1 * 4 + 3 * 16) / 4) ** 0.5])
+    lonely = find_direction([(side([1.0], tokens=1), side([0.0], tokens=1))]).concept
+    assert lonely.spread.tolist() == [0.0] and lonely.direction.tolist() == [1.0]
+    two = find_direction([(side([1.0], [2.0], tokens=2), side([0.0], tokens=1))]).concept
+    assert two.spread.tolist() == pytest.approx([2.0])
+
+
+def test_states_of_length_0_have_no_length_to_compare_with():
+    finding = find_direction([(side([1.0, 0.0]), side([0.0, 0.0], rms=0.0))])
+    assert finding.raw.tolist() == pytest.approx([10 / 2**0.5])
+
+
+@pytest.mark.parametrize(
+    ("size", "found"), [(0.0, False), (1e-5, False), (1.01e-5, True), (1.0, True)]
+)
+def test_a_difference_up_to_rounding_is_none(size, found):
+    pair = (side([size] * 3), side([0.0] * 3))
+    for pairs, which in (([pair], "the pair"), ([pair, pair], "all pairs")):
+        if found:
+            assert find_direction(pairs).normed.tolist() == pytest.approx([size])
+            continue
+        with pytest.raises(ConceptError) as refused:
+            find_direction(pairs)
+        assert str(refused.value) == (
+            f"the two sides of {which} have the same states: change the prompts of one side, so "
+            "that they say what the other does not"
+        )
+
+
+def test_one_tap_with_the_concept_is_enough_and_tokens_are_those_of_the_tap_with_the_most():
+    taps = Taps((9, 18), 2)
+    pair = (side([1.0, 1.0, 0.0, 0.0], tokens=[3, 5]), side([0.0] * 4, tokens=[4, 2]))
+    finding = find_direction([pair], taps)
+    assert finding.normed.tolist() == [1.0, 0.0] and finding.tokens == 5 + 4
+    assert [part.size for part in finding.concept.parts] == pytest.approx([1.0, 0.0])
+
+
+def test_what_cannot_be_measured_is_told_in_a_whole_sentence():
+    with pytest.raises(ConceptError) as refused:
+        find_direction([])
+    assert str(refused.value) == "there is no pair of prompts: write at least one"
+    with pytest.raises(ConceptError) as refused:
+        measure_side(torch.ones(1, 2), ~ONE, ONE, None)
+    assert str(refused.value) == (
+        "it has no content token (attention sinks and the template do not count): write what the "
+        "image shows"
+    )
+    with pytest.raises(NonFiniteError, match="^the hidden state holds 1 non-finite values: "):
+        measure_side(torch.tensor([[1.0, torch.inf]]), ONE, ONE, None)
+
+
+def test_the_means_of_one_prompt_by_hand():
+    """Tokens (3, 4) and (0, 2) and one of zeros: rms 5 / sqrt 2, sqrt 2 and 0."""
+    hidden = torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]])
+    every = torch.ones(3, dtype=torch.bool)
+    means = measure_side(hidden, every, every, None)
+    root = 2**0.5
+    rows = np.array([[0.6 * root, 0.8 * root], [0.0, root], [0.0, 0.0]])
+    np.testing.assert_allclose(means.mean.numpy(), rows.mean(0))
+    np.testing.assert_allclose(means.m2.numpy(), ((rows - rows.mean(0)) ** 2).sum(0))
+    assert means.raw.tolist() == pytest.approx([1.0, 2.0])
+    assert means.rms.tolist() == pytest.approx([((12.5 + 2.0) / 3) ** 0.5])
+    assert means.tokens.tolist() == [3] and means.sinks == 0
+
+
+def test_a_sink_of_one_tap_is_left_out_there_alone_and_counted_once():
+    sides, _ = planted()
+    loud = torch.from_numpy(sides[0][0])
+    calm = torch.cat([loud[1:2], loud[1:]])
+    taps = Taps((9, 18, 27), WIDTH)
+    hidden = taps.join([calm[None], loud[None], loud[None]])[0]
+    means = measure_side(hidden, ALL, ALL, taps)
+    assert means.tokens.tolist() == [TOKENS, TOKENS - 1, TOKENS - 1] and means.sinks == 1
+    for tap, rows in enumerate((calm, loud[1:], loud[1:])):
+        np.testing.assert_allclose(
+            means.raw[tap * WIDTH : (tap + 1) * WIDTH].numpy(), rows.mean(0).numpy()
+        )
+    # A sink that is no content is not counted.
+    content = ALL.clone()
+    content[SINK] = False
+    assert measure_side(hidden, content, ALL, taps).sinks == 0

@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from zimage_layer_lab.core.dit.view import RMS_EPSILON, FirstMatrix, dit_change, rms_norm
+from zimage_layer_lab.core.dit.view import (
+    RMS_EPSILON,
+    DitChange,
+    FirstMatrix,
+    dit_change,
+    rms_norm,
+    strips,
+)
 
 
 def normed(hidden, weight=None):
@@ -144,3 +151,81 @@ def test_the_inputs_are_not_modified():
     copies = before.clone(), after.clone()
     dit_change(before, after, torch.rand(4))
     assert torch.equal(before, copies[0]) and torch.equal(after, copies[1])
+
+
+PARTLY = (
+    torch.tensor([[[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]]),
+    torch.tensor([[[6.0, 8.0], [0.0, 1.0], [0.0, 1.0], [3.0, 3.0]]]),
+)
+"""Of four tokens the second turns by 90 degrees: a relative L2 of 2 ** 0.5, a cosine of 0."""
+
+
+def test_a_change_in_words():
+    change = dit_change(*PARTLY)
+    assert change.changed.tolist() == [[False, True, False, False]]
+    assert change.in_short() == "the DiT sees 35.4 % change"
+    assert change.summary("behind it") == (
+        "what the DiT sees (behind it): relative L2 0.3536 mean, 1.4142 at most; cosine 0.75000 "
+        "mean, 0.00000 at least; 1 of 4 tokens change"
+    )
+    same = dit_change(PARTLY[0], PARTLY[0])
+    assert same.in_short() == "the DiT sees no change"
+    assert same.summary() == "what the DiT sees (after RMSNorm) does not change"
+
+
+def test_a_change_up_to_rounding_is_none():
+    cosine = torch.ones(1, 2)
+    for size, words in ((1e-5, "no change"), (1.1e-5, "0.00055 % change")):
+        change = DitChange(torch.tensor([[0.0, size]]), cosine)
+        assert change.in_short() == f"the DiT sees {words}"
+        assert ("does not change" in change.summary()) == (words == "no change")
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 63, 64, 65, 128, 130])
+def test_strips_are_all_tokens_in_their_order(tokens):
+    states = torch.arange(2.0 * tokens * 3).reshape(2, tokens, 3)
+    parts = strips(states)
+    assert torch.equal(torch.cat(parts, 1), states)
+    assert all(part.shape[1] <= 64 for part in parts)
+
+
+def test_strips_on_another_device_than_the_cpu_are_one():
+    for tokens in (0, 1, 200):
+        assert [part.shape for part in strips(torch.zeros(2, tokens, 3, device="meta"))] == [
+            (2, tokens, 3)
+        ]
+
+
+@pytest.mark.parametrize("after_norm", [True, False])
+def test_behind_the_first_matrix_its_outputs_are_compared(after_norm):
+    rng = np.random.default_rng(3)
+    before, after = (torch.from_numpy(rng.normal(size=(2, 70, 5))).float() for _ in range(2))
+    rows = torch.from_numpy(rng.normal(size=(7, 5))).float()
+    scale = torch.from_numpy(rng.uniform(0.5, 2, 5)).float()
+    matrix = FirstMatrix(torch.linalg.vector_norm(rows, dim=0), lambda x: x @ rows.T, after_norm)
+    change = dit_change(before, after, scale, matrix)
+    seen = [
+        (normed(one, scale) if after_norm else one.double().numpy()) @ rows.double().numpy().T
+        for one in (before, after)
+    ]
+    lengths = [np.linalg.norm(one, axis=-1) for one in seen]
+    wanted = np.linalg.norm(seen[1] - seen[0], axis=-1) / lengths[0]
+    np.testing.assert_allclose(change.relative_l2.numpy(), wanted, rtol=1e-4)
+    cosine = (seen[0] * seen[1]).sum(-1) / (lengths[0] * lengths[1])
+    np.testing.assert_allclose(change.cosine.numpy(), cosine, atol=1e-5)
+    assert FirstMatrix(scale, torch.abs).after_norm
+
+
+def test_the_epsilon_counts_as_it_is_at_every_scale():
+    """A token of rms 0.003 has a mean square of 9e-6, about the epsilon of 1e-5."""
+    for rms in (0.003, 0.5, 1.0, 2.0, 1000.0):
+        one = torch.full((1, 1, 4), rms)
+        expected = rms / np.sqrt(rms**2 + 1e-5)
+        np.testing.assert_allclose(rms_norm(one).numpy(), expected, rtol=1e-5)
+        np.testing.assert_allclose(rms_norm(one, eps=0.0).numpy(), 1.0, rtol=1e-6)
+
+
+def test_a_tiny_token_that_changes_has_a_change_of_its_own_size():
+    before = torch.full((1, 1, 4), 1e-9)
+    change = dit_change(before, 3 * before)
+    assert float(change.relative_l2) == pytest.approx(2.0, rel=1e-4)

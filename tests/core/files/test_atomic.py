@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -11,6 +12,8 @@ from zimage_layer_lab.core.files.atomic import (
     WriteError,
     is_unfinished,
     replacing,
+    sweep,
+    unfinished,
     what_failed,
     write_whole,
 )
@@ -106,3 +109,64 @@ def test_a_private_file_of_the_writers_gets_the_permissions_of_any_other(tmp_pat
     with replacing(tmp_path / "ours") as temporary:
         temporary.chmod(0o600)
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_refusal_is_told_in_a_whole_sentence_and_has_its_parts():
+    refused = WriteError(Path("a") / "b.txt", OSError(28, "No space left on device"))
+    assert str(refused) == (
+        f"{Path('a') / 'b.txt'} cannot be written: No space left on device. Make room or allow "
+        "writing there, or choose another place; no half file was left"
+    )
+    assert (refused.errno, refused.strerror) == (28, "No space left on device")
+    assert refused.filename == str(Path("a") / "b.txt")
+    for error, reason in ((SafetensorError("full"), "full"), (OSError(), "OSError")):
+        assert WriteError(Path("a"), error).strerror == reason
+
+
+def test_what_failed_is_the_reason_and_the_files_name_if_there_is_one():
+    assert what_failed(OSError(28, "No space", "/x/a.txt")) == "No space (a.txt)"
+    assert what_failed(OSError(28, "No space")) == "No space"
+    assert what_failed(OSError("full")) == "full"
+
+
+def test_bytes_are_written_as_they_are_and_the_path_comes_back(tmp_path):
+    path = write_whole(str(tmp_path / "a"), b"\xff\r\n")
+    assert path == tmp_path / "a" and path.read_bytes() == b"\xff\r\n"
+
+
+def test_a_sweep_takes_what_is_at_least_as_old_as_told_and_leaves_the_rest(tmp_path):
+    now = time.time()
+    for name, age in (("old", 1000), ("new", 10)):
+        folder = tmp_path / f"{UNFINISHED}{name}"
+        folder.mkdir()
+        (folder / "deep").mkdir()
+        (folder / "deep" / "half").touch()
+        for part in (folder / "deep" / "half", folder / "deep", folder):
+            os.utime(part, (now - age,) * 2)
+    sweep(tmp_path, 5000)
+    assert len(list(tmp_path.iterdir())) == 2
+    sweep(tmp_path, 500)
+    assert [one.name for one in tmp_path.iterdir()] == [f"{UNFINISHED}new"]
+    sweep(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_after_an_hour_a_folder_counts_as_left(tmp_path):
+    assert ABANDONED == 3600
+    for name, age in (("old", 3660), ("new", 3540)):
+        folder = tmp_path / f"{UNFINISHED}{name}"
+        folder.mkdir()
+        os.utime(folder, (time.time() - age,) * 2)
+    sweep(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == [f"{UNFINISHED}new"]
+
+
+def test_a_file_moved_elsewhere_by_the_body_stays_and_its_folder_goes(tmp_path):
+    with unfinished(tmp_path / "deep" / "er" / "a.txt") as temporary:
+        assert temporary.name == "a.txt" and temporary.read_bytes() == b""
+        temporary.replace(tmp_path / "b.txt")
+    assert (tmp_path / "b.txt").is_file() and not list((tmp_path / "deep" / "er").iterdir())
+
+
+def test_any_part_of_a_path_may_be_unfinished():
+    assert is_unfinished(f"x/{UNFINISHED}1/a") and not is_unfinished(f"x/a{UNFINISHED}1")

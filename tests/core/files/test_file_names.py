@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from zimage_layer_lab.core.files import file_names
 from zimage_layer_lab.core.files.file_names import (
     is_below,
+    objection,
     plain_file_name,
     windows_objection,
 )
@@ -101,3 +102,55 @@ def test_on_windows_such_a_name_is_refused_before_the_disk_is_asked(name, tmp_pa
 
     monkeypatch.setattr(type(tmp_path), "resolve", asked)
     assert not is_below(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("C:/x", "it begins with 'C:\\\\', a drive, a server or the root"),
+        ("C:x", "it begins with 'C:', a drive, a server or the root"),
+        ("/x", "it begins with '\\\\', a drive, a server or the root"),
+        ("a/b?c", "'b?c' has '?', which Windows keeps for itself"),
+        ("a/b. /c", "'b. ' ends with a dot or space, which Windows drops"),
+        ("a/aux .b.c", "'aux .b.c' is a device of Windows"),
+        ("com0", "'com0' is a device of Windows"),
+    ],
+)
+def test_an_objection_is_a_whole_sentence(name, says):
+    assert windows_objection(name) == says
+
+
+def test_elsewhere_than_on_windows_its_rules_do_not_hold(monkeypatch, tmp_path):
+    monkeypatch.setattr(file_names, "ON_WINDOWS", False)
+    assert objection("NUL") == "" and is_below(tmp_path, "NUL")
+    monkeypatch.setattr(file_names, "ON_WINDOWS", True)
+    assert objection("NUL") == "'NUL' is a device of Windows"
+    assert not is_below(tmp_path, "NUL") and is_below(tmp_path, "a")
+
+
+def test_a_name_that_cannot_be_resolved_leads_nowhere(tmp_path):
+    assert not is_below(tmp_path, "\ud800") and not is_below(tmp_path, "a" * 5000 + "/../..")
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("con", "_con"),
+        ("aux.png", "_aux.png"),
+        ("a\\b/c:d", "c_d"),
+        ("", "_"),
+        ("x/", "_"),
+        (". .", "_"),
+        ("a. .", "a"),
+        ("a\ud800b", "a_b"),
+        ("a" * 200, "a" * 200),
+        ("a" * 201, "a" * 200),
+        ("a" * 196 + ".png", "a" * 196 + ".png"),
+        ("a" * 197 + ".png", "a" * 196 + ".png"),
+        ("a" * 190 + "." + "b" * 19, "a" * 180 + "." + "b" * 19),
+        ("a" * 190 + "." + "b" * 20, "a" * 190),
+        ("图" * 67, "图" * 66),
+    ],
+)
+def test_a_name_becomes_one_file_of_every_system(name, plain):
+    assert plain_file_name(name) == plain

@@ -47,3 +47,91 @@ def test_bad_marks_and_weights_are_named(text, named):
 def test_only_a_text_has_weights():
     with pytest.raises(ValueError, match="text is int, not text"):
         parse_weights(3)
+
+
+ESCAPED = (
+    ". A parenthesis or bracket that belongs to the text has a backslash before it: \\( \\) \\[ \\]"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "a red) fox",
+            "text has ')' at character 6, which closes nothing: remove it, or open it before"
+            + ESCAPED,
+        ),
+        (
+            "(a [b) c]",
+            "text has ')' at character 6, which closes nothing ('[' at 4 is open): remove it, or "
+            "open it before" + ESCAPED,
+        ),
+        (
+            "(a] b",
+            "text has ']' at character 3, which closes nothing ('(' at 1 is open): remove it, or "
+            "open it before" + ESCAPED,
+        ),
+        (
+            "(a [fog",
+            "text has '[' at character 4, which nothing closes: remove it, or write ']' behind "
+            "its words" + ESCAPED,
+        ),
+        (
+            "(",
+            "text has '(' at character 1, which nothing closes: remove it, or write ')' behind "
+            "its words" + ESCAPED,
+        ),
+        (
+            "a [ ] fox",
+            "text has '[' at character 3 around no words: write some before its ']', or remove "
+            "both" + ESCAPED,
+        ),
+        (
+            "(a ( ))",
+            "text has '(' at character 4 around no words: write some before its ')', or remove "
+            "both" + ESCAPED,
+        ),
+        (
+            "a (red:1,4)",
+            "the weight '1,4' of the '(' at character 3 of text is no number: write it like "
+            "(red:1.4), with a point",
+        ),
+        ("(red:-10.5)", "the weight of 'red' is -10.5: it must be a number between -10 and 10"),
+    ],
+)
+def test_bad_marks_are_refused_in_a_whole_sentence(text, says):
+    with pytest.raises(ValueError) as refused:
+        parse_weights(text)
+    assert str(refused.value) == says
+
+
+UP, DOWN = 1.1, 1 / 1.1
+
+
+@pytest.mark.parametrize(
+    ("text", "stretches"),
+    [
+        ("", []),
+        ("a fox", [("a fox", 1.0)]),
+        ("(a)(b)", [("ab", UP)]),
+        ("((a) b)", [("a", UP * UP), (" b", UP)]),
+        ("([a])", [("a", UP * DOWN)]),
+        ("(a:10) (b:-10)", [("a", 10.0), (" ", 1.0), ("b", -10.0)]),
+        ("(a: 1.5 )", [("a", 1.5)]),
+        ("(poster: a fox)", [("poster: a fox", UP)]),
+        ("(a:b:2)", [("a:b", 2.0)]),
+        ("(a:)", [("a:", UP)]),
+        ("(:2)", [(":2", UP)]),
+        ("([a]:2)", [("a", 2 * DOWN)]),
+        ("(a:1) b", [("a b", 1.0)]),
+        ("a:2", [("a:2", 1.0)]),
+        ("\\", [("\\", 1.0)]),
+        ("\\a \\\\(b\\)", [("\\a \\(b)", 1.0)]),
+        ("a \\(b\\) (c\\):2)", [("a (b) ", 1.0), ("c)", 2.0)]),
+    ],
+)
+def test_stretches_of_one_weight_are_one_and_marks_are_gone(text, stretches):
+    got = parse_weights(text)
+    assert [one.text for one in got] == [text for text, _ in stretches]
+    assert [one.weight for one in got] == pytest.approx([weight for _, weight in stretches])

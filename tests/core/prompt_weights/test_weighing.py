@@ -102,3 +102,41 @@ def test_the_further_a_weight_is_from_1_the_more_of_it_the_dit_sees():
         ]
         seen = torch.stack([change.relative_l2[0, 1:] for change in changes])
         assert bool((seen.diff(dim=0) > 0).all())
+
+
+def test_what_cannot_be_placed_is_refused_in_a_whole_sentence():
+    with pytest.raises(ValueError) as refused:
+        placed("re(d:1.25) fox", [b"red", b" fox"])
+    assert str(refused.value) == (
+        "'d' in text has the weight 1.25 and no token of its own, for it is a part of a word: put "
+        "the whole word between the marks"
+    )
+    with pytest.raises(ValueError) as refused:
+        place_weights([Stretch("a fox", 2.0)], 1, [0, 1], lambda ids: "<A fox>"[: 4 * len(ids)])
+    assert str(refused.value) == (
+        "the text's weights cannot be placed: the encoder reads 'A fox' where the text is 'a fox'. "
+        "Remove its weights, or its unusual characters"
+    )
+
+
+def test_words_of_several_weights_and_places_keep_their_own_tokens():
+    pieces = [b"a", b" red", b" fox", b" in", b" snow"]
+    words = placed("a (red:2) (fox in:0.5) (snow:1)", pieces)
+    assert words == [("red", 2.0, (2,)), ("fox in", 0.5, (3, 4))]
+    # A blank with a weight is no words: it has no token, and needs none.
+    assert placed("([a] :2)fox", [b"a", b" fox"]) == [("a", 2 * (1 / 1.1), (1,))]
+
+
+def test_what_stands_before_and_behind_the_text_is_of_no_words():
+    tokens = ["fox ", "a", " fox", " fox"]
+
+    def decode(ids):
+        return "".join(tokens[k] for k in ids)
+
+    [words] = place_weights([Stretch("a", 1.0), Stretch(" fox", 3.0)], 4, [0, 1, 2, 3], decode)
+    assert (words.text, words.weight, words.tokens, words.first) == (" fox", 3.0, (2,), 2)
+
+
+def test_a_long_filler_is_cut_and_the_ids_given_stay():
+    ids = [5, 6, 7]
+    assert fill(ids, WeightedWords("b", 2.0, (1,)), [1, 2, 3]) == [5, 1, 7] and ids == [5, 6, 7]

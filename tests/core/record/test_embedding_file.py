@@ -208,3 +208,109 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         saved(path)
     assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]
+
+
+def refusal(path, *entries):
+    with pytest.raises(ValueError) as refused:
+        save_embedding(path, entries)
+    return str(refused.value)
+
+
+def test_what_is_not_saved_is_told_in_a_whole_sentence(path):
+    assert refusal(path) == "the conditioning is empty: there is nothing to save"
+    assert refusal(path.with_suffix(".pt"), Entry(states(), None, {})) == (
+        "mine.pt: an embedding is saved as .safetensors"
+    )
+    other = Entry(states(), record_of(states(seed=1)), {})
+    assert refusal(path, Entry(states(), None, {}), other) == (
+        "the conditioning cannot be saved: entry 2: its record was written for other states"
+    )
+    assert refusal(path, Entry(states()[:, :, :0], None, {})).startswith(
+        "entry 1 of the conditioning has shape (1, 5, 0); it must be"
+    )
+    assert save_embedding(path.with_suffix(".SAFETENSORS"), [Entry(states(), None, {})]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"a": {1: 2}}, "'a' (dict) of entry 2"),
+        ({3: 1}, "3 (its name is no text) of entry 2"),
+        ({"\ud83e": 1}, r"'\ud83e' (its name is no text) of entry 2"),
+        ({"a": [1, (2, object())]}, "'a' (object) of entry 2"),
+        (
+            {"a": torch.zeros(1, dtype=torch.complex64)},
+            "'a' (tensor of torch.strided, torch.complex64) of entry 2",
+        ),
+        (
+            {"a": torch.eye(2).to_sparse()},
+            "'a' (tensor of torch.sparse_coo, torch.float32) of entry 2",
+        ),
+    ],
+)
+def test_what_is_left_out_is_named_with_its_kind_and_entry(path, options, says):
+    entries = [Entry(states(), None, {"x": 1}), Entry(states(), None, options)]
+    assert save_embedding(path, entries) == [says]
+    assert [dict(entry.options) for entry in load_embedding(path)] == [{"x": 1}, {}]
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_lists_are_kept_eight_levels_deep(path):
+    assert saved(path, Entry(states(), None, {"a": nested(8)}))
+    assert load_embedding(path)[0].options == {"a": nested(8)}
+    assert save_embedding(path, [Entry(states(), None, {"a": nested(9)})]) == [
+        "'a' (list) of entry 1"
+    ]
+    deep = (((((((1,),),),),),),)
+    saved(path, Entry(states(), None, {"a": (deep,)}))
+    assert load_embedding(path)[0].options == {"a": (deep,)}
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63) + 1, 0, -1])
+def test_whole_numbers_of_64_bits_are_kept(path, number):
+    saved(path, Entry(states(), None, {"a": number}))
+    assert load_embedding(path)[0].options == {"a": number}
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63), 2**63 + 1])
+def test_larger_whole_numbers_are_left_out(path, number):
+    assert save_embedding(path, [Entry(states(), None, {"a": number})]) == ["'a' (int) of entry 1"]
+
+
+@pytest.mark.parametrize("text", ["\ud7ff", "\ue000", "\ud800", "\udfff", "a\udbffb"])
+def test_every_text_is_kept_but_half_a_surrogate_pair(path, text):
+    left_out = save_embedding(path, [Entry(states(), None, {"a": text})])
+    assert left_out == ([] if text in "\ud7ff\ue000" else ["'a' (str) of entry 1"])
+
+
+def test_tensors_are_named_after_their_entry_place_and_option(path):
+    one = torch.ones(1)
+    entries = [
+        Entry(states(), None, {"x": 1, "mask": one}),
+        Entry(states(), None, {"a": [one, (0, one)]}),
+    ]
+    saved(path, *entries)
+    assert sorted(load_file(path)) == [
+        "hidden",
+        "hidden.1",
+        "option.0.1.mask",
+        "option.1.0.a/0",
+        "option.1.0.a/1/1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool, *FLOATS]
+)
+def test_tensors_of_these_dtypes_are_kept(path, dtype):
+    given = torch.tensor([[0, 1], [1, 1]]).to(dtype)
+    saved(path, Entry(states(), None, {"a": given, "single": given[0, 1]}))
+    read = load_embedding(path)[0].options
+    assert read["a"].dtype == dtype and torch.equal(read["a"], given)
+    assert read["single"].shape == () and read["single"] == given[0, 1]

@@ -255,3 +255,103 @@ def test_a_missing_file_and_a_folder_are_refused(path):
     path.mkdir()
     with pytest.raises(EmbeddingFileError, match="no such file"):
         load_embedding(path)
+
+
+def said(path):
+    with pytest.raises(EmbeddingFileError) as refused:
+        load_embedding(path)
+    return str(refused.value).removeprefix("mine.safetensors cannot be read as an embedding: ")
+
+
+def test_refusals_are_whole_sentences(path):
+    assert said(path) == f"{path}: there is no such file"
+    tensors, metadata = parts(saved(path))
+    save_file(tensors, path, {**metadata, "format": "x"})
+    assert said(path) == (
+        "it is of another kind (its format is 'x', not 'layer_lab_embedding'); only files that "
+        "Save Embedding wrote can be loaded"
+    )
+    for version, update in (
+        ("2", "; update Z-Image Layer Lab"),
+        ("01", ""),
+        ("0", ""),
+        ("002", "; update Z-Image Layer Lab"),
+        ("x2", ""),
+    ):
+        save_file(tensors, path, {**metadata, "version": version})
+        assert said(path) == f"its version is {version!r} and this pack reads 1{update}"
+    save_file(tensors, path, {**metadata, "checksum": "0"})
+    assert said(path) == (
+        "it is not what was saved: the file is damaged or was changed; save the conditioning again"
+    )
+    path.write_bytes(b"x" * 100)
+    assert said(path).endswith("; choose another, or save it again")
+
+
+@pytest.mark.parametrize("entries", ["{}", "[]", '["a", "b"]', "7", "null"])
+def test_a_list_of_entries_fits_its_tensors_or_is_none(path, entries):
+    tensors, metadata = parts(saved(path))
+    write(path, tensors, {**metadata, "entries": entries})
+    assert said(path) == "it has no list of entries, or one that does not fit its tensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"record": 7}, "the record is 7, not an object of named fields"),
+        ({"hidden": "x"}, "the file has no tensor 'x'"),
+        ({"hidden": 7}, "the file has no tensor 7"),
+        ({"options": []}, "[] are no options of a conditioning"),
+        ({"options": {"layer_lab": 1}}, "{'layer_lab': 1} are no options of a conditioning"),
+        ({"options": {"a": {"b": 1}}}, "{'b': 1} is no value of a conditioning's option"),
+        ({"options": {"a": {"tuple": 1}}}, "{'tuple': 1} is no value of a conditioning's option"),
+        ({"options": {"a": {"tensor": "y"}}}, "the file has no tensor 'y'"),
+        (
+            {"options": {"a": [[[[[[[[[1]]]]]]]]]}},
+            "[1] is no value of a conditioning's option",
+        ),
+    ],
+)
+def test_a_bad_entry_is_told_by_its_number(path, change, says):
+    rewritten(saved(path, Entry(states(), None, {})), lambda entries: entries[0].update(change))
+    assert said(path) == f"entry 1: {says}"
+
+
+def test_an_entry_has_its_three_fields_and_states_of_its_own(path):
+    both = Entry(states(), None, {}), Entry(states(seed=1), None, {})
+    rewritten(saved(path, *both), lambda entries: entries[1].update(more=1))
+    assert said(path).startswith("entry 2: {") and said(path).endswith(
+        "} is not hidden, record and options"
+    )
+    rewritten(saved(path, *both), lambda entries: entries[1].update(hidden="hidden"))
+    assert said(path) == "entry 2: its states are another entry's"
+    rewritten(saved(path, *both), lambda entries: entries.append(7))
+    assert said(path) == "it has no list of entries, or one that does not fit its tensors"
+
+
+def test_states_are_three_dimensions_in_a_float_dtype(path):
+    tensors, metadata = parts(saved(path, Entry(states(), None, {})))
+    for hidden, shape in (
+        (tensors["hidden"][0], "(5, 6) in torch.float32"),
+        (tensors["hidden"].int(), "(1, 5, 6) in torch.int32"),
+    ):
+        write(path, {"hidden": hidden.contiguous()}, metadata)
+        assert said(path) == (
+            f"entry 1: its states are {shape}, not (batch, tokens, width) in a float dtype from "
+            "float16 to float64"
+        )
+    write(path, {"hidden": tensors["hidden"].to(torch.float8_e5m2)}, metadata)
+    assert said(path) == "entry 1: tensor 'hidden' is of torch.float8_e5m2"
+
+
+def test_lists_eight_levels_deep_and_tuples_of_them_are_read(path):
+    def change(entries):
+        entries[0]["options"] = {"a": [[[[[[[[1]]]]]]]], "b": {"tuple": [[[[[[[[1]]]]]]]]}}
+
+    rewritten(saved(path, Entry(states(), None, {})), change)
+    [entry] = load_embedding(path)
+    assert entry.options == {"a": [[[[[[[[1]]]]]]]], "b": ([[[[[[[1]]]]]]],)}
+
+
+def test_the_json_may_have_32_million_characters():
+    assert embedding_file.MOST_JSON == 33_554_432

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import struct
+import zlib
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from zimage_layer_lab.core.record.record import (
     plain_record,
     role_mask,
 )
+from zimage_layer_lab.core.taps.layout import Taps
 
 LETTER = {
     "t": Role.TEMPLATE,
@@ -281,3 +284,141 @@ def test_role_mask_marks_the_wanted_roles_only(record):
 )
 def test_thinking_that_was_not_closed_ends_with_its_turn(texts, position, role):
     assert assign_roles(texts)[position].value == role
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"ids": (1, 2)},
+            "a record needs one id, text and role per token, not 2, 3 and 3",
+        ),
+        (
+            {"roles": (Role.TEXT,) * 4},
+            "a record needs one id, text and role per token, not 3, 3 and 4",
+        ),
+        (
+            {"layers": (-2,)},
+            "a record of 3 tokens has 1 layers: give one per token, or none",
+        ),
+    ],
+)
+def test_a_record_that_does_not_fit_itself_is_refused(record, change, says):
+    with pytest.raises(ValueError) as refused:
+        dataclasses.replace(record, **change)
+    assert str(refused.value) == says
+
+
+def test_records_of_more_than_256_tokens_are_compared_by_value():
+    long = Record(-2, "x", tuple(range(300)), ("a",) * 300, (Role.TEXT,) * 300)
+    assert len(dataclasses.replace(long, layers=(-2,) * 300)) == 300
+    assert current_record(long, torch.zeros(1, 300, 2)) is long
+    wide = dataclasses.replace(long, layer=None, taps=Taps((9, 18), 300))
+    assert current_record(wide, torch.zeros(1, 300, 600)) is wide
+
+
+@pytest.mark.parametrize(
+    ("change", "hidden", "says"),
+    [
+        (
+            {"version": 2},
+            torch.zeros(1, 3, 4),
+            "it is of version 2 and this pack reads 1; update Z-Image Layer Lab",
+        ),
+        ({"version": 0}, torch.zeros(1, 3, 4), "it is of an unknown kind"),
+        (
+            {},
+            torch.zeros(1, 4, 4),
+            "it describes 3 tokens but the conditioning has 4; another node changed the length",
+        ),
+        (
+            {"taps": Taps((9, 18), 3)},
+            torch.zeros(1, 3, 4),
+            "it describes 6 dimensions but the conditioning has 4; another node changed the width",
+        ),
+        (
+            {"checksum": "x"},
+            torch.zeros(1, 3, 4),
+            "another node changed the values after it was written",
+        ),
+    ],
+)
+def test_a_stale_record_says_why_in_a_whole_sentence(record, change, hidden, says, caplog):
+    with caplog.at_level(logging.WARNING):
+        current = current_record(dataclasses.replace(record, **change), hidden)
+    assert current == plain_record(hidden.shape[1]).with_edit(f"record dropped: {says}")
+    assert caplog.messages == [
+        f"The conditioning's layer_lab record is dropped and every token counts as text: {says}."
+    ]
+
+
+def test_a_stranger_with_a_version_of_ours_is_of_an_unknown_kind(caplog):
+    class Stranger:
+        version = 1
+
+    current = current_record(Stranger(), hidden_of(2))
+    assert current.edits == ("record dropped: it is of an unknown kind",)
+
+
+@pytest.mark.parametrize(
+    ("layers", "source", "words"),
+    [
+        ((-2, -2), "x", "layer -2"),
+        ((-2, -6), "x", "layers -2 and -6"),
+        ((-2, None), "x", "layer -2 and a mix of layers"),
+        ((-2, None), "unknown encoder", "layer -2 and unknown layer"),
+        ((None, None), "x", "a mix of layers"),
+        ((), "x", "a mix of layers"),
+        ((), "unknown encoder", "unknown layer"),
+    ],
+)
+def test_layers_of_tokens_in_words(layers, source, words):
+    assert plain_record(len(layers), source).with_layers(layers).layer_in_words == words
+
+
+@pytest.mark.parametrize(
+    ("layer", "blocks", "number"), [(9, 36, -28), (36, 36, -1), (0, 36, -37), (9, 0, None)]
+)
+def test_the_record_of_one_tap_counts_its_layer_from_the_end(record, layer, blocks, number):
+    taps = dataclasses.replace(record, layer=None, taps=Taps((1, layer), 2, blocks=blocks))
+    alone = taps.sealed(hidden_of(3)).of_tap(1)
+    assert alone == dataclasses.replace(record, layer=number)
+
+
+def test_a_checksum_is_that_of_the_float32_bytes(record):
+    hidden = hidden_of(3)
+    expected = f"{zlib.crc32(hidden.numpy().tobytes()):08x}"
+    assert record.sealed(hidden).checksum == expected
+    assert record.sealed(hidden.double()).checksum == expected
+    # A value whose CRC-32 begins with a zero keeps it.
+    zero = next(n for n in range(1000) if zlib.crc32(struct.pack("<f", n)) < 2**28)
+    assert record.sealed(torch.tensor([[[float(zero)]]])).checksum.startswith("0")
+    assert len(record.sealed(torch.tensor([[[float(zero)]]])).checksum) == 8
+
+
+def test_the_first_five_tokens_are_named_where_no_number_is_given():
+    plain = plain_record(7)
+    named = ", ".join(f"{number} '?' (text)" for number in range(5))
+    assert plain.names(range(7)) == f"{named} and 2 more"
+
+
+def test_spaces_without_a_template_are_template_and_words_are_text():
+    text, template = Role.TEXT, Role.TEMPLATE
+    assert assign_roles(["a", " ", "b", "\n"]) == (text, template, text, template)
+
+
+def test_only_the_blank_line_right_behind_a_closed_block_is_part_of_it():
+    got, want = roles([*ASSISTANT, ("<think>", "k"), ("</think>", "k"), ("a", "x"), ("\n", "x")])
+    assert got == want
+    got, want = roles([*ASSISTANT, *EMPTY_THINK, ("\n", "x"), ("<|vision_end|>", "v"), ("a", "x")])
+    assert got == want
+
+
+def test_a_speaker_named_with_blanks_or_over_a_line_is_who_they_are():
+    start = ("<|im_start|>", "t")
+    for name in ("system\n", " system \n", "system\nuser"):
+        got, want = roles([start, (name, "t"), ("a", "s"), *STOP, *USER, ("b", "x")])
+        assert got == want
+    got, want = roles([start, ("system\n", "t"), ("<think>", "k"), ("<|im_start|>", "t"),
+                       ("us", "t"), ("er", "t"), ("\n", "t"), ("c", "x")])  # fmt: skip
+    assert got == want

@@ -92,3 +92,92 @@ def test_weights_are_read_by_layer_or_by_number():
 def test_what_is_no_list_of_weights_is_refused(read, text, says):
     with pytest.raises(ValueError, match=says):
         read(text, Taps(tuple(range(2, 36, 3)), 4, blocks=36))
+
+
+KREA = Taps(tuple(range(2, 36, 3)), 4, blocks=36)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "says"),
+    [
+        (
+            parse_gains,
+            "23: 1, " + "x" * 50,
+            f"'{'x' * 40}' in weights is no weight of a tap: write LAYER: WEIGHT with commas "
+            "between them, such as 23: 2.5, 26: 5",
+        ),
+        (parse_gains, "23: 1, -14: 2", "weights names layer 23 twice: give it one weight"),
+        (
+            parse_gains,
+            f"23: {'y' * 50}",
+            f"'{'y' * 40}' in weights is no weight: write a number such as 2.5, at most 1e+06",
+        ),
+        (
+            parse_gains,
+            "23: -1000001",
+            "'-1000001' in weights is no weight: write a number such as 2.5, at most 1e+06",
+        ),
+        (
+            parse_gains,
+            f"{'z' * 50}: 1",
+            f"'{'z' * 40}' in weights is no number of a tap: write for example 23, as the report "
+            "lists them",
+        ),
+        (
+            parse_gains,
+            "1234567890: 1",
+            "'1234567890' in weights is no number of a tap: write for example 23, as the report "
+            "lists them",
+        ),
+        (parse_gains, None, "weights is None: write for example 23: 2.5, 26: 5"),
+        (parse_solo, 23, "solo is 23: write for example 23, or not 23"),
+        (
+            parse_solo,
+            "23, not 20",
+            "'not 20' in solo is no number of a tap: write for example 23, as the report lists "
+            "them",
+        ),
+        (
+            parse_solo,
+            " not 9 ",
+            "solo 'not 9' leaves no tap: name fewer, or use none",
+        ),
+    ],
+)
+def test_what_is_no_list_is_refused_in_a_whole_sentence(read, text, says):
+    taps = Taps((9,), 4) if "not 9" in str(text) else KREA
+    with pytest.raises(ValueError) as refused:
+        read(text, taps)
+    assert str(refused.value) == says
+
+
+def test_the_largest_weights_are_weights_and_signs_and_negative_layers_are_read():
+    gains = parse_gains("+23: 1e6, -11: -1000000, 2: .5", KREA)
+    assert gains == [0.5] + [1.0] * 6 + [1e6, -1e6] + [1.0] * 3
+    assert parse_solo("NOT 2, 5", KREA) == [False, False] + [True] * 10
+    assert parse_solo("2, 35", KREA) == [True] + [False] * 10 + [True]
+
+
+def test_only_one_positive_gain_for_all_is_nothing():
+    taps, hidden = layout(LAYER_MAJOR)
+    hidden = torch.from_numpy(hidden)
+    assert weigh(hidden, taps, [1.0] * 3, keep_rms=False) is hidden
+    assert weigh(hidden, taps, [0.5] * 3) is hidden
+    torch.testing.assert_close(weigh(hidden, taps, [-2.0] * 3), -hidden)
+    assert not weigh(hidden, taps, [0.0] * 3).any()
+    with pytest.raises(ValueError) as refused:
+        weigh(hidden, taps, [1.0] * 4)
+    assert str(refused.value) == "there are 4 gains for 3 taps"
+
+
+def test_without_a_selection_every_token_counts_and_zeros_have_no_share():
+    taps, hidden = Taps((1, 2), 1), torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]])
+    assert tap_shares(hidden, taps).tolist() == pytest.approx([(0.36 + 1) / 3, 0.64 / 3])
+    assert tap_rms(hidden, taps).tolist() == [1.0, 0.0]
+
+
+def test_a_quiet_token_keeps_its_rms_too_and_has_shares():
+    taps, hidden = Taps((1, 2), 1), torch.tensor([[[3e-3, 4e-3]]])
+    weighed = weigh(hidden, taps, [0.0, 0.5])[0, 0]
+    assert weighed.tolist() == pytest.approx([0.0, 5e-3])
+    assert tap_shares(hidden, taps).tolist() == pytest.approx([0.36, 0.64])

@@ -49,3 +49,29 @@ def test_the_think_block_is_the_templates_own_or_the_one_chosen():
 def test_what_does_not_fit_a_template_is_refused(given, says):
     with pytest.raises(ValueError, match=says):
         fill_template(MISTRAL, "fox", **{"think_block": OWN, **given})
+
+
+def test_of_two_system_turns_the_first_is_replaced():
+    turn = "<|im_start|>system\n{}<|im_end|>\n"
+    template = turn.format("A") + turn.format("B") + "<|im_start|>user\n{}<|im_end|>\n"
+    made = turn.format("new") + turn.format("B") + "<|im_start|>user\nfox<|im_end|>\n"
+    assert fill_template(template, "fox", "new") == made
+    mistral = "[SYSTEM_PROMPT]{}[/SYSTEM_PROMPT]"
+    template = mistral.format("A") + mistral.format("B") + "[INST]{}[/INST]"
+    made = mistral.format("new") + mistral.format("B") + "[INST]fox[/INST]"
+    assert fill_template(template, "fox", "new") == made
+
+
+def test_refusals_are_whole_sentences_and_read_choices_are_choices():
+    with pytest.raises(ValueError) as refused:
+        fill_template(MISTRAL, "fox", think_block="empty")
+    assert str(refused.value) == (
+        "think_block is 'empty', and this encoder's template has no assistant's turn to put one "
+        'in: choose "the model\'s own"'
+    )
+    own = "".join(list(OWN))
+    assert fill_template(MISTRAL, "fox", think_block=own) == MISTRAL.format("fox")
+    with pytest.raises(ValueError, match="^text is int, not text"):
+        fill_template(MISTRAL, 7)
+    with pytest.raises(ValueError, match="not one of the model's own, none, empty"):
+        fill_template(MISTRAL, "fox", think_block=None)
