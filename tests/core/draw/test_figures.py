@@ -190,6 +190,7 @@ def test_a_log_axis_without_a_value_stays_as_it_is(which):
         (-1.0, 16.0, [10.0**power for power in (-1, 2, 5, 8, 11, 14)]),
         (math.log10(3), math.log10(30), [5, 10, 20]),
         (math.log10(3), math.log10(9), [5]),
+        (math.log10(5.2), math.log10(60), [10, 20, 50]),
         (math.log10(0.04), math.log10(0.6), [0.05, 0.1, 0.2, 0.5]),
     ],
 )
