@@ -27,7 +27,7 @@ def test_of_forty_one_tokens_the_last_two_of_the_least_important_share_a_column(
 
 
 def test_runs_between_single_tokens_are_about_equally_long():
-    """Of 40 columns 16 are single tokens, 2 the gaps of 35 and 49; each gap has its share of 22 more:
+    """Of 40 columns 16 are single tokens, 2 the gaps of 35 and 49, which share 22 more:
     22 * 35 / 84 = 9.2 and 22 * 49 / 84 = 12.8.
     """
     columns = token_columns(torch.zeros(100), [50])
