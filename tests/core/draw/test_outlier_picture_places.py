@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 from matplotlib.colors import to_hex  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from zimage_layer_lab.core.draw.outlier_picture import outlier_figure, outlier_picture  # noqa: E402
 from zimage_layer_lab.core.measure.reference import Reference  # noqa: E402
 from zimage_layer_lab.core.outliers.survey import survey_outliers, zeroing  # noqa: E402
@@ -426,3 +427,18 @@ def test_the_picture_takes_weight_reference_and_effect_as_the_figure_does():
         {"effect": effect},
     ):
         assert not np.array_equal(outlier_picture(hidden, record, survey, **given), plain), given
+
+
+def test_titles_fill_the_lines_above_their_panels():
+    figure = figure_of(states(tokens=60))
+    for axes, width in zip(figure.axes, (3.4, 5.8, None, 5.8), strict=True):
+        lines = axes.get_title(loc="left").split("\n") if width else []
+        for line, following in zip(lines[:-1], lines[1:], strict=True):
+            longer = f"{line} {following.split()[0]}"
+            assert width * 0.95 < inches_wide(longer, 11) and inches_wide(line, 11) < width
+        assert len(lines) > 1 or width is None
+
+
+def inches_wide(text, points):
+    drawn = Figure(dpi=100).text(0, 0, text, fontsize=points)
+    return drawn.get_window_extent().width / 100
