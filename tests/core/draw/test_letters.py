@@ -1,4 +1,4 @@
-"""Letters of every picture: large enough to be read, none larger than the title's."""
+"""Letters of every picture can be read, none larger than the title's; lines and dots be seen."""
 
 import math
 
@@ -125,3 +125,20 @@ def test_on_a_node_700_pixels_wide_letters_can_be_read_and_titles_are_the_larges
 def test_in_a_report_letters_have_8_to_12_points(name):
     points = sizes(IN_A_REPORT[name]())
     assert len(points) > 10 and min(points) >= 8 and max(points) <= 12
+
+
+@pytest.mark.parametrize("name", [*ON_A_NODE, *IN_A_REPORT])
+def test_every_line_dot_and_area_can_be_seen(name):
+    for axes in {**ON_A_NODE, **IN_A_REPORT}[name]().axes:
+        for line in axes.lines:
+            assert line.get_alpha() is None or line.get_alpha() >= 0.3
+            if line.get_linestyle() != "None":
+                assert 0.5 <= line.get_linewidth() <= 2.5
+            if line.get_marker() not in ("None", None, ""):
+                assert 2 <= line.get_markersize() <= 8
+        for note in axes.texts:
+            if getattr(note, "arrow_patch", None) is not None:
+                assert 0.4 <= note.arrow_patch.get_linewidth() <= 1
+                assert note.arrow_patch.get_alpha() >= 0.4
+        for area in (*axes.patches, *axes.collections):
+            assert area.get_alpha() is None or 0.1 <= area.get_alpha() <= 0.3
