@@ -170,6 +170,7 @@ def test_any_tokens_are_readable(texts):
 def test_any_title_is_readable(name):
     figure = heat_map_figure(map_of(random_map(4, 50)), name)
     assert_readable(figure)
+    assert "\n" not in figure.axes[0].get_title(loc="left")
     assert any("狐" in text or "\\u72d0" in text or "…" in text for text in words(figure))
 
 

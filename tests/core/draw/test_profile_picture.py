@@ -233,3 +233,9 @@ def test_the_title_stands_at_the_left():
     figure = draw(hand_profile(PEAKS, model="m"))
     [box] = [one.box for one in seen_texts(figure) if one.text.startswith("m: ")]
     assert box.x0 == pytest.approx(0.01 * 1320, abs=2)
+
+
+def test_a_long_name_is_cut_to_a_line():
+    figure = draw(hand_profile(PEAKS, model="a long name of a model " * 20))
+    assert_readable(figure)
+    assert "…" in figure.get_suptitle() and "\n" not in figure.get_suptitle()

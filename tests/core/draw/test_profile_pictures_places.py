@@ -225,3 +225,13 @@ def test_the_bars_of_a_mode_lie_side_by_side_the_sinks_above():
         assert (box.y0 + box.y1) / 2 == pytest.approx(row_in_pixels, abs=3)
         assert note.xy[0] == 0.02
         assert len(axes.get_xticks()) <= 7
+
+
+def test_long_names_of_models_are_cut_to_a_line():
+    made = hand_profile([4.0, 32.0], model="a long name of a model " * 20)
+    title = layers_figure(made).axes[0].get_title(loc="left")
+    assert "…" in title and "\n" not in title and title.endswith("by layer, 3 prompts")
+    document = made.to_json(lambda place: "t")
+    [legend] = comparison_figure(document, document).legends
+    assert all("…" in text.get_text() for text in legend.get_texts())
+    assert not any("\n" in text.get_text() for text in legend.get_texts())
