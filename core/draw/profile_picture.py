@@ -84,7 +84,6 @@ def _draw_magnitudes(axes: Axes, profile: Profile) -> None:
             axes.axhline(row, color=GREY, lw=1, ls=":", zorder=0)
             axes.get_yticklabels()[row].set_fontweight("bold")
     axes.set_ylabel("hidden state (layer); the last one is normed")
-    axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
 def _draw_counts(axes: Axes, layers: tuple[LayerProfile, ...], threshold: float) -> None:

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from zimage_layer_lab.core.draw.heat_map_picture import (
+    draw_heat_map,
     heat_map_figure,
     plot_heat_map,
     plot_tokens,
@@ -168,6 +170,7 @@ def test_any_tokens_are_readable(texts):
 def test_any_title_is_readable(name):
     figure = heat_map_figure(map_of(random_map(4, 50)), name)
     assert_readable(figure)
+    assert "\n" not in figure.axes[0].get_title(loc="left")
     assert any("狐" in text or "\\u72d0" in text or "…" in text for text in words(figure))
 
 
@@ -179,3 +182,91 @@ def test_each_picture_is_a_png():
     ]
     assert all(png.startswith(b"\x89PNG") for png in pictures)
     assert seen_texts(heat_map_figure(map_of(random_map(4, 50)), "t"))
+
+
+@pytest.mark.parametrize(("rows", "step"), [(16, 1), (17, 2), (32, 2), (33, 3)])
+def test_at_most_sixteen_hidden_states_are_numbered_the_first_always(rows, step):
+    axes = heat_map_figure(map_of(random_map(rows, 30)), "a title").axes[0]
+    assert axes.get_yticks().tolist() == list(range(0, rows, step))
+
+
+def test_the_picture_is_ten_inches_wide_and_grows_with_the_hidden_states():
+    sizes = {
+        rows: heat_map_figure(map_of(random_map(rows, 30)), "t").get_size_inches().tolist()
+        for rows in (4, 20, 60)
+    }
+    assert sizes == {4: [10, 3], 20: [10, pytest.approx(4.4)], 60: [10, pytest.approx(9.6)]}
+
+
+@pytest.mark.parametrize(("width", "named"), [(3, 3), (10, 10), (40, 10)])
+def test_ten_dimensions_are_named_or_all_there_are(width, named):
+    axes = heat_map_figure(map_of(random_map(3, width)), "a title").axes[0]
+    assert len(axes.texts) == named
+    assert {note.xy[1] for note in axes.texts} == {1.0}
+
+
+@pytest.mark.parametrize("upward", [False, True])
+@pytest.mark.parametrize(
+    ("darkest", "low", "high"),
+    [(None, -1.0, 3.0), (1.0, 0.0, 3.0), (100.0, 2.0, 3.0), (500.0, 2.69897, 3.69897)],
+)
+def test_the_colours_begin_at_the_darkest_ratio_and_span_a_decade_at_least(
+    upward, darkest, low, high
+):
+    relative = [[0.001, 5.0, math.nan], [20.0, 0.5, 1000.0]]
+    figure = Figure()
+    axes = figure.add_subplot()
+    bar = draw_heat_map(figure, axes, map_of(relative), upward, darkest)
+    [image] = axes.images
+    assert image.get_clim() == pytest.approx((low, high), abs=1e-5) and bar.mappable is image
+    expected = np.nan_to_num(relative).clip(darkest or 0.1)
+    assert np.allclose(10.0 ** image.get_array(), expected, rtol=1e-5)
+    assert image.get_cmap().name == "magma" and image.get_interpolation() == "nearest"
+    assert image.origin == ("lower" if upward else "upper")
+    bottom, top = (-0.5, 1.5) if upward else (1.5, -0.5)
+    assert image.get_extent() == [-0.5, 2.5, bottom, top]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 2.5), (bottom, top))
+    assert all(tick == int(tick) for tick in axes.get_xticks()), "dimensions are whole"
+
+
+def test_the_cells_of_tokens_have_their_own_places_and_colours_from_a_tenth_on():
+    hidden, texts = tokens()
+    figure = tokens_figure(hidden, texts, [4, 2, 0], -6)
+    axes, bar = figure.axes
+    [image] = axes.images
+    median = np.sort(np.abs(hidden.numpy()).ravel())[(hidden.numel() - 1) // 2]
+    assert image.get_clim() == pytest.approx((-1, math.log10(700 / median)), abs=1e-5)
+    assert image.get_cmap().name == "magma"
+    assert axes.get_xticks().tolist() == list(range(6))
+    assert axes.get_yticks().tolist() == list(range(3))
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90}
+    named = {label.get_text(): place for place, label in ticks(bar.yaxis)}
+    assert named == pytest.approx({"0.1x": -1, "1x": 0, "10x": 1, "100x": 2, "1000x": 3})
+    nothing = tokens_figure(hidden * 0, texts, [4], -6).axes[0].images[0]
+    assert nothing.get_clim() == (-1, 0) and (nothing.get_array() == -1).all()
+
+
+def test_a_picture_of_tokens_grows_with_tokens_dimensions_and_their_longest_text():
+    hidden = torch.ones(100, 30)
+
+    def size(count, dimensions, letters=1):
+        texts = ["W" * letters] * count
+        return tokens_figure(hidden[:count], texts, range(dimensions), -2).get_size_inches()
+
+    assert size(33, 2)[0] == 8.0 and size(100, 2)[0] == pytest.approx(24.0)
+    least = size(10, 1)[1]
+    assert size(10, 7)[1] == least and 3.2 < least < 3.4
+    assert size(10, 20)[1] - least == pytest.approx(0.34 * 20 - 2.4)
+    # 23 letters more at 8 points, of which matplotlib says how wide they are.
+    figure = Figure()
+    one, all_of_them = figure.text(0, 0, "W", fontsize=8), figure.text(0, 0, "W" * 24, fontsize=8)
+    wider = (all_of_them.get_window_extent().width - one.get_window_extent().width) / figure.dpi
+    assert size(10, 1, 24)[1] - least == pytest.approx(wider, rel=0.1)
+    assert size(10, 1, 24)[1] - size(10, 1, 60)[1] == pytest.approx(0, abs=0.05), "cut to 24"
+
+
+def test_a_token_is_cut_to_24_letters():
+    hidden, _ = tokens(2)
+    axes = tokens_figure(hidden, ["a" * 24, "b" * 25], [4], -2).axes[0]
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["a" * 24, "b" * 23 + "…"]

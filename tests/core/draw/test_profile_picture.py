@@ -10,7 +10,7 @@ from zimage_layer_lab.core.draw.profile_picture import profile_figure, profile_p
 from zimage_layer_lab.core.profile.heat_map import HeatMap, heat_map
 from zimage_layer_lab.core.profile.profile import ProfileStats, summarise
 
-from ...oracles.figures import assert_readable, no_warning, words
+from ...oracles.figures import assert_readable, no_warning, seen_texts, words
 from ...oracles.profiles import EACH_PROFILE, hand_outlier, hand_profile
 
 ORANGE, BLUE = "#c2410c", "#1d4ed8"
@@ -118,3 +118,124 @@ def test_profiles_of_any_depth_can_be_drawn(blocks, massive):
     assert picture.ndim == 3 and picture.shape[2] == 3 and picture.std() > 0.05
     assert picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
     assert_readable(profile_figure(profile, heat_map(stats), 10.0))
+
+
+def tapped(outliers=None):
+    """Of the size of an encoder that two image models tap."""
+    made = hand_profile([1.0 + k for k in range(37)], outliers=outliers)
+    return dataclasses.replace(made, width=2560)
+
+
+def test_triangles_stand_beside_the_bars_where_an_image_model_takes_a_hidden_state():
+    figure = draw(tapped())
+    assert_readable(figure)
+    counts = figure.axes[1]
+    marks = [one for one in counts.lines if one.get_marker() == "<"]
+    assert [one.get_ydata().tolist() for one in marks] == [[9, 18, 27], list(range(2, 36, 3))]
+    for one, color, beside in zip(marks, ("#7c3aed", "#0e7490"), (1.03, 1.09), strict=True):
+        assert to_hex(one.get_color()) == color and one.get_linestyle() == "None"
+        x, y = one.get_transform().transform(one.get_xydata()).T
+        assert x == pytest.approx(counts.bbox.x0 + beside * counts.bbox.width)
+        middles = counts.transData.transform([(0, row) for row in one.get_ydata()])
+        assert y == pytest.approx(middles[:, 1])
+        assert not one.get_clip_on()
+    notes = [(note.get_text(), to_hex(note.get_color()), note.xyann) for note in counts.texts]
+    assert notes == [
+        ("std 10x out of line", ORANGE, (0, -28)),
+        ("|x| > 100 and > 1000x median", BLUE, (0, -43)),
+        ("Flux.2 Klein 4B takes", "#7c3aed", (0, -58)),
+        ("Krea 2 takes", "#0e7490", (0, -73)),
+    ]
+
+
+def test_names_of_the_colours_stand_below_their_panel_the_first_on_top():
+    figure = draw(hand_profile(PEAKS, MEDIANS, 3, 7))
+    sizes, counts, *_ = figure.axes
+    seen = {one.text: one.box for one in seen_texts(figure)}
+    for axes, texts in (
+        (sizes, ("largest |x|", "median |x|")),
+        (counts, ("std 10x out of line", "|x| > 100 and > 1000x median")),
+    ):
+        upper, lower = (seen[text] for text in texts)
+        assert upper.x0 == pytest.approx(axes.bbox.x0, abs=2) == pytest.approx(lower.x0, abs=3)
+        assert axes.bbox.y0 - upper.y1 == pytest.approx(28 * 110 / 72, abs=2)
+        assert upper.y1 - lower.y1 == pytest.approx(15 * 110 / 72, abs=4)
+
+
+def test_the_two_bars_of_a_row_lie_side_by_side_the_outliers_above():
+    outliers, massive = {3: [hand_outlier(1)]}, {3: [4]}
+    counts = draw(hand_profile(PEAKS, MEDIANS, 3, 7, outliers=outliers, massive=massive)).axes[1]
+    for bar in counts.patches:
+        row = round(bar.get_y() + bar.get_height() / 2)
+        middle = row + (0.2 if to_hex(bar.get_facecolor()) == ORANGE else -0.2)
+        assert bar.get_y() + bar.get_height() / 2 == pytest.approx(middle)
+        assert bar.get_height() == pytest.approx(0.38)
+    assert counts.get_xlim()[0] == 0 and counts.get_xlim()[1] >= 1
+    assert all(tick == int(tick) for tick in counts.get_xticks())
+
+
+def test_without_a_finding_the_axis_of_counts_goes_from_0_to_1():
+    counts = draw(hand_profile(PEAKS, MEDIANS)).axes[1]
+    assert counts.get_xlim() == (0, 1)
+    for found in (
+        {"outliers": {3: [hand_outlier(d) for d in range(9)]}},
+        {"massive": {2: [*range(9)]}},
+    ):
+        counts = draw(hand_profile(PEAKS, MEDIANS, **found)).axes[1]
+        assert counts.get_xlim() == pytest.approx((0, 9.45))
+        assert len(counts.get_xticks()) <= 6 and all(t == int(t) for t in counts.get_xticks())
+
+
+def test_magnitudes_have_room_and_rows_are_numbered_each():
+    figure = draw(hand_profile(PEAKS, MEDIANS, 3, 7))
+    sizes = figure.axes[0]
+    assert sizes.get_xlim() == pytest.approx((0.1 / 1.6, 9100 * 1.6))
+    assert sizes.get_yticks().tolist() == list(range(9))
+    assert sizes.get_ylabel() == "hidden state (layer); the last one is normed"
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
+    assert titles[:2] == ["Magnitudes", "Outlier dimensions"]
+    assert titles[2].replace("\n", " ") == (
+        "Largest |x| of every dimension over the layer's median |x|"
+    )
+    assert figure.axes[2].get_xlabel() == "dimension; the loudest are named above"
+    for axes in figure.axes[:2]:
+        assert not axes.spines["top"].get_visible() and not axes.spines["right"].get_visible()
+
+
+def test_where_no_magnitude_has_a_place_there_are_no_ticks_for_them():
+    sizes = draw(hand_profile([0.0] * 3, [0.0] * 3)).axes[0]
+    assert len(sizes.get_xticks()) == 0
+
+
+def test_the_map_says_how_many_dimensions_share_a_column_and_begins_at_1x():
+    profile = hand_profile(PEAKS, MEDIANS)
+    figure = profile_figure(profile, map_for(profile, 1300), 10.0)
+    assert_readable(figure)
+    cells, bar = figure.axes[2:]
+    assert (
+        cells.get_title(loc="left")
+        .replace("\n", " ")
+        .endswith("median |x|; a column is the largest of 3 dimensions")
+    )
+    [image] = cells.images
+    assert image.get_clim()[0] == 0 and len(cells.texts) == 10
+    assert bar.get_yticklabels()[0].get_text() == "1x"
+
+
+def test_the_picture_grows_with_the_hidden_states():
+    for count, height in ((9, 5.0), (13, 5.0), (37, 9.8)):
+        figure = draw(hand_profile([1.0] * count))
+        assert figure.get_size_inches().tolist() == [12.0, pytest.approx(height)]
+        assert figure.dpi == 110
+
+
+def test_the_title_stands_at_the_left():
+    figure = draw(hand_profile(PEAKS, model="m"))
+    [box] = [one.box for one in seen_texts(figure) if one.text.startswith("m: ")]
+    assert box.x0 == pytest.approx(0.01 * 1320, abs=2)
+
+
+def test_a_long_name_is_cut_to_a_line():
+    figure = draw(hand_profile(PEAKS, model="a long name of a model " * 20))
+    assert_readable(figure)
+    assert "…" in figure.get_suptitle() and "\n" not in figure.get_suptitle()

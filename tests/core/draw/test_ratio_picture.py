@@ -116,3 +116,94 @@ def test_a_name_from_outside_is_drawn_without_a_warning(text):
         warnings.simplefilter("error")
         png = plot_ratios(StdRatios(view(A, B), None), text, text)
     assert png.startswith(b"\x89PNG")
+
+
+def test_both_panels_have_one_square_scale_with_room_at_its_ends():
+    drawn = figure()
+    assert drawn.get_size_inches().tolist() == [11.2, 6.2]
+    assert figure(bare=False).get_size_inches().tolist() == [5.6, 6.2]
+    for axes in drawn.axes:
+        limits = pytest.approx((1.4 / 1.6, 2689.6 * 1.6))
+        assert axes.get_xlim() == limits and axes.get_ylim() == limits
+        for line in axes.lines:
+            if line.get_linestyle() != "None":
+                assert line.get_xdata() == limits
+        spines = axes.spines
+        assert not spines["top"].get_visible() and not spines["right"].get_visible()
+
+
+def test_half_of_the_smallest_std_is_the_edge_where_one_is_0():
+    [axes] = figure(np.array([0.0, 2.0, 6.0]), np.array([2.0, 0.0, 6.0]), bare=False).axes
+    assert axes.get_xlim() == axes.get_ylim() == pytest.approx((1 / 1.6, 6 * 1.6))
+    shown = [
+        text for text in words(figure(np.zeros(3), np.zeros(3), bare=False)) if "x" not in text
+    ]
+    assert "std in A" in shown
+    [axes] = figure(np.zeros(3), np.zeros(3), bare=False).axes
+    assert axes.get_xlim() == pytest.approx((0.5 / 1.6, 1.6))
+    assert dots(axes) == {CALM: [(0.5, 0.5)] * 3}
+
+
+def test_a_std_too_small_for_the_axes_stands_at_a_millionth_of_a_millionth():
+    [axes] = figure(np.array([1e-20, 1.0]), np.array([1.0, 1.0]), bare=False).axes
+    assert dots(axes)[QUIET] == [(1.0, 1e-12)]
+    assert axes.get_xlim() == pytest.approx((1e-12 / 1.6, 1.6))
+
+
+def test_ten_times_is_still_within_and_a_little_more_is_not():
+    a, b = np.array([10.0, 1.0, 10.01, 1.0]), np.array([1.0, 10.0, 1.0, 10.01])
+    [axes] = figure(a, b, bare=False).axes
+    assert dots(axes) == {
+        CALM: [(1.0, 10.0), (10.0, 1.0)],
+        LOUD: [(1.0, 10.01)],
+        QUIET: [(10.01, 1.0)],
+    }
+    sizes = {
+        line.get_color(): line.get_markersize() for line in axes.lines if line.get_ls() == "None"
+    }
+    assert sizes[LOUD] == sizes[QUIET] > sizes[CALM]
+
+
+def test_six_of_the_loudest_and_six_of_the_quietest_are_named_at_their_dots():
+    b = np.ones(40)
+    a = np.array([*np.linspace(20, 3000, 20), *(1 / np.linspace(20, 3000, 20))])
+    [axes] = figure(a, b, bare=False).axes
+    notes = {note.get_text(): note for note in axes.texts}
+    loud = {19: "3,000x", 18: "2,843x", 17: "2,686x", 16: "2,529x", 15: "2,373x", 14: "2,216x"}
+    expected = [f"{d}: {times}" for d, times in loud.items()]
+    expected += [f"{d + 20}: 1/{times}" for d, times in loud.items()]
+    assert sorted(notes) == sorted(expected)
+    for text, note in notes.items():
+        dimension = int(text.split(":")[0])
+        assert note.xy == pytest.approx((1.0, a[dimension]))
+        assert note.get_color() == (LOUD if dimension < 20 else QUIET)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"),
+    [(99.94, "99.9x"), (100.0, "100x"), (100.4, "100x"), (1234.5, "1,234x"), (1.004, "1x"),
+     (0.5, "1/2x"), (1 / 1234.5, "1/1,234x")],
+)  # fmt: skip
+def test_ratios_are_said_in_few_letters(ratio, shown):
+    [axes] = figure(np.array([ratio, 1.0]), np.array([1.0, 1.0]), bare=False).axes
+    assert [note.get_text() for note in axes.texts] == [f"0: {shown}"]
+
+
+def test_the_legend_names_each_colour_and_line_once_under_the_panels():
+    drawn = figure()
+    [legend] = drawn.legends
+    named = {}
+    for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+        named[text.get_text()] = (handle.get_color(), handle.get_linestyle())
+    assert named == {
+        "equal": (GREY, "-"),
+        "10x louder and quieter": (GREY, ":"),
+        "within 10x": (CALM, "None"),
+        "A over 10x louder": (LOUD, "None"),
+        "A over 10x quieter": (QUIET, "None"),
+    }
+    seen = {one.text: one.box for one in seen_texts(drawn)}
+    assert all(seen[name].y1 < seen["std in B"].y0 for name in named)
+    assert seen["A: qwen3vl_4b, layer -2\nB: qwen, layer -6"].x0 == pytest.approx(
+        0.01 * drawn.bbox.width, abs=2
+    )

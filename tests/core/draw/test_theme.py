@@ -7,7 +7,8 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 import torch  # noqa: E402
 from matplotlib import rcParams  # noqa: E402
-from matplotlib.colors import to_rgb  # noqa: E402
+from matplotlib.colors import to_hex, to_rgb  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from zimage_layer_lab.core.dit.gain import Gains  # noqa: E402
 from zimage_layer_lab.core.dit.response import Response, Responses  # noqa: E402
 from zimage_layer_lab.core.draw.figures import to_pixels  # noqa: E402
@@ -89,3 +90,67 @@ def test_another_theme_is_refused():
     with pytest.raises(ValueError, match="theme is 'blue', neither 'light' nor 'dark'"):
         with picture_theme("blue"):
             pass
+
+
+LIGHTER = {
+    "#000000": "#e4e4e7", "#c2410c": "#fb923c", "#1d4ed8": "#7aa7ff", "#047857": "#34d399",
+    "#64748b": "#9aa8ba", "#cbd5e1": "#52606f", "#7c3aed": "#b197fc", "#b45309": "#f5b041",
+    "#0e7490": "#22d3ee", "#be185d": "#f472b6",
+}  # fmt: skip
+
+
+def coloured(color):
+    """A figure with that colour in all kinds of things."""
+    figure = Figure(figsize=(3, 3))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], "o-", color=color, mfc="none", alpha=0.5)
+    axes.bar([0], [1], color=color, edgecolor="none")
+    axes.scatter([0, 1], [0, 1], facecolors=[color, "#123456"])
+    axes.scatter([0, 1], [0, 1], c=[0.0, 1.0], cmap="gray")
+    axes.annotate("named", (0, 0), (1, 1), color=color, arrowprops={"color": color})
+    return figure
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("color", LIGHTER)
+def test_on_dark_paper_each_colour_of_ours_is_lighter_and_no_other(color, dark):
+    with picture_theme("dark" if dark else "light"):
+        figure = coloured(color)
+        to_pixels(figure)
+    expected = LIGHTER[color] if dark else color
+    axes = figure.axes[0]
+    [line], [bar], [note] = axes.lines, axes.patches, axes.texts
+    some, by_value = axes.collections
+    assert to_hex(line.get_color()) == expected and line.get_alpha() == 0.5
+    assert to_hex(line.get_markeredgecolor()) == expected
+    assert line.get_markerfacecolor() == "none"
+    assert to_hex(bar.get_facecolor()) == expected and bar.get_edgecolor()[3] == 0
+    assert [to_hex(one) for one in some.get_facecolor()] == [expected, "#123456"]
+    assert [to_hex(one) for one in by_value.get_facecolor()] == ["#000000", "#ffffff"]
+    assert to_hex(note.get_color()) == expected
+    assert to_hex(note.arrow_patch.get_facecolor()) == expected
+    assert to_hex(note.arrow_patch.get_edgecolor()) == expected
+
+
+def test_dark_paper_is_behind_everything_and_axes_are_pale():
+    with picture_theme("dark"):
+        figure = coloured("#000000")
+        pixels = to_pixels(figure)
+        axes = figure.axes[0]
+        axes.set_xlabel("a")
+        assert to_hex(figure.get_facecolor()) == to_hex(axes.get_facecolor()) == "#202124"
+        assert to_hex(axes.xaxis.label.get_color()) == "#e4e4e7"
+        assert {to_hex(spine.get_edgecolor()) for spine in axes.spines.values()} == {"#e4e4e7"}
+        assert {to_hex(label.get_color()) for label in axes.get_xticklabels()} == {"#e4e4e7"}
+    assert np.allclose(pixels[0, 0] * 255, (0x20, 0x21, 0x24))
+
+
+def test_what_is_see_through_stays_so_and_half_of_it_half():
+    with picture_theme("dark"):
+        figure = Figure()
+        axes = figure.add_subplot()
+        half = axes.axhspan(0, 1, color="#64748b", alpha=0.18)
+        none = axes.axhspan(0, 1, facecolor=(0, 0, 0, 0))
+        to_pixels(figure)
+    assert half.get_facecolor() == pytest.approx((*to_rgb("#9aa8ba"), 0.18))
+    assert none.get_facecolor() == (0, 0, 0, 0)
