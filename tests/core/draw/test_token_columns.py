@@ -15,7 +15,7 @@ def ends(starts):
 
 @pytest.mark.parametrize("tokens", [1, 39, 40])
 def test_forty_tokens_are_shown_one_by_one(tokens):
-    columns = token_columns(torch.zeros(tokens), [0])
+    columns = token_columns(torch.zeros(tokens), [i for i in (20, 22) if i < tokens])
     assert pairs(columns) == [(i, i) for i in range(tokens)]
     assert not any(column.is_run for column in columns)
     assert Column(3, 4).is_run and not Column(4, 4).is_run
