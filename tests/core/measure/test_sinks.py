@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from zimage_layer_lab.core.measure.sinks import SINK_DISTANCE_RATIO, find_sinks
+from zimage_layer_lab.core.measure.sinks import SINK_DISTANCE_RATIO, find_sinks, sequence_medians
 
 from ...oracles import sink_rule
 
@@ -136,6 +136,28 @@ def test_padding_is_no_sink_and_moves_no_median(shared):
     hidden[0, 29] = 5e5
     assert find_sinks(hidden, valid)[0].nonzero().flatten().tolist() == [0]
     assert find_sinks(hidden)[0, 1:12].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("longest", [7, 40, 600])
+@pytest.mark.parametrize("holds", [None, torch.nan, torch.inf])
+def test_the_medians_of_a_batch_are_those_of_each_sequence_alone(dtype, longest, holds):
+    generator = torch.Generator().manual_seed(longest)
+    hidden = torch.randn(5, longest, 12, generator=generator)
+    selected = (
+        torch.rand(5, longest, generator=generator) < torch.tensor([1, 0.9, 0.5, 0.2, 0])[:, None]
+    )
+    if holds is not None:
+        hidden[0, 2, 3] = hidden[1, :, 5] = holds
+    hidden = hidden.to(dtype)
+    found = sequence_medians(hidden, selected)
+    assert found.dtype == torch.float32
+    for one, chosen, median in zip(hidden, selected, found, strict=True):
+        rows = one[chosen].double().numpy()
+        rows = rows[:: max(-(-len(rows) // 255), 1)]
+        ordered = [np.sort(column[~np.isnan(column)]) for column in rows.T]
+        want = [own[(len(own) - 1) // 2] if len(own) else np.nan for own in ordered]
+        np.testing.assert_array_equal(median.numpy(), np.array(want))
 
 
 @pytest.mark.parametrize("selected", [0, 1, 2])
