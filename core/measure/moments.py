@@ -51,7 +51,7 @@ class Moments:
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """What values of ``dtype`` are worked on in: float64 stays, all else is float32."""
-    return torch.promote_types(dtype, torch.float32)
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def wide(hidden: Tensor) -> Tensor:
