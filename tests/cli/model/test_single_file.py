@@ -17,7 +17,12 @@ from zimage_layer_lab.cli.model.language_model import load_decoder
 from zimage_layer_lab.tiny_host.tiny_shapes import language_shapes, vision_shapes
 
 SIZES = {
-    "language": {"num_hidden_layers": 3, "intermediate_size": 64},
+    "language": {
+        "num_hidden_layers": 3,
+        "intermediate_size": 64,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
     "vision": {"depth": 1, "intermediate_size": 64, "deepstack_visual_indexes": [0]},
 }
 WORDS = 300
