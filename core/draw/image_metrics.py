@@ -1,13 +1,14 @@
 """How alike two images are, and how much of a 16-pixel grid one shows.
 
-PSNR is kornia's, which is imported only when it is asked for: that takes seconds. Its SSIM takes
-eleven times as long as sums along columns and rows, for the same figure.
+PSNR is kornia's, which is imported only when it is asked for: that takes seconds. Its SSIM, before
+kornia 0.9, takes eleven times as long as the one here, for the same figure.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 PATCH = 16
 """Pixels per patch side: Z-Image's 2 x 2 latent patches of 8 pixels each."""
@@ -18,7 +19,7 @@ SMALLEST_FOR_GRID = 4 * PATCH
 SSIM_WINDOW, SSIM_SIGMA, SSIM_CONSTANTS = 11, 1.5, (0.01**2, 0.03**2)
 """Side and sigma of SSIM's Gaussian window, in pixels, and its constants for a range of 1, as in
 Wang et al. 2004."""
-STRIP = 128
+STRIP = 64
 """Rows of SSIM's map that are made at once, so that what it takes stays in the cache."""
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, for gamma-coded red, green and blue."""
@@ -59,7 +60,8 @@ def ssim(image: Tensor, baseline: Tensor) -> float | None:
 
 def _ssim_map(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of (channels, height, width) at every place where the window is inside."""
-    mean_x, mean_y, squares, product = _windowed(torch.stack([x, y, x * x + y * y, x * y]))
+    planes = torch.cat([x, y, x * x + y * y, x * y])
+    mean_x, mean_y, squares, product = _windowed(planes).split(len(x))
     low, high = SSIM_CONSTANTS
     of_means, means = mean_x * mean_y, mean_x.square() + mean_y.square()
     covariance, variances = product - of_means, squares - means
@@ -67,16 +69,16 @@ def _ssim_map(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _windowed(planes: Tensor) -> Tensor:
-    """The Gaussian window's weighted means over ``planes`` (..., height, width)."""
+    """The Gaussian window's weighted means over ``planes`` (channels, height, width): along the
+    rows, then along the columns."""
     offsets = torch.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    for dimension in (-2, -1):
-        length = planes.shape[dimension] - SSIM_WINDOW + 1
-        summed = torch.zeros_like(planes.narrow(dimension, 0, length))
-        for start, weight in enumerate((weights / weights.sum()).tolist()):
-            summed.add_(planes.narrow(dimension, start, length), alpha=weight)
-        planes = summed
-    return planes
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2)).to(planes)
+    # Channels last, or the convolution copies its input into blocks of channels.
+    means = planes[None].contiguous(memory_format=torch.channels_last)
+    for shape in ((1, SSIM_WINDOW), (SSIM_WINDOW, 1)):
+        window = (weights / weights.sum()).view(1, 1, *shape).expand(len(planes), 1, *shape)
+        means = conv2d(means, window, groups=len(planes))
+    return means[0]
 
 
 def grid_artifact_score(image: Tensor) -> float | None:
