@@ -25,7 +25,17 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 import torch  # noqa: E402
 
-from . import encoding, graphs, growth, importing, profiling, queueing, states, waiting  # noqa: E402
+from . import (  # noqa: E402
+    encoding,
+    graphs,
+    growth,
+    importing,
+    overhead,
+    profiling,
+    queueing,
+    states,
+    waiting,
+)
 from .measure import Row  # noqa: E402
 from .quiet import Probe, judged, probe, wait_until_quiet  # noqa: E402
 from .table import machine, markdown, text  # noqa: E402
@@ -40,6 +50,7 @@ TOPICS = {
     "import": ("import",),
     "queue": ("queue",),
     "waiting": ("waiting",),
+    "overhead": ("overhead",),
 }
 """Which rows each choice of ``--only`` measures; the others keep the figures of an earlier run."""
 
@@ -55,14 +66,16 @@ def topics(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]
     """What can be measured, by name."""
     device = torch.device(options.device)
     rounds = 2 if options.quick else 5
+    prompts = (20, 40) if options.quick else profiling.PROMPTS
     return {
         "states": lambda: states.rows(device, rounds, 0.0 if options.quick else 0.2),
-        "profiling": lambda: profiling.rows(rounds, (20, 40) if options.quick else (100, 1000)),
+        "profiling": lambda: profiling.rows(rounds, prompts),
         "encoding": lambda: encoding.rows(1 if options.quick else 3),
         "graph": lambda: graphs.rows(rounds),
         "import": lambda: importing.rows(rounds),
         "queue": lambda: queueing.rows(20 if options.quick else queueing.PROMPTS),
         "waiting": lambda: waiting.rows(rounds),
+        "overhead": lambda: overhead.rows(rounds),
     }
 
 
