@@ -31,7 +31,7 @@ def test_the_outlier_report_shows_its_picture_and_describe_its_text_on_the_node(
     assert width > 600 and height > 300
     text = (
         "() => app.graph.nodes.find((node) => node.type === 'LayerLabDescribe')"
-        ".widgets.find((widget) => widget.name === 'shown_text').value"
+        ".widgets.find((widget) => widget.name === 'shown_text')?.value"
     )
     page.page.wait_for_function(text, timeout=60_000)
     shown = page.page.evaluate(text)

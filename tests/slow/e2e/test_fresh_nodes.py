@@ -257,11 +257,11 @@ def test_the_mask_that_found_only_the_other_direction_offers_it(page, renderer):
     button.wait_for(state="hidden", timeout=WAIT)
 
 
-# The width in which a node's picture is drawn, at a scale of 1.
+# The width in which a node's picture is drawn, at a scale of 1; NaN until there is one.
 DRAWN_WIDTH = """(type) => {
   const node = app.graph.nodes.find((one) => one.type === type);
   const image = document.querySelector(`[data-node-id="${node.id}"] img`);
-  const { naturalWidth: wide, naturalHeight: high } = image ?? node.imgs[0];
+  const { naturalWidth: wide, naturalHeight: high } = image ?? node.imgs?.[0] ?? {};
   const [width, height] = image
     ? [image.clientWidth, image.clientHeight]
     : [node.size[0], node.widgets.find((one) => one.name.includes("preview"))?.computedHeight ?? 0];
