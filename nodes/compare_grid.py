@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import comfy.utils
 import numpy as np
@@ -34,6 +35,8 @@ MORE_IMAGES = [f"image{number}" for number in range(2, 101)]
 """Sockets beside ``images``: the page shows the next one as soon as the last is connected."""
 MOST_SHOWN = 64 * 1024 * 1024
 """Pixels of all cells together that are written for the page's viewer."""
+MOST_WRITERS = 4
+"""PNGs that are written at once: each holds its picture a few times in memory meanwhile."""
 
 
 class CompareGrid(Node):
@@ -170,8 +173,17 @@ class CompareGrid(Node):
         captions = ["" if shape.titled and not named else cell.label for cell in cells]
         tiles, legend = tiles_of(cells, shape, captions, only("difference", difference), chosen)
         picture = draw_grid(tiles, shape, legend)
+        image = to_image([picture.pixels]).float() / 255
+        names = [
+            shape.place(index) if shape.titled and not named else cell.label
+            for index, cell in enumerate(cells)
+        ]
         progress = comfy.utils.ProgressBar(len(cells))
-        compared = compare(cells, chosen, lambda: progress.update(1))
+        # Writing PNGs takes longer than comparing, and keeps one core busy for each.
+        with ThreadPoolExecutor(MOST_WRITERS) as writers:
+            preview = writers.submit(ui.PreviewImage, image, cls=cls)
+            files = _cells_to_compare(cells, names, writers)
+            compared = compare(cells, chosen, lambda: progress.update(1))
         report = compare_table(cells, compared, chosen, shape)
         if picture.scale < 1:
             height, width = picture.pixels.shape[:2]
@@ -180,14 +192,9 @@ class CompareGrid(Node):
                 f"{picture.scale:.1%}, and it is {width}x{height}. The figures are of the images "
                 "at their own size."
             )
-        image = to_image([picture.pixels]).float() / 255
-        names = [
-            shape.place(index) if shape.titled and not named else cell.label
-            for index, cell in enumerate(cells)
-        ]
         verdict = _verdict(cells, compared, chosen)
-        shown = shown_report(report, verdict, ui.PreviewImage(image, cls=cls))
-        shown.update(cells=_cells_to_compare(cells, names), baseline=[chosen])
+        shown = shown_report(report, verdict, preview.result())
+        shown.update(cells=[row.result() for row in files], baseline=[chosen])
         return io.NodeOutput(image, report, ui=shown)
 
 
@@ -229,7 +236,9 @@ def _in_order(
     return batches, sources
 
 
-def _cells_to_compare(cells: Sequence[Cell], names: Sequence[str]) -> list[list[str | int]]:
+def _cells_to_compare(
+    cells: Sequence[Cell], names: Sequence[str], writers: Executor
+) -> list[Future[list[str | int]]]:
     """Write the cells as previews; [filename, subfolder, type, name, width, height] of each.
 
     The width and the height are the image's own, which the file has too unless all cells together
@@ -240,14 +249,15 @@ def _cells_to_compare(cells: Sequence[Cell], names: Sequence[str]) -> list[list[
     sizes = [(0, 0) if cell.pixels is None else cell.pixels.shape[1::-1] for cell in cells]
     scale = min(1.0, math.sqrt(MOST_SHOWN / sum(width * height for width, height in sizes)))
     comparable = sum(width > 0 for width, _ in sizes) > 1
-    rows = []
-    for cell, name, (width, height) in zip(cells, names, sizes, strict=True):
+
+    def row(cell: Cell, name: str, size: tuple[int, int]) -> list[str | int]:
         place = ["", "", ""]
         if comparable and cell.pixels is not None:
             [saved] = ui.PreviewImage(to_image([_scaled(cell.pixels, scale)]).float() / 255).values
             place = [saved["filename"], saved["subfolder"], saved["type"]]
-        rows.append([*place, name, width, height])
-    return rows
+        return [*place, name, *size]
+
+    return [writers.submit(row, *of_one) for of_one in zip(cells, names, sizes, strict=True)]
 
 
 def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:

@@ -104,6 +104,10 @@ def test_a_square_image_keeps_to_the_budget_and_nearly_square(side, budget):
         (1, 1, 1, (1, 1)),
         (512, 1024, 1024, (16, 32)),
         (8192, 8192, 1, (1, 1)),
+        # Fewer than the host's four tokens would be enlarged by it once more.
+        (64, 96, 4, (2, 2)),
+        (64, 192, 4, (1, 4)),
+        (192, 64, 4, (4, 1)),
     ],
 )
 def test_known_sizes_have_their_known_grid(height, width, budget, grid):
