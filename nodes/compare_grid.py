@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..core.draw.compare_grid import (
+from ..core.compare.compare_grid import (
     DIFFERENCES,
     MOST_COLUMNS,
     Cell,
@@ -158,7 +158,7 @@ class CompareGrid(Node):
         more_images: Mapping[str, Sequence[Tensor]] | None = None,
     ) -> io.NodeOutput:
         require_matplotlib()
-        from ..core.draw.grid_picture import draw_grid, tiles_of
+        from ..core.compare.grid_picture import draw_grid, tiles_of
 
         batches, sources = _in_order(images, more_images or {})
         cells = make_cells(batches, labels, sources)

@@ -259,7 +259,7 @@ def test_a_picture_over_the_limit_is_scaled_and_the_report_says_so(node, monkeyp
     """A limit of 600 pixels stands in for the real one of 16383."""
     import functools
 
-    from zimage_layer_lab.core.draw import grid_picture
+    from zimage_layer_lab.core.compare import grid_picture
 
     smaller = functools.partial(grid_picture.draw_grid, largest_side=600)
     monkeypatch.setattr(grid_picture, "draw_grid", smaller)

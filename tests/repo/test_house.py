@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,14 @@ def imported(module):
             ):
                 names.add(first.value)
     return names
+
+
+def test_an_install_holds_every_package():
+    """What `pip install .` copies; an editable install finds the others all the same."""
+    listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.findall(r'"([^"]+)"', listed.split("\npackages = [")[1].split("]")[0])
+    found = [module.parent for module in sources("cli", "core", "nodes", "tiny_host")]
+    assert set(listed) == {PACKAGE, *(".".join((PACKAGE, *folder.parts)) for folder in found)}
 
 
 def is_of_the_host(name):

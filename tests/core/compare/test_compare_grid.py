@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.draw.compare_grid import (
+from zimage_layer_lab.core.compare.compare_grid import (
     compare,
     compare_table,
     differences,

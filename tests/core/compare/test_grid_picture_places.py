@@ -14,8 +14,8 @@ pytest.importorskip("PIL", reason="pictures need Pillow")
 
 import matplotlib  # noqa: E402
 from PIL import ImageFont  # noqa: E402
-from zimage_layer_lab.core.draw.compare_grid import Shape, grid_shape, make_cells  # noqa: E402
-from zimage_layer_lab.core.draw.grid_picture import (  # noqa: E402
+from zimage_layer_lab.core.compare.compare_grid import Shape, grid_shape, make_cells  # noqa: E402
+from zimage_layer_lab.core.compare.grid_picture import (  # noqa: E402
     Legend,
     Tile,
     draw_grid,

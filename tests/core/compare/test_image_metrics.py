@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 kornia = pytest.importorskip("kornia", reason="PSNR is kornia's, which ComfyUI requires")
 
-from zimage_layer_lab.core.draw.image_metrics import grid_artifact_score, psnr, ssim  # noqa: E402
+from zimage_layer_lab.core.compare.image_metrics import grid_artifact_score, psnr, ssim  # noqa: E402
 
 SIZES = [(512, 512), (500, 333), (640, 768)]
 
