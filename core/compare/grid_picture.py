@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..checks import require_choice
+from ..draw.picture_text import draw_lines, line_height, text_width, wrap
 from .compare_grid import DIFFERENCES, Cell, Shape, differences
-from .picture_text import draw_lines, line_height, text_width, wrap
 
 LARGEST_SIDE = 16383
 """Pixels; WebP, in which ComfyUI's page may ask for previews, holds no more."""

@@ -11,7 +11,7 @@ pytest.importorskip("PIL", reason="pictures need Pillow")
 
 from zimage_layer_lab.core.compare.compare_grid import grid_shape, make_cells  # noqa: E402
 from zimage_layer_lab.core.compare.grid_picture import draw_grid, tiles_of  # noqa: E402
-from zimage_layer_lab.core.compare.picture_text import text_width, wrap  # noqa: E402
+from zimage_layer_lab.core.draw.picture_text import text_width, wrap  # noqa: E402
 
 from ...oracles.images import flat, rounded, textured  # noqa: E402
 

@@ -288,6 +288,8 @@ def test_a_picture_just_as_large_as_is_allowed_is_not_scaled():
 def test_all_images_of_a_picture_that_is_too_large_are_scaled_alike():
     tiles = [Tile(image(100, 300)), Tile(image(50, 10, GREEN)), Tile(image(1, 300, (10, 10, 250)))]
     picture, scale = draw_grid(tiles, Shape(1, 3), largest_side=500)
+    # 3 x (300 + 11) + 11 = 944 pixels at first, then 3 x (158 + 11) + 11 = 518, then 503.
+    assert scale == pytest.approx(500 / 944 * 500 / 518 * 0.99)
     assert 0.45 < scale < 0.53 and picture.shape[1] <= 500
     width, height = int(300 * scale), int(100 * scale)
     assert picture.shape == (11 + height + 11, 11 + 3 * (width + 11), 3)

@@ -60,6 +60,20 @@ def test_a_direction_is_learned_on_one_half_and_judged_on_the_other():
     assert known.auc.tolist() == [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
 
 
+def test_the_prompts_are_halved_by_turns():
+    """The first, the third ... teach; the second, the fourth ... are what is told and counted."""
+    sizes = (8, 9, 10, 11, 12, 13)
+    prompts = tuple((2,) * size + (30,) * size for size in sizes)
+    classes = tuple(name for n in sizes for name in ("digit",) * n + ("word start",) * n)
+    tokens = PromptTokens(prompts, 0, 0, classes)
+    digit = torch.tensor([float(name == "digit") for name in classes])
+    odd = tokens.prompt % 2 == 1
+    states = torch.stack([digit, torch.where(odd, -digit, digit)], dim=1)
+    known = measure_knowledge(states, tokens)
+    assert known.tokens == (33, 33)
+    assert known.auc.tolist() == [[1.0, 0.0]] * 2
+
+
 @pytest.mark.parametrize(
     ("sizes", "names"),
     [

@@ -15,7 +15,6 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.font_manager import fontManager  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
-from zimage_layer_lab.core.compare.picture_text import draw_lines, text_width  # noqa: E402
 from zimage_layer_lab.core.draw import fonts  # noqa: E402
 from zimage_layer_lab.core.draw.figures import to_pixels  # noqa: E402
 from zimage_layer_lab.core.draw.fonts import (  # noqa: E402
@@ -24,6 +23,7 @@ from zimage_layer_lab.core.draw.fonts import (  # noqa: E402
     printable,
     text_style,
 )
+from zimage_layer_lab.core.draw.picture_text import draw_lines, text_width  # noqa: E402
 
 from ...oracles.figures import no_warning  # noqa: E402
 from ...oracles.fonts import write_collection, write_font  # noqa: E402

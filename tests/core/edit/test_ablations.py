@@ -50,6 +50,13 @@ def test_controls_are_ordinary_and_always_the_same(hidden):
     assert parts_of(hidden, controls=3)[1] == parts
 
 
+def test_sixteen_single_tokens_and_four_controls_of_each_kind_unless_told(hidden):
+    _, tokens = parts_of(hidden, what="single tokens")
+    assert [part.tokens for part in tokens] == [(number,) for number in range(16)]
+    _, parts = parts_of(hidden)
+    assert sum(part.label.startswith("control: ") for part in parts) == 8
+
+
 @pytest.mark.parametrize("replace", REPLACEMENTS)
 def test_a_dimension_is_taken_out_of_every_token(hidden, replace):
     survey, parts = parts_of(hidden)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
 
-from ..draw.fonts import printable, runs
+from .fonts import printable, runs
 
 
 @lru_cache(maxsize=64)

@@ -10,13 +10,13 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 pytest.importorskip("PIL", reason="pictures need Pillow")
 
 from PIL import Image, ImageDraw  # noqa: E402
-from zimage_layer_lab.core.compare.picture_text import (  # noqa: E402
+from zimage_layer_lab.core.draw.fonts import printable  # noqa: E402
+from zimage_layer_lab.core.draw.picture_text import (  # noqa: E402
     draw_lines,
     line_height,
     text_width,
     wrap,
 )
-from zimage_layer_lab.core.draw.fonts import printable  # noqa: E402
 
 DIGITS = "01234567890123456789"
 
