@@ -17,7 +17,8 @@ def test_every_mode_is_reported_with_sinks_and_others_apart():
     effects = {effect.mode: effect for effect in effects_of_modes([sequence(0), sequence(1)])}
     assert tuple(effects) == MODES
     assert effects["zero"].masked == (7,)
-    assert effects["zero"].tokens == 40
+    assert effects["zero"].tokens == effects["zero"].changed_tokens == 40
+    assert effects["sink to mean"].changed_tokens == 2
     assert effects["zero"].sink_l2 > effects["zero"].other_l2 > 0
     dropped = effects["drop sinks"]
     assert math.isnan(dropped.sink_l2) and dropped.other_l2 == 0
