@@ -271,5 +271,4 @@ def _replaces(new: Tensor, old: Tensor, new_place: Tensor, old_place: Tensor) ->
     """Where ``new`` is smaller, or equal and seen at an earlier place (so order cannot matter)."""
     prompt, old_prompt = new_place[:, 0], old_place[:, 0]
     earlier = (prompt < old_prompt) | ((prompt == old_prompt) & (new_place[:, 1] < old_place[:, 1]))
-    seen = old_prompt >= 0
-    return (new < old) | ((new == old) & earlier & seen & (prompt >= 0))
+    return (new < old) | ((new == old) & earlier & (prompt >= 0))

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from zimage_layer_lab.core.encoder.capture import find_decoder
 from zimage_layer_lab.core.encoder.fingerprint import fingerprint
@@ -38,6 +39,16 @@ def test_a_change_of_the_matrices_alone_keeps_it():
     before = fingerprint(model)
     with torch.no_grad():
         model.layers[0].self_attn.q_proj.weight.mul_(1.5)
+    assert fingerprint(model) == before
+
+
+def test_only_the_norms_count_of_what_has_one_dimension():
+    """Quantised formats keep scales beside their matrices, and some decoders biases."""
+    model = decoder()
+    before = fingerprint(model)
+    model.layers[0].self_attn.q_proj.bias = nn.Parameter(torch.ones(16))
+    model.layers[2].mlp.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    model.layers[0].input_layernorm.register_parameter("table", nn.Parameter(torch.ones(2, 2)))
     assert fingerprint(model) == before
 
 

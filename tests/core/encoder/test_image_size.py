@@ -9,7 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-from zimage_layer_lab.core.encoder.image_size import fit_bytes, fit_images, host_grid, token_grid
+from zimage_layer_lab.core.encoder.image_size import (
+    fit_bytes,
+    fit_images,
+    host_grid,
+    require_budget,
+    token_grid,
+)
 
 SIDE = st.integers(1, 9000)
 BUDGET = st.one_of(st.integers(1, 80), st.integers(1, 20000))
@@ -112,6 +118,14 @@ def test_a_square_image_keeps_to_the_budget_and_nearly_square(side, budget):
 )
 def test_known_sizes_have_their_known_grid(height, width, budget, grid):
     assert token_grid(height, width, budget) == grid
+
+
+@pytest.mark.parametrize("budget", [3, 12545, 64.0, "64"])
+def test_a_budget_that_the_host_gives_no_image_is_refused(budget):
+    with pytest.raises(ValueError, match="max_image_tokens is .*between 4 and 12544 tokens"):
+        require_budget("max_image_tokens", budget)
+    require_budget("max_image_tokens", 4)
+    require_budget("max_image_tokens", 12544)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 201), (201, 1), (10, 8000)])

@@ -93,6 +93,22 @@ def test_equal_extremes_have_one_place_whatever_the_order_of_merging():
     assert torch.equal(one.low_place, other.low_place)
 
 
+@pytest.mark.parametrize("places", [[(1, 0), (0, 5)], [(0, 5), (1, 0)], [(0, 5), (0, 2)]])
+@pytest.mark.parametrize("merged", [False, True])
+def test_equal_extremes_have_the_earliest_place_in_whatever_order_they_come(places, merged):
+    """Of equal values the first prompt's, and in it the first token's, seen later or not."""
+    stats = DimensionStats(2)
+    for prompt, position in places:
+        rows = torch.zeros(9, 2)
+        rows[position] = torch.tensor([5.0, -5.0])
+        part = DimensionStats(2) if merged else stats
+        part.update(rows[position:], torch.arange(position, 9), prompt=prompt)
+        stats = stats.merge(part) if merged else stats
+    first = list(min(places))
+    assert stats.high_place[0].tolist() == stats.low_place[1].tolist() == first
+    assert stats.farthest(torch.arange(2))[0] == [tuple(first)] * 2
+
+
 @pytest.mark.parametrize("tokens", [129, 192, 333])
 def test_of_many_equal_extremes_the_first_one_is_the_place(tokens):
     rows = torch.randint(-4, 5, (tokens, 40), generator=torch.Generator().manual_seed(tokens))
