@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 
 class PageTable(NamedTuple):
-    """A table, the heading that it stands under, and its caption."""
+    """A table, the heading that it stands under, its caption, and whether it is one of texts."""
 
     section: str
     caption: str
     header: list[str]
     rows: list[list[str]]
+    prose: bool
 
 
 class ReadPage(html.parser.HTMLParser):
@@ -38,7 +39,8 @@ class ReadPage(html.parser.HTMLParser):
             self.blocks.append((tag, ""))
         elif tag == "table":
             self.blocks.append(("table", ""))
-            self.tables.append(PageTable(self._section, "", [], []))
+            prose = "prose" in (dict(attrs).get("class") or "").split()
+            self.tables.append(PageTable(self._section, "", [], [], prose))
         elif tag == "tr" and self.tables:
             self.tables[-1].rows.append([])
         elif tag == "img":

@@ -99,6 +99,10 @@ def test_the_widest_difference_and_the_shallowest_notable_one():
         f"{start} differs most between layer -39 of A and layer -39 of B: 2 against 2, a factor "
         "of 1. None of the 2 pairs differs by a factor of 1.5."
     )
+    silent = layer(-40, 0.0), layer(-40, 0.0)
+    assert said(A, B, silent)[3] == (
+        f"{start} at layer -40 of A and layer -40 of B is 0 against 0, a factor of 1."
+    )
     assert said(A, B, shallow)[3] == (
         f"{start} at layer -30 of A and layer -30 of B is 2 against 3, a factor of 1.5."
     )

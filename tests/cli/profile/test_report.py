@@ -145,6 +145,7 @@ def test_every_picture_and_table_stands_under_its_heading(written):
     assert page.say("img") == ["Layers", "Outliers"]
     assert [table.section for table in page.tables] == ["Layers", "Outliers", "Provenance"]
     assert page.tables[-1].rows == [["model", "a model"], ["command", "layerlab x"]]
+    assert [table.prose for table in page.tables] == [False, False, True]
 
 
 @pytest.mark.parametrize(

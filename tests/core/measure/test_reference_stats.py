@@ -8,7 +8,7 @@ import pytest
 import torch
 from zimage_layer_lab.core import get_outlier_dimensions, mask_outlier_dimensions
 from zimage_layer_lab.core.measure.reference import Reference, ReferenceFileError, save_reference
-from zimage_layer_lab.core.measure.reference_stats import ReferenceStatsError
+from zimage_layer_lab.core.measure.reference_stats import ReferenceStatsError, as_reference
 
 RNG = np.random.default_rng(0)
 STD = np.float32([1.0, 2.0, 0.5, 4.0])
@@ -67,6 +67,23 @@ def test_our_own_calls_keep_working():
     ):
         assert found == LOUD
     assert mask_outlier_dimensions(HIDDEN, reference=own)[1]["masked_dimensions"] == [1, 2]
+
+
+def test_of_a_file_of_this_pack_everything_is_read(tmp_path):
+    """Its .npz has llm-dit's arrays too, and more than they say."""
+    bare = torch.from_numpy(STD / 2).double()
+    own = Reference(
+        *(torch.from_numpy(x).double() for x in (MEAN, STD)),
+        3.0,
+        5.0,
+        bare,
+        bare,
+        {"model": "a model", "layer": "-6"},
+    )
+    save_reference(own, tmp_path / "own.npz")
+    found = as_reference(tmp_path / "own.npz", None)
+    assert found.name == own.name == "a model at layer -6"
+    assert torch.equal(found.std_without_sinks, bare) and found.global_std == 5.0
 
 
 def test_a_std_alone_is_enough_but_for_the_modes_that_need_the_mean():

@@ -57,7 +57,11 @@ def test_a_character_of_several_tokens_is_read_from_the_prompt():
     assert changed("𠮷: 0.8, 龘: 0", record) == [{3: 0.8, 4: 0.8, 7: 0, 8: 0, 9: 0}]
     assert changed("在雪: 1", record) == [{5: 1, 6: 1}]
     # Without a prompt that has all tokens, what is whole is still found.
-    assert changed("雪: 1", record_of(*tokens, prompt="other")) == [{4: 1}]
+    other = record_of(*tokens, prompt="other")
+    assert changed("雪: 1", other) == [{4: 1}]
+    for absent in ("other", "othe"):
+        with pytest.raises(ValueError, match=f"names '{absent}'"):
+            changed(f"{absent}: 1", other)
 
 
 def test_a_list_is_one_number_for_each_text_token():
