@@ -31,7 +31,12 @@ BLOCKS = 36
 BLOCK_BYTES, REST_BYTES = 101_000_000, 1_200_000_000
 """Bytes of one float8 block of Qwen3-4B; of its embeddings and the host's own needs together."""
 SIZES = {
-    "language": {"num_hidden_layers": BLOCKS, "intermediate_size": 9728},
+    "language": {
+        "num_hidden_layers": BLOCKS,
+        "intermediate_size": 9728,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
     "vision": {"depth": 24, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]},
 }
 TOKENS = (64, 512)

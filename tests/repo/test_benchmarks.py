@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from zimage_layer_lab.benchmarks.encoding import SIZES
+from zimage_layer_lab.tiny_host.tiny_shapes import language_shapes
 
 
 @pytest.mark.slow
@@ -25,6 +27,20 @@ def test_the_benchmark_of_the_core_runs_and_writes_table_and_json(pack_root, tmp
         assert row["ratio"] == pytest.approx(expected[0] / expected[1])
         assert f"| {row['what']}" in table
     assert {row["topic"] for row in found["rows"]} == {"masking", "editing"}
+
+
+def test_the_encoders_that_are_timed_have_the_shapes_of_qwen3_4b():
+    import torch
+    import transformers
+
+    config = transformers.Qwen3Config(
+        vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+        num_attention_heads=32, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    with torch.device("meta"):
+        real = transformers.Qwen3Model(config).state_dict()
+    shapes = language_shapes(SIZES, "")
+    assert shapes == {name: tuple(weight.shape) for name, weight in real.items()}
 
 
 def test_the_page_about_speed_shows_the_figures_of_one_run_and_no_others(pack_root):

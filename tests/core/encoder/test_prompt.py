@@ -1,7 +1,7 @@
 """The prompt strings, letter by letter."""
 
 import pytest
-from zimage_layer_lab.core.encoder.prompt import THINK_BLOCKS, build_prompt
+from zimage_layer_lab.core.encoder.prompt import THINK_BLOCKS, build_prompt, text_of_prompt
 
 
 def test_plain_text_gives_the_template_of_the_z_image_pipelines():
@@ -87,3 +87,19 @@ def test_what_a_tokenizer_cannot_read_is_refused_by_name(name, given, says):
     with pytest.raises(ValueError, match=says) as caught:
         build_prompt(**{"text": "fox", name: given})
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, "a red fox"),
+        ({"think_block": "empty", "system_prompt": "Be terse."}, "a red fox"),
+        ({"think_block": "open"}, "a red fox"),
+        ({"system_prompt": "What stands after <|vision_start|> is a picture."}, "a red fox"),
+        ({"images": 1}, None),
+        ({"images": 2, "text_first": True}, None),
+        ({"assistant_text": "Well,"}, None),
+    ],
+)
+def test_the_text_of_a_prompt_is_read_back_where_it_is_all_that_was_asked(settings, text):
+    assert text_of_prompt(build_prompt("a red fox", **settings)) == text
