@@ -95,7 +95,7 @@ def draw(figures: dict[str, Any], path: Path, machine: str) -> None:
     axes[1].set_title(f"States from one pass, {layers[0]['blocks']} blocks of Qwen3-4B's width")
     axes[1].set_xlabel(f"states taken, {layers[0]['tokens']} tokens")
     _times(axes[1], layers, "seconds")
-    axes[1].set_ylim(0, None)
+    axes[1].set_ylim(0, 1.1 * max(one["seconds"] for one in layers))
     axes[2].set(xscale="log", yscale="log", xlabel=f"prompts of {SHORT_PROMPT} tokens")
     axes[2].set_title("Profile of all 31 states, SmolLM2")
     _times(axes[2], prompts, "seconds")

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from zimage_layer_lab.core.edit.blending import blend
 from zimage_layer_lab.core.edit.masking import mask_states
+from zimage_layer_lab.core.edit.normalizing import normalize
 from zimage_layer_lab.core.outliers.survey import survey_outliers
 
 from .host import start_host
@@ -61,8 +63,10 @@ def main(task: str, rounds: str) -> dict[str, Any]:
 
 def _nodes(rounds: int) -> Iterator[Row]:
     from kornia.metrics import ssim
+    from zimage_layer_lab.nodes.blending import Blend
     from zimage_layer_lab.nodes.compare_grid import CompareGrid
     from zimage_layer_lab.nodes.masking import OutlierMask
+    from zimage_layer_lab.nodes.normalizing import Normalize
     from zimage_layer_lab.nodes.outliers import OutlierReport
 
     generator = torch.Generator().manual_seed(0)
@@ -81,14 +85,19 @@ def _nodes(rounds: int) -> Iterator[Row]:
         None,
     )
     for tokens in TOKENS:
-        hidden = _states(tokens)
-        for node, what, least, of_it, goal in (
-            (OutlierMask, "Outlier Mask", mask_states, "its edit alone", 2.0),
-            (OutlierReport, "Outlier Report", survey_outliers, "its figures alone", None),
+        hidden, other = _states(tokens), _states(tokens + 1)
+        given = {"conditioning": [[hidden, {}]]}
+        both = {"text": given["conditioning"], "vision": [[other, {}]]}
+        for node, what, inputs, least in (
+            (OutlierMask, "Outlier Mask", given, (mask_states, hidden)),
+            (Normalize, "Normalize", given, (normalize, hidden)),
+            (Blend, "Embedding Blend", both, (blend, hidden, other)),
         ):
-            whole = _call(node, conditioning=[[hidden, {}]])
-            pair = in_turn(whole, functools.partial(least, hidden), rounds)
-            yield _row(f"{what}, {tokens} tokens x {WIDTH}", of_it, pair, goal)
+            pair = in_turn(_call(node, **inputs), functools.partial(*least), rounds)
+            yield _row(f"{what}, {tokens} tokens x {WIDTH}", "its edit alone", pair, 2.0)
+        figures = functools.partial(survey_outliers, hidden)
+        pair = in_turn(_call(OutlierReport, **given), figures, rounds)
+        yield _row(f"Outlier Report, {tokens} tokens x {WIDTH}", "its figures alone", pair, None)
 
 
 def _states(tokens: int) -> Tensor:
