@@ -299,6 +299,6 @@ def test_a_side_of_nothing_but_sinks_is_refused(name):
 
 def test_rounding_of_a_large_neutral_side_is_no_style():
     """float32 holds 1e6 to about 0.06: a difference of 0.1 from it is hardly more than that."""
-    text, styled = side(9, 0), side(6, 1, scale=0.01)
+    text, styled = side(9, 0), side(6, 1, scale=0.1)
     neutral = torch.full_like(styled, 1e6)
     assert torch.equal(add_style(text, styled, neutral, 0.5).hidden, text)
