@@ -4,6 +4,7 @@ import json
 from itertools import combinations
 
 import pytest
+from playwright.sync_api import TimeoutError as StillWaiting
 from zimage_layer_lab.cli.comfy.client import get_json
 
 from .page import WAIT
@@ -155,6 +156,15 @@ def test_the_search_for_templates_finds_all_and_shows_their_pictures(page, names
             "(image) => image.naturalWidth > 400", arg=picture, timeout=WAIT
         )
     page.screenshot("templates_found")
-    page.page.locator(f'[data-testid="template-workflow-{names[0]}"]').first.click()
-    count = "() => app.graph.nodes.some((node) => node.title === 'Encode at two layers')"
-    page.page.wait_for_function(count, timeout=WAIT)
+    card = page.page.locator(f'[data-testid="template-workflow-{names[0]}"]').first
+    opened = "() => app.graph.nodes.some((node) => node.title === 'Encode at two layers')"
+    for again in (True, True, False):  # a busy page may drop a click: one clicks again
+        if card.is_visible():
+            card.click()
+        try:
+            page.page.wait_for_function(opened, timeout=WAIT / 3)
+            break
+        except StillWaiting:
+            page.screenshot("template_not_opened")
+            if not again:
+                raise
