@@ -23,7 +23,7 @@ from ...core.outliers.table import OUTLIER_COLUMNS, OUTLIER_HEADER, carriers_in_
 from ...core.profile.heat_map import heat_map
 from ...core.profile.profile import LayerProfile, Profile, ProfileStats, summarise
 from ...core.shipped import DEMO_PROMPTS
-from ..model.language_model import LanguageModel, load_smollm2
+from ..model.language_model import LanguageModel, load_smollm2, padded_ids
 from ..out_folder import require_folder
 from ..profile.findings import layer_finding, sink_finding
 from ..profile.report import outliers_say
@@ -55,14 +55,13 @@ class DemoData:
         self.model = model
         self.ids = [model.chat_ids(prompt) for prompt in prompts]
         self.stats = ProfileStats(model.blocks, model.width)
-        self.kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in LAYERS}
-
-    def add(self, number: int) -> None:
-        """Run prompt ``number`` once, all layers from the one pass."""
-        states = self.model.hidden_states(self.ids[number], range(self.model.blocks + 1))
-        self.stats.update(states, self.ids[number])
+        # All prompts and all layers from one pass.
+        states, valid = model.batch_states(self.ids, range(model.blocks + 1))
+        self.stats.update_batch(states, valid, range(len(self.ids)), padded_ids(self.ids))
+        self.kept: dict[int, list[torch.Tensor]] = {}
         for layer in LAYERS:
-            self.kept[layer].append(states[self.model.blocks + 1 + layer])
+            padded = states[model.blocks + 1 + layer]
+            self.kept[layer] = [own[: len(ids)] for own, ids in zip(padded, self.ids, strict=True)]
 
     def token_text(self, place: Place) -> str:
         """The text of the token at ``place``."""
@@ -79,18 +78,18 @@ def run_demo(options: argparse.Namespace) -> int:
         task = progress.add_task("Loading SmolLM2-135M-Instruct (real weights)", total=None)
         model = load_smollm2()
         progress.update(task, total=1, completed=1)
-        data = DemoData(model, DEMO_PROMPTS.read_text(encoding="utf-8").split("\n")[:-1])
-        for number in progress.track(range(len(data.ids)), description="Profiling prompts"):
-            data.add(number)
+        prompts = DEMO_PROMPTS.read_text(encoding="utf-8").split("\n")[:-1]
+        task = progress.add_task("Profiling prompts", total=None)
+        data = DemoData(model, prompts)
+        progress.update(task, total=1, completed=1)
         profile = summarise(data.stats, model.name)
         effects = {
             layer: effects_of_modes(data.kept[layer])
             for layer in progress.track(LAYERS, description="Masking each way")
         }
         task = progress.add_task("Replacing the loudest dimension", total=None)
-        costs = cost_lines(
-            model, data.ids, LAYERS[1], profile.layer(LAYERS[1]).outliers[0].dimension
-        )
+        dimension = profile.layer(LAYERS[1]).outliers[0].dimension
+        costs = cost_lines(model, data.ids, data.kept[LAYERS[1]], LAYERS[1], dimension)
         progress.update(task, total=1, completed=1)
         sections = _sections(data, profile, effects)
         for section in progress.track(sections, description="Writing"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ...core.dimension.ablation import ALL, MEAN, OTHERS, SINKS, ZERO
 from ...core.dimension.loss import LossRun, Variant
@@ -18,12 +19,17 @@ REPLACEMENTS = ((ZERO, ALL), (ZERO, SINKS), (ZERO, OTHERS), (MEAN, ALL))
 
 
 def cost_lines(
-    model: LanguageModel, prompts: Sequence[Sequence[int]], layer: int, dimension: int
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    states: Sequence[Tensor],
+    layer: int,
+    dimension: int,
 ) -> list[str]:
     """Three sentences: the dimension zeroed, zeroed at sinks or elsewhere alone, at its mean.
 
     Args:
         prompts: token ids.
+        states: per prompt (tokens, width), the hidden states of ``layer``.
         layer: negative.
     """
     causal = with_head(model)
@@ -31,7 +37,8 @@ def cost_lines(
     special = set(model.tokenizer.all_special_ids)
     probes = [model.chat_ids(text) for text in ("a", "7")]
     tokens = arrange_prompts(prompts, probes, model.token_text, special.__contains__)
-    own = causal.states(tokens.prompts, [index])[index]
+    given = dict(zip(map(tuple, prompts), states, strict=True))
+    own = [given[ids] for ids in tokens.prompts]
     count = len(tokens)
     probe = LayerProbe(tokens, index, causal.blocks, torch.cat(own), Measures(count, 0, count))
     run = LossRun(causal, index, tokens.prompts, list(map(tokens.predicted, range(count))), own)
