@@ -1,6 +1,5 @@
 """Cells, labels, titles and figures of a grid."""
 
-import importlib.util
 import math
 
 import numpy as np
@@ -16,11 +15,6 @@ from zimage_layer_lab.core.compare.compare_grid import (
 )
 
 from ...oracles.images import flat, rounded, textured
-
-needs_kornia = pytest.mark.skipif(
-    importlib.util.find_spec("kornia") is None,
-    reason="PSNR is kornia's, which ComfyUI requires",
-)
 
 
 def labels_of(images, labels) -> list[str]:
@@ -205,7 +199,6 @@ def table(images, labels=(), baseline=0, rows=(), above=()) -> list[str]:
     return compare_table(cells, compare(cells, baseline), baseline, shape).splitlines()
 
 
-@needs_kornia
 def test_the_table_has_a_line_for_every_cell_with_the_figures_of_its_pixels():
     base = textured(1, 96, 80)
     noisy = (base + 0.1 * (textured(2, 96, 80) - 0.5)).clamp(0, 1)
@@ -226,7 +219,6 @@ def test_the_table_has_a_line_for_every_cell_with_the_figures_of_its_pixels():
     assert lines[8].startswith("5") and lines[8].endswith("tiny")
 
 
-@needs_kornia
 def test_the_table_of_a_two_axis_sweep_names_row_and_column_of_each_cell():
     lines = table([flat(1), flat(2), flat(3)], ["p", "q", "s"], rows=["-2", "-6"], above="xy")
     assert [line.split("  ")[-1].strip() for line in lines[2:7]] == [
@@ -239,7 +231,6 @@ def test_the_table_of_a_two_axis_sweep_names_row_and_column_of_each_cell():
     assert "no image" in lines[6] and "1 of 4 cells" in lines[1]
 
 
-@needs_kornia
 def test_as_many_pixels_in_another_shape_are_another_size():
     images = [textured(1, 64, 96), textured(2, 96, 64)]
     line = table(images)[3]
@@ -247,7 +238,6 @@ def test_as_many_pixels_in_another_shape_are_another_size():
     assert differences(make_cells(images, []), 0)[1] is None
 
 
-@needs_kornia
 def test_small_images_of_one_size_have_a_psnr_but_no_ssim():
     lines = table([textured(1, 10, 9), textured(2, 10, 9)])
     assert "too small" in lines[3] and float(lines[3].split()[2]) > 0
@@ -262,7 +252,6 @@ def test_a_baseline_that_is_no_image_is_refused(baseline, message):
         compare(make_cells([flat(1), None], []), baseline)
 
 
-@needs_kornia
 def test_progress_is_told_after_every_cell():
     told = []
     compare(make_cells([flat(1), None, flat(2)], []), 0, lambda: told.append(1))

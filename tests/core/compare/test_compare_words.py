@@ -232,7 +232,6 @@ def test_a_baseline_is_refused_word_for_word():
 
 
 def test_each_cell_is_compared_with_the_baseline_only_where_it_can_be():
-    pytest.importorskip("kornia", reason="PSNR is kornia's, which ComfyUI requires")
     cells = make_cells([flat(1), flat(1), flat(2, 64, 64), None, flat(3)], [])
     found = compare(cells, 1)
     assert found[0] == Compared(math.inf, 1.0, None, True)

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-
-kornia = pytest.importorskip("kornia", reason="PSNR is kornia's, which ComfyUI requires")
-
-from zimage_layer_lab.core.compare.image_metrics import grid_artifact_score, psnr, ssim  # noqa: E402
+from zimage_layer_lab.core.compare.image_metrics import grid_artifact_score, psnr, ssim
 
 SIZES = [(512, 512), (500, 333), (640, 768)]
 
@@ -106,10 +103,18 @@ def test_ssim_is_its_formula(strength, size):
     one, other = pair(2, strength, size)
     expected = ssim_formula(one.double().numpy(), other.double().numpy())
     assert ssim(other, one) == pytest.approx(expected, abs=5e-5)
+    assert -1 <= expected < 1
+
+
+@pytest.mark.parametrize("strength", [0.003, 0.05, 0.6])
+@pytest.mark.parametrize("size", [(60, 45), (300, 40)])
+def test_psnr_and_ssim_are_those_of_kornia(strength, size):
+    kornia = pytest.importorskip("kornia", reason="kornia is not installed here")
+    one, other = pair(2, strength, size)
+    assert psnr(other, one) == pytest.approx(float(kornia.metrics.psnr(other, one, 1.0)), abs=1e-4)
     planes = [side.movedim(-1, 0)[None] for side in (other, one)]
     of_library = kornia.metrics.ssim(*planes, 11, max_val=1.0, eps=0.0, padding="valid").mean()
     assert ssim(other, one) == pytest.approx(float(of_library), abs=2e-6)
-    assert -1 <= expected < 1
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
