@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import comfy.utils
 import numpy as np
@@ -28,6 +28,7 @@ from ..core.compare.compare_grid import (
 from .lists import only, require_values
 from .node import Node
 from .pictures import require_matplotlib, to_image
+from .preview_files import write_preview
 from .report import shown_report
 from .types import CATEGORY
 
@@ -35,8 +36,6 @@ MORE_IMAGES = [f"image{number}" for number in range(2, 101)]
 """Sockets beside ``images``: the page shows the next one as soon as the last is connected."""
 MOST_SHOWN = 64 * 1024 * 1024
 """Pixels of all cells together that are written for the page's viewer."""
-MOST_WRITERS = 4
-"""PNGs that are written at once: each holds its picture a few times in memory meanwhile."""
 
 
 class CompareGrid(Node):
@@ -173,17 +172,19 @@ class CompareGrid(Node):
         captions = ["" if shape.titled and not named else cell.label for cell in cells]
         tiles, legend = tiles_of(cells, shape, captions, only("difference", difference), chosen)
         picture = draw_grid(tiles, shape, legend)
-        image = to_image([picture.pixels]).float() / 255
+        image = to_image([picture.pixels]).float().div_(255)
         names = [
             shape.place(index) if shape.titled and not named else cell.label
             for index, cell in enumerate(cells)
         ]
         progress = comfy.utils.ProgressBar(len(cells))
-        # Writing PNGs takes longer than comparing, and keeps one core busy for each.
-        with ThreadPoolExecutor(MOST_WRITERS) as writers:
-            preview = writers.submit(ui.PreviewImage, image, cls=cls)
-            files = _cells_to_compare(cells, names, writers)
-            compared = compare(cells, chosen, lambda: progress.update(1))
+        prompt = cls.hidden.prompt if cls.hidden else None
+        compared = compare(cells, chosen, lambda: progress.update(1))
+        # The grid has as many pixels as all cells, and a PNG keeps one core busy. Not beside the
+        # comparing, which has all cores: its threads would wait for each other.
+        with ThreadPoolExecutor(1) as beside:
+            preview = beside.submit(write_preview, picture.pixels, prompt)
+            files = _cells_to_compare(cells, names)
         report = compare_table(cells, compared, chosen, shape)
         if picture.scale < 1:
             height, width = picture.pixels.shape[:2]
@@ -193,8 +194,8 @@ class CompareGrid(Node):
                 "at their own size."
             )
         verdict = _verdict(cells, compared, chosen)
-        shown = shown_report(report, verdict, preview.result())
-        shown.update(cells=[row.result() for row in files], baseline=[chosen])
+        shown = shown_report(report, verdict, ui.SavedImages([preview.result()]))
+        shown.update(cells=files, baseline=[chosen])
         return io.NodeOutput(image, report, ui=shown)
 
 
@@ -236,9 +237,7 @@ def _in_order(
     return batches, sources
 
 
-def _cells_to_compare(
-    cells: Sequence[Cell], names: Sequence[str], writers: Executor
-) -> list[Future[list[str | int]]]:
+def _cells_to_compare(cells: Sequence[Cell], names: Sequence[str]) -> list[list[str | int]]:
     """Write the cells as previews; [filename, subfolder, type, name, width, height] of each.
 
     The width and the height are the image's own, which the file has too unless all cells together
@@ -253,11 +252,11 @@ def _cells_to_compare(
     def row(cell: Cell, name: str, size: tuple[int, int]) -> list[str | int]:
         place = ["", "", ""]
         if comparable and cell.pixels is not None:
-            [saved] = ui.PreviewImage(to_image([_scaled(cell.pixels, scale)]).float() / 255).values
+            saved = write_preview(_scaled(cell.pixels, scale))
             place = [saved["filename"], saved["subfolder"], saved["type"]]
         return [*place, name, *size]
 
-    return [writers.submit(row, *of_one) for of_one in zip(cells, names, sizes, strict=True)]
+    return [row(*of_one) for of_one in zip(cells, names, sizes, strict=True)]
 
 
 def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Compare Grid in the real ComfyUI: its lists, its refusals and what it shows."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,23 @@ def written(host, cell: list) -> np.ndarray:
     return np.asarray(
         Image.open(f"{host.folder_paths.get_temp_directory()}/{subfolder}/{filename}")
     )
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_its_file_tells_the_prompt_unless_the_host_writes_no_metadata(
+    node, host, monkeypatch, silent
+):
+    import comfy.cli_args
+    from comfy_api.latest import _io
+    from PIL import Image
+
+    monkeypatch.setattr(comfy.cli_args.args, "disable_metadata", silent)
+    prompt = {"3": {"class_type": "LayerLabCompareGrid", "inputs": {"labels": "é\n€"}}}
+    run = node.PREPARE_CLASS_CLONE({"hidden_inputs": {_io.Hidden.prompt: prompt}})
+    [shown] = output(run, images=images(2)).ui["images"]
+    file = Image.open(f"{host.folder_paths.get_temp_directory()}/{shown['filename']}")
+    told = {} if silent else {"prompt": prompt}
+    assert {name: json.loads(text) for name, text in file.text.items()} == told
 
 
 def test_every_cell_is_written_for_the_viewer_as_it_is_with_its_label_and_size(node, host):
