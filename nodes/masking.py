@@ -140,7 +140,8 @@ class OutlierMask(Node):
                 continue
             measured = of_layer(references, record) or reference_for(hidden, record)
             result = mask_states(hidden, **settings, reference=measured)
-            unchanged = torch.equal(result.hidden, hidden)
+            change = dit_change(kept_tokens(hidden, result.kept), result.hidden)
+            unchanged = not bool(change.changed.any()) and torch.equal(result.hidden, hidden)
             did = _what_was_done(result, mode, direction, record, unchanged)
             new_record = record.take(result.kept)
             if not unchanged:
@@ -153,7 +154,6 @@ class OutlierMask(Node):
             any_masked |= bool(result.masked)
             sinks = result.stats.sinks.tokens > 0
             remarks = reference_remarks(measured, record, sinks)
-            change = dit_change(kept_tokens(hidden, result.kept), result.hidden)
             reports.append(
                 _report(
                     hidden, record, chosen, selected, result, did, other_ways[-1], remarks, change

@@ -109,14 +109,21 @@ def dit_change(
     if before.shape != after.shape:
         raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")
     pairs = zip(strips(before), strips(after.to(before.device)), strict=True)
-    changes = [_change(*pair, weight, matrix) for pair in pairs]
-    return DitChange(*(torch.cat(parts, 1) for parts in zip(*changes, strict=True)))
+    figures = [_figures(*pair, weight, matrix) for pair in pairs]
+    length, other, dot, difference = (torch.cat(of, 1) for of in zip(*figures, strict=True))
+    # An all-zero token has no direction: unchanged if both are zero, else turned by 90 degrees.
+    cosine = (dot / (length * other).clamp(min=1e-30)).clamp(-1.0, 1.0)
+    relative = torch.where(
+        length > 0, difference / length.clamp(min=1e-30), (difference > 0).float()
+    )
+    return DitChange(relative, torch.where(difference == 0, 1.0, cosine))
 
 
-def _change(
+def _figures(
     before: Tensor, after: Tensor, weight: Tensor | None, matrix: FirstMatrix | None
-) -> DitChange:
-    """:func:`dit_change` of some tokens."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(batch, tokens) of some tokens: the length of each side as the DiT sees it, their dot
+    product, and the length of their difference."""
     if matrix is None or matrix.after_norm:
         seen_before, seen_after = rms_norm(before, weight), rms_norm(after, weight)
     else:
@@ -128,10 +135,5 @@ def _change(
         seen_before, seen_after = map(matrix.project, (seen_before, seen_after))
     length, other = (torch.linalg.vector_norm(one, dim=-1) for one in (seen_before, seen_after))
     dot = torch.linalg.vecdot(seen_before, seen_after)
-    difference = torch.linalg.vector_norm(seen_after - seen_before, dim=-1)
-    # An all-zero token has no direction: unchanged if both are zero, else turned by 90 degrees.
-    cosine = (dot / (length * other).clamp(min=1e-30)).clamp(-1.0, 1.0)
-    relative = torch.where(
-        length > 0, difference / length.clamp(min=1e-30), (difference > 0).float()
-    )
-    return DitChange(relative, torch.where(difference == 0, 1.0, cosine))
+    difference = torch.linalg.vector_norm(seen_after.sub_(seen_before), dim=-1)
+    return length, other, dot, difference
