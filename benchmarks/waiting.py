@@ -101,7 +101,7 @@ def _nodes(rounds: int) -> Iterator[Row]:
 
 
 def _states(tokens: int) -> Tensor:
-    """(1, tokens, width) with a sink token, and two dimensions louder than the published figures."""
+    """(1, tokens, width) with a sink token, and two dimensions far louder than Qwen3-4B's."""
     hidden = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(tokens))
     hidden[..., (4, 396)] *= 100_000
     hidden[:, 0] *= 50
