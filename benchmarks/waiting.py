@@ -1,4 +1,4 @@
-"""What people wait for: whole nodes of a real ComfyUI, and the start of a command.
+"""What people wait for: whole nodes of a real ComfyUI, a GGUF file, and commands.
 
 Each node runs as the host runs it, with its report and its pictures, beside the least that its
 result needs.
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from zimage_layer_lab.cli.model.files import ModelFiles
+from zimage_layer_lab.cli.model.language_model import find_smollm2, load_decoder
 from zimage_layer_lab.core.edit.blending import blend
 from zimage_layer_lab.core.edit.masking import mask_states
 from zimage_layer_lab.core.edit.normalizing import normalize
@@ -29,24 +31,25 @@ PICTURES, SIDE = 16, 1024
 TOKENS = (64, 1040, 4096)
 WIDTH = 2560
 QUEUE = "from zimage_layer_lab.cli import main; main(['queue', '--help'])"
+DEMO = "from zimage_layer_lab.cli import main; main(['demo', '--no-comfyui', '--out', '{}'])"
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """The nodes in a process with a ComfyUI of its own, the command in fresh ones."""
-    yield from (Row(**row) for row in in_own_process("waiting", "nodes", str(rounds))["rows"])
+    """Nodes and files in processes of their own, the commands in fresh ones."""
+    for task in ("nodes", "gguf"):
+        yield from (Row(**row) for row in in_own_process("waiting", task, str(rounds))["rows"])
     pair = in_turn(lambda: _python(QUEUE), lambda: _python("import torch"), rounds, 0.0)
-    yield Row(
-        "waiting",
-        "layerlab queue --help, from start to end",
-        "python -c 'import torch'",
-        pair.ours,
-        pair.theirs,
-        "s",
-        "seconds",
-        pair.ours,
-        "< 0.5 s",
-        pair.ours < 0.5,
-    )
+    yield _seconds("layerlab queue --help, from start to end", "import torch", pair, 0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        run, least = DEMO.format(folder), "import torch, transformers, matplotlib"
+        pair = in_turn(lambda: _python(run), lambda: _python(least), rounds, 0.0)
+    yield _seconds("layerlab demo, from start to end, no ComfyUI", least, pair, 10.0)
+
+
+def _seconds(what: str, imports: str, pair: Pair, goal: float) -> Row:
+    met, against = pair.ours < goal, f"python -c '{imports}'"
+    sides = (pair.ours, pair.theirs)
+    return Row("waiting", what, against, *sides, "s", "seconds", pair.ours, f"< {goal:g} s", met)
 
 
 def _python(code: str) -> None:
@@ -54,7 +57,9 @@ def _python(code: str) -> None:
 
 
 def main(task: str, rounds: str) -> dict[str, Any]:
-    """The rows of the nodes."""
+    """The rows of the nodes, or of a GGUF file."""
+    if task == "gguf":
+        return {"rows": [_gguf(int(rounds)).to_json()]}
     with tempfile.TemporaryDirectory() as folder:
         start_host(Path(folder))
         with torch.inference_mode():
@@ -100,6 +105,30 @@ def _nodes(rounds: int) -> Iterator[Row]:
         yield _row(f"Outlier Report, {tokens} tokens x {WIDTH}", "its figures alone", pair, None)
 
 
+def _gguf(rounds: int) -> Row:
+    import gguf
+
+    path = find_smollm2()
+
+    def opened() -> None:
+        files = ModelFiles.find(path)
+        files.tokenizer()
+        load_decoder(files, "cpu", "float32")
+
+    def read() -> None:
+        for weight in gguf.GGUFReader(path).tensors:
+            gguf.dequantize(weight.data, weight.tensor_type)
+
+    return part_of(
+        "waiting",
+        "the GGUF of SmolLM2 opened: configuration, tokenizer and weights",
+        "one parse by the package gguf, and its dequantisation",
+        *_in_ms(in_turn(opened, read, rounds, 0.0)),
+        "ms",
+        1.3,
+    )
+
+
 def _states(tokens: int) -> Tensor:
     """(1, tokens, width) with a sink token, and two dimensions far louder than Qwen3-4B's."""
     hidden = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(tokens))
@@ -118,4 +147,8 @@ def _call(node: type, **inputs: Any) -> Callable[[], Any]:
 
 
 def _row(what: str, against: str, pair: Pair, goal: float | None) -> Row:
-    return part_of("waiting", what, against, pair.ours * 1e3, pair.theirs * 1e3, "ms", goal)
+    return part_of("waiting", what, against, *_in_ms(pair), "ms", goal)
+
+
+def _in_ms(pair: Pair) -> tuple[float, float]:
+    return pair.ours * 1e3, pair.theirs * 1e3
