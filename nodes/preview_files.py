@@ -27,7 +27,7 @@ def write_preview(pixels: np.ndarray, prompt: Any = None) -> ui.SavedResult:
     """
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"layer_lab_{uuid.uuid4().hex}.png"
+    name = f"ComfyUI_temp_{uuid.uuid4().hex}_00001_.png"  # as the host names its own
     told = PngInfo()
     if prompt is not None and not args.disable_metadata:
         told.add_text("prompt", json.dumps(prompt))
