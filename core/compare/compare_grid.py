@@ -128,12 +128,12 @@ def _pixels(batch: Tensor | None, source: str) -> list[np.ndarray | None]:
     if batch.is_meta:
         raise ValueError(f"{source} holds no values: look at the node before it")
     # A sum is the quicker look; one that overflows does not say that a value is infinite.
-    if not bool(batch.sum().isfinite()) and not bool(
-        (finite := batch.isfinite().flatten(1).all(1)).all()
-    ):
-        place = (~finite).nonzero()[0].item() + 1
-        which = f"{source}, image {place} of its batch," if len(batch) > 1 else source
-        raise ValueError(f"{which} holds NaN or infinity: look at the node that made it")
+    if not bool(batch.sum().isfinite()):
+        finite = batch.isfinite().flatten(1).all(1)
+        if not bool(finite.all()):
+            place = (~finite).nonzero()[0].item() + 1
+            which = f"{source}, image {place} of its batch," if len(batch) > 1 else source
+            raise ValueError(f"{which} holds NaN or infinity: look at the node that made it")
     levels = (batch[..., :3].float() * 255).round_().clamp_(0, 255).to(torch.uint8)
     return list(levels.expand(-1, -1, -1, 3).cpu().numpy())
 

@@ -193,6 +193,20 @@ def test_differences_are_those_of_the_8_bit_pixels():
     assert away[2] is None and away[3] is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_finite_values_whose_sum_is_infinite_are_an_image(dtype):
+    most = torch.finfo(dtype).max
+    image = torch.full((1, 20, 30, 3), most / 2, dtype=dtype)
+    image[:, 10:] = -most / 2
+    image[:, 5] = most
+    assert not image[:, :10].sum().isfinite()
+    [cell] = make_cells([image[:, :10]], [])
+    assert (cell.pixels == 255).all()
+    image[0, 3, 4, 1] = math.inf
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        make_cells([image], [])
+
+
 def table(images, labels=(), baseline=0, rows=(), above=()) -> list[str]:
     cells = make_cells(images, labels)
     shape = grid_shape(len(cells), 0, tuple(rows), tuple(above))
