@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN, TICKLEFT
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from .theme import follow_theme
 
@@ -63,19 +63,16 @@ def to_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
 
 
-def plain_ticks(axis: Axis, low: float, high: float) -> None:
-    """Tick labels of a log axis that do not run into each other, however short its range."""
-    axis.set_minor_formatter(NullFormatter())
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Tick labels of a log axis that do not run into each other, however short its range.
+
+    They cost little: no formulas, and the ticks between powers of ten are one artist.
+    """
+    axis.set_minor_locator(NullLocator())
     if high / low < 100:
         inside = _round_numbers(low, high)
         axis.set_ticks(inside, [f"{step:g}" for step in inside])
-
-
-def quick_ticks(axis: Axis, low: float, high: float) -> None:
-    """:func:`plain_ticks` that cost little: no formulas, and the ticks between them one artist."""
-    axis.set_minor_locator(NullLocator())
-    if high / low < 100:
-        return plain_ticks(axis, low, high)
+        return
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
     step = 1 + (last - first) // (5 if axis.axis_name == "x" else 10)
     powers = range(first, last + 1, step)
@@ -124,7 +121,7 @@ def fit_log_axis(axis: Axis, values: Sequence[np.ndarray]) -> bool:
         return False
     low, high = float(np.nanmin(every)) / 1.6, float(np.nanmax(every)) * 1.6
     set_limits(axis, low, high)
-    plain_ticks(axis, low, high)
+    log_ticks(axis, low, high)
     return True
 
 

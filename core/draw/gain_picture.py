@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..dit.gain import Energy, Gains, times
-from .figures import CALM, FLOOR, GREY, LOUD, open_frame, plain_ticks, to_pixels
+from .figures import CALM, FLOOR, GREY, LOUD, log_ticks, open_frame, to_pixels
 from .fonts import text_style
 from .labels import Mark, broken, name_on_the_right
 
@@ -93,7 +93,7 @@ def _draw_gains(axes: Axes, gains: Gains, suspects: Sequence[int], called: Seque
         for number in named
     ]
     name_on_the_right(axes, marks, SIZE[1] - 1.5, POINTS)
-    plain_ticks(axes.yaxis, low, high)
+    log_ticks(axes.yaxis, low, high)
     axes.set_xlabel("dimension; orange: asked for, or out of line", fontsize=POINTS)
     axes.tick_params(labelsize=POINTS - 1)
 

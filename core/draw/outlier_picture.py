@@ -26,9 +26,9 @@ from .figures import (
     GREY,
     LOUD,
     QUIET,
+    log_ticks,
     name_decades,
     open_frame,
-    quick_ticks,
     to_pixels,
 )
 from .fonts import printable, text_style
@@ -216,8 +216,8 @@ def _draw_stds(axes: Axes, survey: Survey, measured_against: str) -> None:
         some = [finding for finding in survey.outliers if _direction(finding) == direction]
         if some:
             marks += _draw_findings(axes, some, (x, whole), (bare_x, bare), color)
-    quick_ticks(axes.xaxis, *wide)
-    quick_ticks(axes.yaxis, low, high)
+    log_ticks(axes.xaxis, *wide)
+    log_ticks(axes.yaxis, low, high)
     name_on_the_right(axes, marks, 5.5, SMALL)
     axes.set_xlabel(
         "std of the reference" + (" (equal values are spread out)" if _is_flat(reference) else "")

@@ -26,8 +26,8 @@ from .figures import (
     LOUD,
     QUIET,
     fit_log_axis,
+    log_ticks,
     new_figure,
-    plain_ticks,
     positive,
     set_limits,
     to_png,
@@ -179,7 +179,7 @@ def _draw_dimensions(
         marks += [Mark((bare[d], whole[d]), str(d), color) for d in found[:NAMED_DIMENSIONS]]
     for axis in (axes.xaxis, axes.yaxis):
         set_limits(axis, low, high)
-        plain_ticks(axis, low, high)
+        log_ticks(axis, low, high)
     name_on_the_right(axes, marks, 3.4)
     axes.set_xlabel("std without sink tokens")
     axes.set_ylabel("std over all tokens")

@@ -18,8 +18,8 @@ from .figures import (
     GREY,
     LOUD,
     QUIET,
+    log_ticks,
     new_figure,
-    plain_ticks,
     set_limits,
     to_png,
 )
@@ -89,7 +89,7 @@ def _draw(axes: Axes, view: StdView, floor: float, top: float) -> None:
             axes.loglog(x[chosen], y[chosen], "o", color=color, ms=size, mew=0, label=label)
     for axis in (axes.xaxis, axes.yaxis):
         set_limits(axis, low, high)
-        plain_ticks(axis, low, high)
+        log_ticks(axis, low, high)
     colors = np.select([loud, quiet], [LOUD, QUIET], CALM)
     marks = [
         Mark((x[dimension], y[dimension]), f"{dimension}: {times}", str(colors[dimension]))

@@ -30,7 +30,7 @@ def dots(axes):
     return {
         line.get_color(): sorted(map(tuple, line.get_xydata().tolist()))
         for line in axes.lines
-        if line.get_linestyle() == "None"
+        if line.get_marker() == "o"
     }
 
 
