@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 LONG = 1000
 """An array of as many values is a vocabulary's: one list here."""
 _STRING, _ARRAY = 8, 9
@@ -73,7 +75,19 @@ def _lists_pass() -> bool:
 @lru_cache(maxsize=1)
 def _fast(base: type) -> type:
     class FastReader(base):
-        """A long array has one part, the list of its values; all else is the package's own."""
+        """A long array has one part, the list of its values; all else is the package's own.
+
+        The file is a plain array: to cut a part out of a memory map takes several times as long,
+        and each tensor is cut into groups of a few rows.
+        """
+
+        @property
+        def data(self) -> np.ndarray:
+            return self._mapped
+
+        @data.setter
+        def data(self, mapped: np.memmap) -> None:
+            self._mapped = np.asarray(mapped)
 
         def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list, list, list]:
             start = int(orig_offs)
