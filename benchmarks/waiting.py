@@ -30,19 +30,23 @@ PICTURES, SIDE = 16, 1024
 """How many pictures Compare Grid compares, and pixels of the side of each."""
 TOKENS = (64, 1040, 4096)
 WIDTH = 2560
-QUEUE = "from zimage_layer_lab.cli import main; main(['queue', '--help'])"
-DEMO = "from zimage_layer_lab.cli import main; main(['demo', '--no-comfyui', '--out', '{}'])"
+COMMAND = "from zimage_layer_lab.cli import run; run()"
 
 
 def rows(rounds: int) -> Iterator[Row]:
     """Nodes and files in processes of their own, the commands in fresh ones."""
     for task in ("nodes", "gguf"):
         yield from (Row(**row) for row in in_own_process("waiting", task, str(rounds))["rows"])
-    pair = in_turn(lambda: _python(QUEUE), lambda: _python("import torch"), rounds, 0.0)
+    pair = in_turn(
+        lambda: _python(COMMAND, "queue", "--help"), lambda: _python("import torch"), rounds, 0.0
+    )
     yield _seconds("layerlab queue --help, from start to end", "import torch", pair, 0.5)
     with tempfile.TemporaryDirectory() as folder:
-        run, least = DEMO.format(folder), "import torch, transformers, matplotlib"
-        pair = in_turn(lambda: _python(run), lambda: _python(least), rounds, 0.0)
+        demo, least = (
+            ["demo", "--no-comfyui", "--out", folder],
+            "import torch, transformers, matplotlib",
+        )
+        pair = in_turn(lambda: _python(COMMAND, *demo), lambda: _python(least), rounds, 0.0)
     yield _seconds("layerlab demo, from start to end, no ComfyUI", least, pair, 10.0)
 
 
@@ -52,8 +56,9 @@ def _seconds(what: str, imports: str, pair: Pair, goal: float) -> Row:
     return Row("waiting", what, against, *sides, "s", "seconds", pair.ours, f"< {goal:g} s", met)
 
 
-def _python(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+def _python(code: str, *arguments: str) -> None:
+    command = [sys.executable, "-c", code, *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def main(task: str, rounds: str) -> dict[str, Any]:

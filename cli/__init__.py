@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import re
 import sys
@@ -11,6 +13,16 @@ from importlib import import_module
 from pathlib import Path
 
 from .. import __version__
+
+
+def run() -> int:
+    """The installed command: :func:`main` in a process of its own."""
+    # Among the million objects of torch and transformers Python looks for garbage at its end, and
+    # ten times while they are imported: a second each. The demo is over before garbage counts.
+    atexit.register(gc.freeze)
+    if sys.argv[1:2] == ["demo"]:
+        gc.disable()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,9 +1,12 @@
 """The command line itself: words that argparse would misread, and missing packages."""
 
+import atexit
+import gc
 import subprocess
 import sys
 
 import pytest
+from zimage_layer_lab import cli
 from zimage_layer_lab.cli import _join_layers, main
 from zimage_layer_lab.core.checks import LayerLabError
 
@@ -34,6 +37,19 @@ def test_help_names_every_command():
     )
     for command in ("demo", "profile", "compare", "stats", "queue"):
         assert command in result.stdout
+
+
+@pytest.mark.parametrize(("command", "collects"), [("demo", False), ("profile", True)])
+def test_only_the_demo_runs_without_looking_for_garbage(monkeypatch, command, collects):
+    seen, at_end = [], []
+    monkeypatch.setattr(sys, "argv", ["layerlab", command])
+    monkeypatch.setattr(cli, "main", lambda: seen.append(gc.isenabled()) or 3)
+    monkeypatch.setattr(atexit, "register", at_end.append)
+    try:
+        assert cli.run() == 3
+    finally:
+        gc.enable()
+    assert seen == [collects] and at_end == [gc.freeze]
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch, capsys, tmp_path):
