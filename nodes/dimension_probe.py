@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.utils
-import torch
 from comfy_api.latest import io, ui
 
-from ..core.checks import require_choice, require_finite_states, require_whole_number
-from ..core.dimension.ablation import WAYS
-from ..core.dimension.loss import LossRun, Variant
-from ..core.dimension.probe import PLAIN, DimensionProbe, LayerProbe, Measures
-from ..core.dimension.prompt_tokens import PromptTokens, arrange_prompts
-from ..core.dimension.words import (
-    CAUSAL,
-    COST_COLUMNS,
-    cost_rows,
-    headline,
-    part_rows,
-    sink_sentence,
-    token_rows,
-    writing_sentences,
-)
+from ..core.checks import require_choice, require_whole_number
+from ..core.dimension.ways import WAYS
 from ..core.encoder.layers import hidden_state_index
 from ..core.encoder.prompt import build_prompt
-from ..core.tables import table
 from .capture import check_layer, layer_input
-from .causal_clip import ClipModel
 from .encoder import block_count
 from .node import Node
 from .pictures import require_matplotlib, theme_input, to_image
@@ -38,12 +21,6 @@ from .types import CATEGORY
 ALL_WAYS = "all three"
 HIGHEST_DIMENSION = 1 << 20
 MOST_CONTROLS = 64
-MOST_CONTROL_PROMPTS = 4
-"""Prompts that the controls are run on at most."""
-PART_HEADER = ("tokens", "number", "share of the variance", "mean", "std", "std / |mean|")
-TOKEN_HEADER = ("quantile", "value", "token in its context")
-PROBES = ("a", "7", ".")
-"""Prompts that share no token: what is the same in all of them is the template's."""
 
 
 class DimensionProbeNode(Node):
@@ -140,15 +117,16 @@ class DimensionProbeNode(Node):
         require_matplotlib(theme)
         from ..core.draw.dimension_picture import probe_picture
         from ..core.draw.theme import picture_theme
+        from .probing import probe_dimension, probe_report
 
         dimension, controls = _check(dimension, replace, controls)
         ways = WAYS if replace == ALL_WAYS else (replace,)
         texts = [build_prompt(prompt) for prompt in read_prompts(prompts)]
         index = hidden_state_index(layer, block_count(clip))
-        probe, source, tokens = _probe(clip, texts, dimension, index, ways, controls)
+        probe, source, tokens = probe_dimension(clip, texts, dimension, index, ways, controls)
         with picture_theme(theme):
             image = to_image([probe_picture(probe, f"{source}: dimension {dimension}")])
-        report = _report(probe, source, tokens)
+        report = probe_report(probe, source, tokens)
         verdict = "" if probe.verdict is None else probe.verdict.name
         first = f"dimension {dimension} at layer {probe.layer}: {verdict or 'no verdict'}"
         preview = ui.PreviewImage(image, cls=cls)
@@ -161,67 +139,4 @@ def _check(dimension: Any, replace: Any, controls: Any) -> tuple[int, int]:
     return (
         require_whole_number("dimension", dimension, 0, HIGHEST_DIMENSION),
         require_whole_number("controls", controls, 0, MOST_CONTROLS),
-    )
-
-
-def _probe(
-    clip: Any,
-    prompts: list[str],
-    dimension: int,
-    index: int,
-    ways: tuple[str, ...],
-    controls: int,
-) -> tuple[DimensionProbe, str, PromptTokens]:
-    """What was found, the encoder in words, and the tokens that were measured."""
-    progress = comfy.utils.ProgressBar(2 * len(prompts) + 1)
-    model = ClipModel(clip, prompts, lambda: progress.update(1))
-    if dimension >= model.width:
-        raise ValueError(
-            f"dimension {dimension} does not exist: the states of this encoder have the dimensions "
-            f"0 to {model.width - 1}"
-        )
-    tokenizer = getattr(clip.tokenizer, clip.tokenizer.clip).tokenizer
-
-    def text(token: int) -> str:
-        return tokenizer.decode([token], clean_up_tokenization_spaces=False)
-
-    tokens = arrange_prompts(
-        [encoding.record.ids for encoding in model.encodings],
-        [tokenizer(build_prompt(one))["input_ids"] for one in PROBES],
-        text,
-        set(tokenizer.all_special_ids).__contains__,
-    )
-    count = len(tokens)
-    own = model.states(tokens.prompts, [index])[index]
-    states = torch.cat(own)
-    require_finite_states(states[None], "the hidden state")
-    measures = Measures(count, controls, min(count, MOST_CONTROL_PROMPTS))
-    probe = LayerProbe(tokens, index, model.blocks, states, measures)
-    predicted = [tokens.predicted(number) for number in range(count)]
-    run = LossRun(model, index, tokens.prompts, predicted, own)
-    tasks = probe.tasks([dimension], ways)
-    done = 2 * len(prompts) + 1
-    progress.update_absolute(done, done + count + sum(task.prompts for task in tasks))
-    losses = {PLAIN: run.losses([Variant(0, None)], range(count))[0]}
-    for task in tasks:
-        [losses[task.name]] = run.losses([probe.variant(task)], range(task.prompts))
-    column = model.column(dimension)
-    found = probe.result(dimension, [dimension], losses, column, text, ways=ways)
-    return found, model.encodings[0].record.source, tokens
-
-
-def _report(probe: DimensionProbe, source: str, tokens: PromptTokens) -> str:
-    costs, parts, drivers = cost_rows(probe), part_rows(probe), token_rows(probe)
-    return "\n".join(
-        [
-            headline(probe),
-            f"{source}: {len(tokens)} prompts, {len(tokens.ids)} tokens; costs in nats of "
-            "next-token loss over each prompt's own tokens",
-            table(tuple(COST_COLUMNS), costs, len(costs)),
-            sink_sentence(probe),
-            CAUSAL,
-            table(PART_HEADER, parts, len(parts)),
-            table(TOKEN_HEADER, drivers, len(drivers)),
-            *writing_sentences(probe),
-        ]
     )

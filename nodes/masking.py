@@ -23,7 +23,6 @@ from .layer_references import connected_references, more_references_input, of_la
 from .node import Node
 from .numbers import check_threshold, threshold_input
 from .report import shown_report
-from .tap_masking import mask_by_tap
 from .tapped_entries import AUTO, read_tapped, taps_input
 from .types import CATEGORY, Reference
 
@@ -131,6 +130,8 @@ class OutlierMask(Node):
                 "exclude_sinks": exclude_sinks,
             }
             if record.taps is not None:
+                from .tap_masking import mask_by_tap
+
                 done = mask_by_tap(hidden, record, references, chosen, settings)
                 masked.append(write_entry(entry, done.hidden, done.record, done.kept))
                 reports.append(done.report)

@@ -32,7 +32,6 @@ from .numbers import check_threshold, threshold_input
 from .pictures import require_matplotlib, theme_input, to_image
 from .report import shown_report
 from .tap_reading import read_taps_with
-from .tap_report import report_by_tap
 from .tapped_entries import AUTO, read_tapped, taps_input
 from .types import CATEGORY, Reference
 
@@ -100,6 +99,7 @@ class OutlierReport(Node):
         require_matplotlib(theme)
         from ..core.draw.outlier_picture import outlier_picture
         from ..core.draw.theme import picture_theme
+        from .tap_report import report_by_tap
 
         pictures, sections, verdicts = [], [], []
         entries = [read_tapped(entry, taps) for entry in conditioning]

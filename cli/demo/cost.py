@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...core.dimension.ablation import ALL, MEAN, OTHERS, SINKS, ZERO
 from ...core.dimension.loss import LossRun, Variant
 from ...core.dimension.probe import PLAIN, LayerProbe, Measures, Task
 from ...core.dimension.prompt_tokens import arrange_prompts
+from ...core.dimension.ways import ALL, MEAN, OTHERS, SINKS, ZERO
 from ...core.dimension.words import nats
 from ..model.causal import with_head
 from ..model.language_model import LanguageModel

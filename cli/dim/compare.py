@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import __version__
-from ...core.dimension.ablation import ALL, MEAN, OTHERS, SHUFFLE, SINKS, ZERO
 from ...core.dimension.dim_file import DimFileError, find_dim_file, load_dim
 from ...core.dimension.verdict import RULE
+from ...core.dimension.ways import ALL, MEAN, OTHERS, SHUFFLE, SINKS, ZERO
 from ...core.files.atomic import write_whole
 from ..out_folder import writing_in
 from ..profile.compare import run_compare as compare_profiles

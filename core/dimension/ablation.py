@@ -19,10 +19,8 @@ from torch import Tensor
 
 from ..checks import require_choice
 from .prompt_tokens import PromptTokens
+from .ways import ALL, MEAN, OTHERS, PLACES, SINKS, WAYS, ZERO
 
-ZERO, MEAN, SHUFFLE = "zero", "mean", "shuffle"
-ALL, SINKS, OTHERS = "all", "sinks", "others"
-WAYS, PLACES = (ZERO, MEAN, SHUFFLE), (ALL, SINKS, OTHERS)
 SEED = 0
 """The seed of every random draw, so that a run can be repeated."""
 

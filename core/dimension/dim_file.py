@@ -11,9 +11,9 @@ from typing import Any
 
 from ..checks import LayerLabError
 from ..profile.profile_file import LARGEST_COUNT, LONGEST_NAME, MOST_BLOCKS
-from .ablation import PLACES, WAYS
 from .probe import DimensionProbe
 from .verdict import CONSTANT, MIXED, RULE, SIGNAL, UNUSED
+from .ways import PLACES, WAYS
 
 SCHEMA_VERSION = 1
 FILE_NAME = "dim.json"

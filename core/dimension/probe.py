@@ -20,13 +20,14 @@ from ..encoder.layers import negative_layer
 from ..measure.sinks import find_sinks
 from ..measure.split_stats import SplitStats
 from ..outliers.detection import expected_for, find_outliers
-from .ablation import PLACES, WAYS, TokenGroups, replace_values
+from .ablation import TokenGroups, replace_values
 from .controls import Controls, choose_controls
 from .knowledge import ClassKnowledge, Known, measure_knowledge
 from .loss import Cost, Variant, cost_of
 from .prompt_tokens import PromptTokens
 from .received import DitGain, Received, dit_gain, received_changes
 from .verdict import DECISIVE, Trial, Verdict, judge
+from .ways import PLACES, WAYS
 from .where import Where, locate
 from .writing import Writing, read_writing
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..dit.gain import Gains
 from ..dit.view import RMS_EPSILON, rms_norm
-from .ablation import ALL, MEAN, ZERO, TokenGroups, replace_values
+from .ablation import TokenGroups, replace_values
+from .ways import ALL, MEAN, ZERO
 
 ROWS = 1024
 """Tokens that are normed at a time."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .ablation import ALL, MEAN, OTHERS, SHUFFLE, ZERO
 from .loss import Cost
+from .ways import ALL, MEAN, OTHERS, SHUFFLE, ZERO
 
 UNUSED, CONSTANT, SIGNAL, MIXED = "unused", "constant bias", "signal", "mixed"
 HARMLESS_SHARE = 0.1

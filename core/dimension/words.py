@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from .ablation import OTHERS, SINKS, ZERO
 from .loss import Cost
 from .probe import DimensionProbe
+from .ways import OTHERS, SINKS, ZERO
 
 COST_COLUMNS = {
     "replaced by": "0; its mean, of the sinks and of the others by themselves; its value at a "

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from zimage_layer_lab.core.dimension.ablation import PLACES, WAYS
 from zimage_layer_lab.core.dimension.controls import Controls
 from zimage_layer_lab.core.dimension.knowledge import Known
 from zimage_layer_lab.core.dimension.loss import Cost
 from zimage_layer_lab.core.dimension.probe import DimensionProbe
 from zimage_layer_lab.core.dimension.received import DitGain, Received
 from zimage_layer_lab.core.dimension.verdict import DECISIVE, Trial, Verdict
+from zimage_layer_lab.core.dimension.ways import PLACES, WAYS
 from zimage_layer_lab.core.dimension.where import DrivingToken, Part, Where
 from zimage_layer_lab.core.dimension.writing import Writing
 

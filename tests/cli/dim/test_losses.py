@@ -5,10 +5,10 @@ import pytest
 import torch
 from zimage_layer_lab.cli.model.causal import load_causal, with_head
 from zimage_layer_lab.cli.model.files import ModelFiles
-from zimage_layer_lab.core.dimension.ablation import PLACES, WAYS
 from zimage_layer_lab.core.dimension.loss import LossRun, Variant
 from zimage_layer_lab.core.dimension.probe import LayerProbe, Measures, Task
 from zimage_layer_lab.core.dimension.prompt_tokens import arrange_prompts
+from zimage_layer_lab.core.dimension.ways import PLACES, WAYS
 from zimage_layer_lab.core.shipped import DEMO_PROMPTS
 
 from ...oracles import naive_losses

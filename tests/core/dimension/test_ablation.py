@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from zimage_layer_lab.core.dimension.ablation import PLACES, TokenGroups, replace_values
+from zimage_layer_lab.core.dimension.ablation import TokenGroups, replace_values
 from zimage_layer_lab.core.dimension.prompt_tokens import (
     ProbePromptsError,
     PromptTokens,
     arrange_prompts,
 )
+from zimage_layer_lab.core.dimension.ways import PLACES
 
 WORDS = {1: "<s>", 2: "</s>", 5: ",", 6: " 7", 7: " 8", **{10 + n: f" w{n}" for n in range(20)}}
 PROMPTS = [

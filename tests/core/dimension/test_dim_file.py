@@ -4,7 +4,6 @@ import json
 from copy import deepcopy
 
 import pytest
-from zimage_layer_lab.core.dimension.ablation import PLACES, WAYS
 from zimage_layer_lab.core.dimension.dim_file import (
     DimFileError,
     dim_document,
@@ -14,6 +13,7 @@ from zimage_layer_lab.core.dimension.dim_file import (
 )
 from zimage_layer_lab.core.dimension.received import DitGain
 from zimage_layer_lab.core.dimension.verdict import RULE
+from zimage_layer_lab.core.dimension.ways import PLACES, WAYS
 
 from ...oracles.hand_made_probe import hand_made_probe
 

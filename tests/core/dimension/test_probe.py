@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from zimage_layer_lab.core.dimension.ablation import PLACES, WAYS, replace_values
+from zimage_layer_lab.core.dimension.ablation import replace_values
 from zimage_layer_lab.core.dimension.probe import PLAIN, LayerProbe, Measures, Task
 from zimage_layer_lab.core.dimension.prompt_tokens import arrange_prompts
 from zimage_layer_lab.core.dimension.verdict import DECISIVE
+from zimage_layer_lab.core.dimension.ways import PLACES, WAYS
 from zimage_layer_lab.core.dit.gain import Gains
 
 WIDTH, PROMPTS, BLOCKS, INDEX = 12, 6, 5, 3

@@ -9,9 +9,9 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import to_rgba  # noqa: E402
-from zimage_layer_lab.core.dimension.ablation import PLACES, WAYS  # noqa: E402
 from zimage_layer_lab.core.dimension.loss import Cost  # noqa: E402
 from zimage_layer_lab.core.dimension.verdict import DECISIVE, Trial, judge  # noqa: E402
+from zimage_layer_lab.core.dimension.ways import PLACES, WAYS  # noqa: E402
 from zimage_layer_lab.core.dimension.where import Part  # noqa: E402
 from zimage_layer_lab.core.draw.dimension_picture import (  # noqa: E402
     NODE_POINTS,
