@@ -7,8 +7,7 @@ is asked what it makes of one dimension after the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
@@ -20,8 +19,7 @@ CHUNK = 256
 """Dimensions asked for at a time."""
 
 
-@dataclass(frozen=True)
-class CaptionPath:
+class CaptionPath(NamedTuple):
     """The layers that a caption of ``width`` dimensions goes through first.
 
     Attributes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class TapFusion:
+class TapFusion(NamedTuple):
     """The part of a model that makes one state of several taps of a token.
 
     Attributes:

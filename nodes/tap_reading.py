@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +14,7 @@ from .caption_path import CaptionPath, caption_path
 from .tap_fusion import TapFusion, tap_fusion
 
 
-@dataclass(frozen=True)
-class TapReading:
+class TapReading(NamedTuple):
     """The first layers of a model that takes several taps, loaded.
 
     Attributes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from comfy.text_encoders.flux import Flux2TEModel
@@ -39,8 +39,7 @@ WHAT_IS_NEEDED = (
 )
 
 
-@dataclass(frozen=True)
-class TappedClip:
+class TappedClip(NamedTuple):
     """A CLIP whose image model takes several layers of it.
 
     Attributes:

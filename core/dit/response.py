@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -59,8 +57,7 @@ class Response(NamedTuple):
         return self.label.startswith(CONTROL.strip(" :"))
 
 
-@dataclass(frozen=True)
-class Responses:
+class Responses(NamedTuple):
     """What every variant does at the chosen steps.
 
     Attributes:
@@ -77,7 +74,7 @@ class Responses:
     removed: tuple[float, ...]
     tokens: int
 
-    @cached_property
+    @property
     def controls(self) -> dict[str, tuple[float, float]]:
         """Kind of control ("dimension", "token", "") -> the smallest and the largest share that any
         control of that kind has at any step; empty without controls."""

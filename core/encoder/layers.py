@@ -16,8 +16,7 @@ from typing import Any
 from ..checks import LayerLabError, shortened
 
 _NUMBER = r"([+-]?[0-9]{1,18})"
-_LAYER = re.compile(_NUMBER)
-_RANGE = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}")
+_RANGE = rf"{_NUMBER}\s*\.\.\s*{_NUMBER}"
 
 CANCELLED = 1e-6
 """Weights cancel out when their sum is this small a part of the sum of their sizes (a choice)."""
@@ -86,9 +85,9 @@ def parse_layers(text: str, blocks: int) -> tuple[int, ...]:
         return tuple(negative_layer(index, blocks) for index in range(blocks + 1))
     indices: list[int] = []
     for part in parts:
-        if single := _LAYER.fullmatch(part):
+        if single := re.fullmatch(_NUMBER, part):
             indices.append(hidden_state_index(int(single[1]), blocks))
-        elif ends := _RANGE.fullmatch(part):
+        elif ends := re.fullmatch(_RANGE, part):
             first, last = (hidden_state_index(int(end), blocks) for end in ends.groups())
             step = 1 if first <= last else -1
             indices.extend(range(first, last + step, step))
@@ -116,7 +115,7 @@ def parse_layer_weights(text: str, blocks: int) -> dict[int, float]:
     weights: dict[int, float] = {}
     for part in _parts(text, "weights", "-2: 0.7, -6: 0.3"):
         name, colon, number = (piece.strip() for piece in part.partition(":"))
-        if not colon or not _LAYER.fullmatch(name):
+        if not colon or not re.fullmatch(_NUMBER, name):
             raise ValueError(
                 f"{part!r} is no weight of a layer: write LAYER: WEIGHT with commas between them, "
                 "such as -2: 0.7, -6: 0.3"

@@ -21,10 +21,9 @@ RESERVED = {
     VISION_END: "stands behind an image and would count as one of its markers",
 }
 """Special tokens that no text beside an image may hold, and why."""
-_ONE_TURN = re.compile(
-    r"(?:<\|im_start\|>system\n.*?)?<\|im_start\|>user\n((?:(?!<\|im_start\|>).)*)<\|im_end\|>\n"
-    r"<\|im_start\|>assistant\n(?:<think>\s*(?:</think>\s*)?)?",
-    re.DOTALL,
+_ONE_TURN = (
+    r"(?s)(?:<\|im_start\|>system\n.*?)?<\|im_start\|>user\n((?:(?!<\|im_start\|>).)*)<\|im_end\|>\n"
+    r"<\|im_start\|>assistant\n(?:<think>\s*(?:</think>\s*)?)?"
 )
 
 
@@ -81,7 +80,7 @@ def text_of_prompt(prompt: str) -> str | None:
     >>> text_of_prompt(build_prompt("a fox"))
     'a fox'
     """
-    match = _ONE_TURN.fullmatch(prompt)
+    match = re.fullmatch(_ONE_TURN, prompt)
     return None if match is None or VISION_START in match[1] else match[1]
 
 

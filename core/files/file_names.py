@@ -15,7 +15,7 @@ ON_WINDOWS = os.name == "nt"
 LONGEST = 200
 """Most bytes of a name in UTF-8: file systems allow 255, and a number may be put in front."""
 
-_NO_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+_NO_NAME = r'[\x00-\x1f<>:"/\\|?*]'
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789\u00b9\u00b2\u00b3"
 }
@@ -36,7 +36,7 @@ def windows_objection(name: str) -> str:
     if path.drive or path.root:
         return f"it begins with {path.anchor!r}, a drive, a server or the root"
     for part in re.split(r"[/\\]", name):
-        if found := _NO_NAME.search(part):
+        if found := re.search(_NO_NAME, part):
             return f"{part!r} has {found[0]!r}, which Windows keeps for itself"
         if part not in ("", ".", "..") and part[-1] in ". ":
             return f"{part!r} ends with a dot or space, which Windows drops"
@@ -70,7 +70,7 @@ def plain_file_name(name: str) -> str:
     'layer_2.png'
     """
     last = re.split(r"[/\\]", name)[-1].encode("utf-8", "replace").decode("utf-8")
-    last = _NO_NAME.sub("_", last).rstrip(". ")
+    last = re.sub(_NO_NAME, "_", last).rstrip(". ")
     if windows_objection(last):
         last = f"_{last}"
     stem, suffix = os.path.splitext(last)

@@ -8,7 +8,6 @@ computation of covariances and arbitrary-order statistical moments", 2008); alwa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -37,7 +36,6 @@ class NonFinite(NamedTuple):
     dimension: int
 
 
-@dataclass
 class DimensionStats:
     """Count, moments, minimum and maximum of each of ``width`` dimensions over tokens.
 
@@ -49,26 +47,16 @@ class DimensionStats:
         non_finite: how many values were left out; the first ones are in ``non_finite_places``.
     """
 
-    width: int
-    count: Tensor = field(init=False)
-    mean: Tensor = field(init=False)
-    m2: Tensor = field(init=False)
-    m3: Tensor = field(init=False)
-    m4: Tensor = field(init=False)
-    low: Tensor = field(init=False)
-    high: Tensor = field(init=False)
-    low_place: Tensor = field(init=False)
-    high_place: Tensor = field(init=False)
-    non_finite: int = 0
-    non_finite_places: list[NonFinite] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        zeros = torch.zeros(self.width, dtype=torch.float64)
+    def __init__(self, width: int):
+        self.width = width
+        zeros = torch.zeros(width, dtype=torch.float64)
         self.count, self.mean = zeros.clone(), zeros.clone()
         self.m2, self.m3, self.m4 = zeros.clone(), zeros.clone(), zeros.clone()
         self.low, self.high = zeros + torch.inf, zeros - torch.inf
-        self.low_place = torch.full((self.width, 2), -1)
-        self.high_place = torch.full((self.width, 2), -1)
+        self.low_place = torch.full((width, 2), -1)
+        self.high_place = torch.full((width, 2), -1)
+        self.non_finite = 0
+        self.non_finite_places: list[NonFinite] = []
 
     def update(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,18 +27,14 @@ def selected_rows(hidden: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
     return rows.index_select(0, places.to(rows.device)), places
 
 
-@dataclass
 class SplitStats:
     """Statistics of sink tokens and of all others, kept apart so that both views are exact."""
 
-    width: int
-    without_sinks: DimensionStats = field(init=False)
-    sinks: DimensionStats = field(init=False)
-    _all: DimensionStats | None = field(init=False, default=None, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        self.without_sinks = DimensionStats(self.width)
-        self.sinks = DimensionStats(self.width)
+    def __init__(self, width: int):
+        self.width = width
+        self.without_sinks = DimensionStats(width)
+        self.sinks = DimensionStats(width)
+        self._all: DimensionStats | None = None
 
     def update(
         self,

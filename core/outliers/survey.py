@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -82,8 +81,7 @@ class SurveyedOutlier(NamedTuple):
     constant: bool = False
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(NamedTuple):
     """What :func:`survey_outliers` found, of one measurement.
 
     Attributes:

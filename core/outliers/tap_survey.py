@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,8 +32,7 @@ TAP_OUTLIER_HEADER = (
 MOST_ROWS = 24
 
 
-@dataclass(frozen=True)
-class TapSurvey:
+class TapSurvey(NamedTuple):
     """What :func:`survey_taps` found.
 
     Attributes:

@@ -18,8 +18,8 @@ UP, DOWN = 1.1, 1 / 1.1
 """What ``(x)`` and ``[x]`` multiply the weight around them by."""
 LOWEST, HIGHEST = -10.0, 10.0
 CLOSES = {"(": ")", "[": "]"}
-PIECES = re.compile(r"\\[()\[\]]|[()\[\]]|[^()\[\]\\]+|\\")
-LIKE_A_NUMBER = re.compile(r"\s*[-+]?[.,]?\d[\d.,]*\s*")
+PIECES = r"\\[()\[\]]|[()\[\]]|[^()\[\]\\]+|\\"
+LIKE_A_NUMBER = r"\s*[-+]?[.,]?\d[\d.,]*\s*"
 ESCAPE = r"A parenthesis or bracket that belongs to the text has a backslash before it: \( \) \[ \]"
 
 
@@ -65,7 +65,7 @@ def parse_weights(text: str) -> list[Stretch]:
 def _tree(text: str) -> _Group:
     """The whole text as a group that nothing opens."""
     stack = [_Group("", 0)]
-    for match in PIECES.finditer(text):
+    for match in re.finditer(PIECES, text):
         piece, place = match[0], match.start() + 1
         group = stack[-1]
         if piece in CLOSES:
@@ -127,7 +127,7 @@ def _own_weight(group: _Group) -> float | None:
     try:
         return float(number) if before or len(group.parts) > 1 else None
     except ValueError:
-        if not LIKE_A_NUMBER.fullmatch(number):
+        if not re.fullmatch(LIKE_A_NUMBER, number):
             return None  # A colon of the text, as in "(poster: a fox)".
     raise ValueError(
         f"the weight {shortened(number)} of the '(' at character {group.place} of text is no "

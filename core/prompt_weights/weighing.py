@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +23,7 @@ FILLER = " something"
 """The neutral word that stands for others."""
 
 
-@dataclass(frozen=True)
-class WeightedWords:
+class WeightedWords(NamedTuple):
     """Words of a prompt with a weight.
 
     Attributes:

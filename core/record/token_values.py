@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..checks import require_finite_number, shortened
 from ..tables import enumerate_some
@@ -20,8 +20,7 @@ _BROKEN = "\ufffd"
 MOST_NAMED = 30
 
 
-@dataclass(frozen=True)
-class TokenValues:
+class TokenValues(NamedTuple):
     """What :func:`parse_token_values` read: ``values`` if it was a list, else ``words``.
 
     Attributes:

@@ -14,7 +14,7 @@ from .layout import Taps
 
 LARGEST_GAIN = 1e6
 """Beyond it the other taps are lost in float32's rounding."""
-_NOT = re.compile(r"not\b\s*(.*)", re.DOTALL | re.IGNORECASE)
+_NOT = r"(?si)not\b\s*(.*)"
 
 
 def parse_gains(text: str, taps: Taps) -> list[float]:
@@ -60,7 +60,7 @@ def parse_solo(text: str, taps: Taps) -> list[bool]:
     listed = text.strip()
     if not listed:
         return [True] * len(taps)
-    without = _NOT.fullmatch(listed)
+    without = re.fullmatch(_NOT, listed)
     numbers = (without[1] if without else listed).split(",")
     named = {tap for number in numbers for tap in taps.find(_whole(number.strip(), "solo"))}
     stays = [(tap in named) != bool(without) for tap in range(len(taps))]

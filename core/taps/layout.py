@@ -22,8 +22,8 @@ LAYER_MAJOR, INTERLEAVED = "layer-major", "interleaved"
 ORDERS = (LAYER_MAJOR, INTERLEAVED)
 MOST_TAPS = 256
 """No encoder in use has as many hidden states."""
-_RANGE = re.compile(r"([+-]?[0-9]{1,9})\s*\.\.\s*([+-]?[0-9]{1,9})")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
+_RANGE = r"([+-]?[0-9]{1,9})\s*\.\.\s*([+-]?[0-9]{1,9})"
+_NUMBER = r"[+-]?[0-9]{1,9}"
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ def parse_taps(text: str, blocks: int) -> tuple[int, ...]:
         raise ValueError("the list of layers is empty: write for example 9, 18, 27")
     layers: list[int] = []
     for part in (piece.strip() for piece in text.split(",")):
-        if _NUMBER.fullmatch(part):
+        if re.fullmatch(_NUMBER, part):
             layers.append(hidden_state_index(int(part), blocks))
-        elif ends := _RANGE.fullmatch(part):
+        elif ends := re.fullmatch(_RANGE, part):
             first, last = (hidden_state_index(int(end), blocks) for end in ends.groups())
             step = 1 if first <= last else -1
             layers.extend(range(first, last + step, step))

@@ -9,9 +9,9 @@ from ..encoder.prompt import THINK_BLOCKS, require_text
 
 OWN = "the model's own"
 THINK_CHOICES = (OWN, "none", "empty")
-_SYSTEM = re.compile(r"<\|im_start\|>system\n.*?<\|im_end\|>\n", re.DOTALL)
-_MISTRAL_SYSTEM = re.compile(r"(\[SYSTEM_PROMPT\]).*?(\[/SYSTEM_PROMPT\])", re.DOTALL)
-_THINK = re.compile(r"<think>.*", re.DOTALL)
+_SYSTEM = r"(?s)<\|im_start\|>system\n.*?<\|im_end\|>\n"
+_MISTRAL_SYSTEM = r"(?s)(\[SYSTEM_PROMPT\]).*?(\[/SYSTEM_PROMPT\])"
+_THINK = r"(?s)<think>.*"
 
 
 def fill_template(template: str, text: str, system_prompt: str = "", think_block: str = OWN) -> str:
@@ -35,15 +35,16 @@ def fill_template(template: str, text: str, system_prompt: str = "", think_block
     require_choice("think_block", think_block, THINK_CHOICES)
     head, _, tail = template.partition("{}")
     if system_prompt and "[SYSTEM_PROMPT]" in head:
-        before, _, after = _MISTRAL_SYSTEM.sub(r"\1{}\2", head, count=1).partition("{}")
+        before, _, after = re.sub(_MISTRAL_SYSTEM, r"\1{}\2", head, count=1).partition("{}")
         head = before + system_prompt + after
     elif system_prompt:
-        head = f"<|im_start|>system\n{system_prompt}<|im_end|>\n" + _SYSTEM.sub("", head, count=1)
+        rest = re.sub(_SYSTEM, "", head, count=1)
+        head = f"<|im_start|>system\n{system_prompt}<|im_end|>\n{rest}"
     if think_block != OWN:
         if "<|im_start|>assistant" not in tail:
             raise ValueError(
                 f"think_block is {think_block!r}, and this encoder's template has no assistant's "
                 f"turn to put one in: choose {OWN!r}"
             )
-        tail = _THINK.sub("", tail) + THINK_BLOCKS[think_block]
+        tail = re.sub(_THINK, "", tail) + THINK_BLOCKS[think_block]
     return head + text + tail

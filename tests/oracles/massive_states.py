@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from zimage_layer_lab.core.measure.dimension_stats import DimensionStats
+from zimage_layer_lab.core.measure.split_stats import SplitStats
 
 from .blending_formulas import EPS32
 
@@ -70,6 +72,8 @@ def _walk(value, where, found):
             _walk(getattr(value, field.name), f"{where}.{field.name}", found)
     elif hasattr(value, "_asdict"):
         _walk(value._asdict(), where, found)
+    elif isinstance(value, DimensionStats | SplitStats):
+        _walk(vars(value), where, found)
     elif isinstance(value, Mapping):
         for key, one in value.items():
             _walk(one, f"{where}.{key}", found)
