@@ -17,11 +17,10 @@ from .. import __version__
 
 def run() -> int:
     """The installed command: :func:`main` in a process of its own."""
-    # Among the million objects of torch and transformers Python looks for garbage at its end, and
-    # ten times while they are imported: a second each. The demo is over before garbage counts.
+    # What torch and transformers make while they are imported is no garbage. Python looks for some
+    # among it ten times, and once more at its end: a second each.
+    gc.set_threshold(10_000)
     atexit.register(gc.freeze)
-    if sys.argv[1:2] == ["demo"]:
-        gc.disable()
     return main()
 
 

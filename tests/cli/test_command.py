@@ -39,17 +39,15 @@ def test_help_names_every_command():
         assert command in result.stdout
 
 
-@pytest.mark.parametrize(("command", "collects"), [("demo", False), ("profile", True)])
-def test_only_the_demo_runs_without_looking_for_garbage(monkeypatch, command, collects):
-    seen, at_end = [], []
-    monkeypatch.setattr(sys, "argv", ["layerlab", command])
-    monkeypatch.setattr(cli, "main", lambda: seen.append(gc.isenabled()) or 3)
+def test_the_installed_command_looks_for_garbage_seldom_and_not_at_its_end(monkeypatch):
+    before, seen, at_end = gc.get_threshold(), [], []
+    monkeypatch.setattr(cli, "main", lambda: seen.append(gc.get_threshold()) or 3)
     monkeypatch.setattr(atexit, "register", at_end.append)
     try:
         assert cli.run() == 3
     finally:
-        gc.enable()
-    assert seen == [collects] and at_end == [gc.freeze]
+        gc.set_threshold(*before)
+    assert seen == [(10_000, *before[1:])] and gc.isenabled() and at_end == [gc.freeze]
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch, capsys, tmp_path):
