@@ -19,6 +19,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.ticker import NullLocator
+from PIL import Image
 
 from .theme import follow_theme
 
@@ -48,8 +49,11 @@ def open_frame(axes: Axes) -> None:
 
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file of :data:`PNG_DPI` pixels per inch."""
+    figure.set_dpi(PNG_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # once: figure.savefig draws everything twice
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "PNG", dpi=(PNG_DPI, PNG_DPI))
     return buffer.getvalue()
 
 

@@ -209,6 +209,21 @@ def test_a_png_has_130_pixels_per_inch():
     assert png.format == "PNG" and png.size == (260, 130)
 
 
+def test_a_png_has_the_pixels_that_matplotlib_saves():
+    def figure():
+        made, [left, right] = new_figure(5.0, 3.0, 2)
+        left.plot([1, 2, 3], [10.0, 0.1, 3.0], "o-", label="a line")
+        log_ticks(left.yaxis, 0.1, 10.0)
+        right.set_title("a title", loc="left")
+        made.legend(loc="outside lower center")
+        return made
+
+    buffer = io.BytesIO()
+    figure().savefig(buffer, format="png", dpi=130)
+    expected = np.asarray(Image.open(buffer))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(to_png(figure())))), expected)
+
+
 @pytest.mark.parametrize("measured", [False, True])
 def test_pixels_are_red_green_and_blue_from_0_to_1_top_row_first(measured):
     figure = Figure(figsize=(2.0, 1.0), dpi=50, facecolor="#ff3300")
