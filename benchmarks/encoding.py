@@ -43,6 +43,8 @@ TOKENS = (64, 512)
 IMAGE = 512
 """Pixels of an image's side: 256 tokens."""
 SWEEP = (-2, -6, -10, -15, -20, -25, -30, -37)
+PAIRS = ("a smiling woman\na smiling old man", "a woman\nan old man")
+"""Of Concept Direction: prompts with the concept, and the same without it."""
 
 
 def rows(rounds: int) -> Iterator[Row]:
@@ -53,6 +55,9 @@ def rows(rounds: int) -> Iterator[Row]:
         for tokens in TOKENS:
             arguments = (folder, str(blocks), str(tokens), str(rounds))
             found = in_own_process("encoding", "layers", *arguments)
+            yield from (Row(**row) for row in found["rows"])
+        for task in ("taps", "concept"):
+            found = in_own_process("encoding", task, folder, str(blocks))
             yield from (Row(**row) for row in found["rows"])
     with tempfile.TemporaryDirectory() as folder:
         blocks = _blocks_that_fit(copies=2)
@@ -112,12 +117,17 @@ def _write_encoder(base: Path, blocks: int, vision: bool) -> None:
 
 
 def main(task: str, folder: str, blocks: str, *arguments: str) -> dict[str, Any]:
-    """In a process of its own: "layers" of one text encoder, the cost of so many of its
-    "states", texts beside one "image", or the "weights" that loaded ones hold."""
+    """In a process of its own: "layers" of one text encoder, its "taps" for another model, a
+    "concept" of its states, the cost of so many "states", texts beside one "image", or the
+    "weights" that loaded ones hold."""
     host = _host(Path(folder), int(blocks))
     if task == "weights":
         [names] = arguments
         return {"bytes": sum(_weights(_load(host, name)) for name in names.split(","))}
+    if task in ("taps", "concept"):
+        with torch.inference_mode():
+            row = {"taps": _taps, "concept": _concept}[task](host, int(blocks))
+            return {"rows": [] if row is None else [row.to_json()]}
     if task == "image":
         with torch.inference_mode():
             return {"rows": [_another_text(host, int(blocks), int(arguments[0])).to_json()]}
@@ -140,9 +150,9 @@ def _host(base: Path, blocks: int) -> Any:
     return host
 
 
-def _load(host: Any, name: str) -> Any:
+def _load(host: Any, name: str, kind: str = "lumina2") -> Any:
     file = Path(TEXT_ENCODER if name == "text" else VISION_TEXT_ENCODER).name
-    return host.CLIPLoader().load_clip(file, "lumina2")[0]
+    return host.CLIPLoader().load_clip(file, kind)[0]
 
 
 def _weights(clip: Any) -> int:
@@ -227,6 +237,57 @@ def _layers(host: Any, blocks: int, tokens: int, rounds: int) -> Iterator[Row]:
             "s",
             1.1,
         )
+
+
+def _taps(host: Any, blocks: int) -> Row | None:
+    """The layers that Flux.2 Klein takes, whose encoder is Qwen3-4B too."""
+    from zimage_layer_lab.nodes.tap_encode import TapEncode
+
+    if blocks < BLOCKS:
+        return None  # Klein takes layer 27.
+    clip = _load(host, "text", "flux2")
+
+    def ours(text: str) -> Any:
+        return TapEncode.execute(clip, text, "").args[0]
+
+    def stock(text: str) -> Any:
+        return host.CLIPTextEncode().encode(clip, text)[0]
+
+    assert torch.equal(ours("a fox")[0][0], stock("a fox")[0][0]), "its own layers are stock's"
+    return part_of(
+        "encoding",
+        f"Tap Encode, the layers of Flux.2 Klein, {blocks} blocks",
+        "one CLIPTextEncode",
+        # Another text: this pack would recall the first one's.
+        *(timeit(functools.partial(call, "a dog"), number=1) for call in (ours, stock)),
+        "s",
+        1.1,
+    )
+
+
+def _concept(host: Any, blocks: int) -> Row:
+    """A concept of so many pairs, beside a pass for each of their prompts."""
+    from zimage_layer_lab.nodes.concept_direction import ConceptDirection
+
+    clip = _load(host, "text")
+    [deep] = host.CLIPSetLastLayer().set_last_layer(clip, -2)
+    prompts = "\n".join(PAIRS).split("\n")
+
+    def stock() -> None:
+        for text in prompts:
+            host.CLIPTextEncode().encode(deep, text)
+
+    host.CLIPTextEncode().encode(deep, "a")  # Not timed: it moves the weights.
+    ours = timeit(lambda: ConceptDirection.execute(clip, *PAIRS, -2), number=1)
+    return part_of(
+        "encoding",
+        f"Concept Direction, {len(prompts) // 2} pairs of prompts, {blocks} blocks",
+        "CLIPTextEncode of each prompt at the same layer",
+        ours,
+        timeit(stock, number=1),
+        "s",
+        1.1,
+    )
 
 
 def _another_text(host: Any, blocks: int, rounds: int) -> Row:

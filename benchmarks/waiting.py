@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from zimage_layer_lab.cli.model.files import ModelFiles
 from zimage_layer_lab.cli.model.language_model import find_smollm2, load_decoder
+from zimage_layer_lab.core.concept.applying import apply_concept
+from zimage_layer_lab.core.concept.concept import Concept
 from zimage_layer_lab.core.edit.blending import blend
 from zimage_layer_lab.core.edit.masking import mask_states
 from zimage_layer_lab.core.edit.normalizing import normalize
@@ -75,6 +77,7 @@ def _nodes(rounds: int) -> Iterator[Row]:
     from kornia.metrics import ssim
     from zimage_layer_lab.nodes.blending import Blend
     from zimage_layer_lab.nodes.compare_grid import CompareGrid
+    from zimage_layer_lab.nodes.concept_applying import ApplyConcept
     from zimage_layer_lab.nodes.masking import OutlierMask
     from zimage_layer_lab.nodes.normalizing import Normalize
     from zimage_layer_lab.nodes.outliers import OutlierReport
@@ -94,6 +97,8 @@ def _nodes(rounds: int) -> Iterator[Row]:
         in_turn(_call(CompareGrid, images=pictures, labels=names), by_kornia, rounds, 0.0),
         None,
     )
+    vectors = torch.randn(3, WIDTH, generator=generator, dtype=torch.float64)
+    concept = Concept(0.1 * vectors[0], vectors[1], vectors[2].abs())
     for tokens in TOKENS:
         hidden, other = _states(tokens), _states(tokens + 1)
         given = {"conditioning": [[hidden, {}]]}
@@ -102,6 +107,12 @@ def _nodes(rounds: int) -> Iterator[Row]:
             (OutlierMask, "Outlier Mask", given, (mask_states, hidden)),
             (Normalize, "Normalize", given, (normalize, hidden)),
             (Blend, "Embedding Blend", both, (blend, hidden, other)),
+            (
+                ApplyConcept,
+                "Apply Concept",
+                {**given, "concept": concept},
+                (apply_concept, hidden, concept.parts),
+            ),
         ):
             pair = in_turn(_call(node, **inputs), functools.partial(*least), rounds)
             yield _row(f"{what}, {tokens} tokens x {WIDTH}", "its edit alone", pair, 2.0)
