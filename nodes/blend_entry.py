@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..core.dit.caption_length import length_remarks
 from ..core.dit.view import dit_change
 from ..core.edit.blend_methods import require_own_alphas
 from ..core.edit.blending import BlendResult, BlendSettings, blend_with
+from ..core.edit.masking import kept_tokens
 from ..core.edit.pairing import windows
 from ..core.record.record import UNKNOWN_SOURCE, Record, Role
 from ..core.record.token_values import parse_token_values, values_of_tokens
@@ -60,11 +62,10 @@ def blend_entry(
     other_record = other_record.take(other_rows)
     if alphas is not None:
         settings = replace(settings, alphas=[alphas.of_tokens[i] for i in rows])
-    result = blend_with(hidden[:, rows], other[:, other_rows], settings)
+    result = blend_with(kept_tokens(hidden, rows), kept_tokens(other, other_rows), settings)
     result = result._replace(text_sinks=[rows[i] for i in result.text_sinks])
-    own = hidden.clone()
-    own[:, rows] = result.hidden[:, : len(rows)]
-    states = torch.cat([own, result.hidden[:, len(rows) :]], dim=1)
+    states = _beside_padding(result.hidden, hidden, rows)
+    own = states[:, : len(record)]
     did = _in_words(settings, result, alphas)
     edit = f"blend: {did}, with {origin(other_record)}"
     new_record = record
@@ -97,6 +98,16 @@ def blend_entry(
         added = attention_mask(vision, [other_rows[i] for i in _stand_for(other_record, result)])
     entry = write_entry(text, states, new_record, added=added)
     return entry, "\n".join(lines)
+
+
+def _beside_padding(blended: Tensor, hidden: Tensor, rows: list[int]) -> Tensor:
+    """``blended``, which begins with the tokens ``rows`` of ``hidden``, with its other tokens put
+    back; itself where there are none."""
+    if len(rows) == hidden.shape[1]:
+        return blended
+    own = hidden.clone()
+    own[:, rows] = blended[:, : len(rows)]
+    return torch.cat([own, blended[:, len(rows) :]], dim=1)
 
 
 def swapped(text: Record, other: Record, name: str = "vision") -> list[str]:

@@ -6,7 +6,8 @@ counts: the length that makes a massive activation massive is divided out before
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,15 +80,28 @@ def strips(states: Tensor) -> tuple[Tensor, ...]:
 
 def rms_norm(hidden: Tensor, weight: Tensor | None = None, eps: float = RMS_EPSILON) -> Tensor:
     """RMSNorm of (..., width) in float32; ``weight`` (width,) is the norm's own scale."""
+    x, _, divisor = _undivided(hidden, eps)
+    normed = x / divisor
+    return normed if weight is None else normed * weight.float().to(x.device)
+
+
+def _undivided(hidden: Tensor, eps: float = RMS_EPSILON) -> tuple[Tensor, Tensor, Tensor]:
+    """RMSNorm of (..., width), short of its division: the values, the length of each token of them,
+    and what it is divided by, both (..., 1). In float32; the values may be ``hidden`` itself."""
     x = hidden.float()
-    width = x.shape[-1]
-    rms = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / width**0.5
-    if not bool(rms.isfinite().all()):
+    epsilon = torch.tensor(eps**0.5, device=x.device)
+    length = _length(x)
+    if not math.isfinite(float(length.square().sum())):
         # The square of 1e20 is no float32.
         peak = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
-        rms = peak * (torch.linalg.vector_norm(x / peak, dim=-1, keepdim=True) / width**0.5)
-    normed = x / torch.hypot(rms, rms.new_tensor(eps**0.5))
-    return normed if weight is None else normed * weight.float().to(x.device)
+        x, epsilon = x / peak, epsilon / peak
+        length = _length(x)
+    return x, length, torch.hypot(length / x.shape[-1] ** 0.5, epsilon)
+
+
+def _length(tokens: Tensor) -> Tensor:
+    """(..., 1) of (..., width)."""
+    return torch.linalg.vector_norm(tokens, dim=-1, keepdim=True)
 
 
 def dit_change(
@@ -108,32 +122,63 @@ def dit_change(
     """
     if before.shape != after.shape:
         raise ValueError(f"cannot compare states of {tuple(before.shape)} and {tuple(after.shape)}")
-    pairs = zip(strips(before), strips(after.to(before.device)), strict=True)
-    figures = [_figures(*pair, weight, matrix) for pair in pairs]
-    length, other, dot, difference = (torch.cat(of, 1) for of in zip(*figures, strict=True))
+    after = after.to(before.device)
+    if weight is None and matrix is None:
+        length, other_length, dot, difference = _normed_figures(before, after)
+    else:
+        pairs = zip(strips(before), strips(after), strict=True)
+        figures = [_seen_figures(*pair, weight, matrix) for pair in pairs]
+        length, other_length, dot, difference = _joined(figures)
     # An all-zero token has no direction: unchanged if both are zero, else turned by 90 degrees.
-    cosine = (dot / (length * other).clamp(min=1e-30)).clamp(-1.0, 1.0)
+    cosine = (dot / (length * other_length).clamp(min=1e-30)).clamp(-1.0, 1.0)
     relative = torch.where(
         length > 0, difference / length.clamp(min=1e-30), (difference > 0).float()
     )
-    return DitChange(relative, torch.where(difference == 0, 1.0, cosine))
+    return DitChange(relative[..., 0], torch.where(difference == 0, 1.0, cosine)[..., 0])
 
 
-def _figures(
+def _normed_figures(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(batch, tokens, 1) each: the length of each side after RMSNorm, their dot product, and the
+    length of their difference.
+
+    What a token is divided by is one number, so its figures are divided, and not its values.
+    """
+    x, length, divisor = _undivided(before)
+    other, other_length, other_divisor = _undivided(after)
+    parts = zip(strips(x), strips(other), strips(other_divisor / divisor), strict=True)
+    dot, difference = _joined([_compared(*part) for part in parts])
+    return (
+        length / divisor,
+        other_length / other_divisor,
+        dot / divisor / other_divisor,
+        difference / other_divisor,
+    )
+
+
+def _seen_figures(
     before: Tensor, after: Tensor, weight: Tensor | None, matrix: FirstMatrix | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(batch, tokens) of some tokens: the length of each side as the DiT sees it, their dot
-    product, and the length of their difference."""
+    """As :func:`_normed_figures`, of what the model's own weights make of some tokens."""
     if matrix is None or matrix.after_norm:
-        seen_before, seen_after = rms_norm(before, weight), rms_norm(after, weight)
+        seen, other = rms_norm(before, weight), rms_norm(after, weight)
     else:
         # A factor that both sides share changes nothing, and the square of 1e20 is no float32.
         both = torch.stack([before.float(), after.float()])
         peak = both.abs().amax(dim=(0, -1)).clamp(min=1.0)
-        seen_before, seen_after = both / peak[..., None]
+        seen, other = both / peak[..., None]
     if matrix is not None:
-        seen_before, seen_after = map(matrix.project, (seen_before, seen_after))
-    length, other = (torch.linalg.vector_norm(one, dim=-1) for one in (seen_before, seen_after))
-    dot = torch.linalg.vecdot(seen_before, seen_after)
-    difference = torch.linalg.vector_norm(seen_after.sub_(seen_before), dim=-1)
-    return length, other, dot, difference
+        seen, other = matrix.project(seen), matrix.project(other)
+    length = _length(seen)
+    return length, _length(other), *_compared(seen, other, torch.ones_like(length))
+
+
+def _compared(one: Tensor, other: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """(batch, tokens, 1) each: the dot product of two tokens, and the length of ``other`` less
+    ``times`` (batch, tokens, 1) ``one``."""
+    dot = torch.linalg.vecdot(one, other)[..., None]
+    return dot, _length(torch.addcmul(other, one, times, value=-1))
+
+
+def _joined(figures: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The same of all tokens as each of ``figures`` is of some."""
+    return tuple(torch.cat(of, 1) for of in zip(*figures, strict=True))

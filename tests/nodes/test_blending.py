@@ -103,6 +103,13 @@ def test_append_gives_text_tokens_then_vision_tokens_with_their_roles(pack, text
     assert "alpha 0.3 is not used" in report
 
 
+def test_append_goes_behind_the_texts_padding(pack, padded, vision):
+    assert Role.PAD in record(padded).roles
+    blended, _ = run(pack.Blend, text=padded, vision=vision, method="append", match="none")
+    assert torch.equal(states(blended), torch.cat([states(padded), states(vision)], dim=1))
+    assert record(blended).roles == record(padded).roles + record(vision).roles
+
+
 @pytest.mark.parametrize("masked", ["text", "vision", "both"])
 @pytest.mark.parametrize("room", [None, 2])
 def test_append_keeps_masked_tokens_masked(pack, masked, room):

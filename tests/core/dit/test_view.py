@@ -117,6 +117,27 @@ def test_the_largest_finite_states_give_no_infinity():
         assert bool(change.relative_l2.isfinite().all() & change.cosine.isfinite().all())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "sizes", [(1.0, 1e25), (1e25, 1.0), (1e18, 1e18), (1e30, 1e30), (1e-4, 1e18), (1e18, 1e-4)]
+)
+def test_sides_of_any_size_are_compared(sizes, weighted):
+    """Products of 1e18 and 1e30 are no float32, and a token of rms 1e-4 lies below the epsilon."""
+    generator = torch.Generator().manual_seed(6)
+    before, after = (
+        size * torch.randn(2, 70, 12, generator=generator, dtype=torch.float64) for size in sizes
+    )
+    before, after = before.float(), after.float()
+    weight = 100 * torch.rand(12, generator=generator) if weighted else None
+    one, other = normed(before, weight), normed(after, weight)
+    length, turned = np.linalg.norm(one, axis=-1), np.linalg.norm(other, axis=-1)
+    change = dit_change(before, after, weight)
+    relative = np.linalg.norm(other - one, axis=-1) / length
+    np.testing.assert_allclose(change.relative_l2.numpy(), relative, rtol=1e-5)
+    cosine = (one * other).sum(-1) / length / turned
+    np.testing.assert_allclose(change.cosine.numpy(), cosine, atol=1e-5)
+
+
 def test_states_that_no_norm_divides_may_be_large_too():
     generator = torch.Generator().manual_seed(4)
     before, after = 1e20 * torch.randn(2, 1, 6, 12, generator=generator)
