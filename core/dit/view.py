@@ -180,5 +180,6 @@ def _compared(one: Tensor, other: Tensor, times: Tensor) -> tuple[Tensor, Tensor
 
 
 def _joined(figures: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The same of all tokens as each of ``figures`` is of some."""
+    """Each figure of all tokens, (batch, tokens, 1), from those of one part of the tokens after the
+    other."""
     return tuple(torch.cat(of, 1) for of in zip(*figures, strict=True))

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import as_states
 from ..dit.view import dit_change
-from ..measure.sinks import find_sinks
-from .masking import MODES, kept_tokens, mask_states
+from ..measure.sequence_stats import SequenceStats
+from ..outliers.detection import Measured, measure_against
+from .masking import MODES, kept_tokens, mask_measured
 
 
 class ModeEffect(NamedTuple):
@@ -37,21 +39,24 @@ def effects_of_modes(
     sequences: Iterable[Tensor], threshold: float = 10.0, direction: str = "loud"
 ) -> list[ModeEffect]:
     """Mask every sequence (tokens, width) by itself in each mode, and compare before and after."""
-    sequences = [sequence.unsqueeze(0) for sequence in sequences]
-    return [_effect(mode, sequences, threshold, direction) for mode in MODES]
+    measured = [
+        measure_against(None, SequenceStats(as_states(sequence), what="the sequence"), threshold)
+        for sequence in sequences
+    ]
+    return [_effect(mode, measured, direction) for mode in MODES]
 
 
-def _effect(mode: str, sequences: list[Tensor], threshold: float, direction: str) -> ModeEffect:
+def _effect(mode: str, sequences: list[Measured], direction: str) -> ModeEffect:
     masked: set[int] = set()
     changed = tokens = 0
     kinds: dict[bool, list[Tensor]] = {True: [], False: []}
-    for hidden in sequences:
-        result = mask_states(hidden, mode=mode, threshold=threshold, direction=direction)
+    for measured in sequences:
+        result, hidden = mask_measured(measured, mode, direction), measured.stats.hidden
         masked.update(result.masked)
         before = kept_tokens(hidden, result.kept)
         change = dit_change(before, result.hidden)
         figures = torch.stack(change, dim=-1)[0]
-        sinks = find_sinks(hidden)[0, result.kept]
+        sinks = measured.stats.sink_tokens[0, result.kept]
         for kind in kinds:
             kinds[kind].append(figures[sinks == kind])
         tokens += hidden.shape[1]

@@ -132,6 +132,14 @@ def mask_states(
         raise ValueError("the token selection selects nothing: choose tokens that are there")
     stats = SequenceStats(hidden, selected)
     measured = measure_against(reference, stats, threshold, exclude_sinks)
+    return mask_measured(measured, mode, direction)
+
+
+def mask_measured(measured: Measured, mode: str, direction: str) -> MaskResult:
+    """As :func:`mask_states`, of the states of a :class:`.SequenceStats` that was ``measured``
+    before: for several modes of the same states."""
+    stats = measured.stats
+    hidden = stats.hidden
     kept = list(range(hidden.shape[1]))
     if mode in FORMULAS:
         dimensions = measured.dimensions(direction)
